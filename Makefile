@@ -1,0 +1,124 @@
+# Everything one does with this project, by one word each: `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+BUNDLE ?= retort-small
+RECIPE ?= recipes/retort-small.yaml
+PYTEST_ARGS ?=
+
+TEACHERS := ce-pointwise ce-listwise bi-answers
+comma := ,
+space := $(subst ,, )
+
+# The first Python that is new enough. A version manager's shim answers to `command -v` and then
+# refuses to run, so each is asked for its version instead.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: help
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: PORT=$(PORT)  BUNDLE=$(BUNDLE)  RECIPE=$(RECIPE)  PYTEST_ARGS=$(PYTEST_ARGS)"
+
+# --- environment ------------------------------------------------------------------------------
+# One .venv, two stamps: `serve` needs little, `dev` adds training and the tests on top of it.
+# A stamp older than the requirements is made again; otherwise nothing is installed.
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none was found. Install it, or say PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) could not make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
+
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what serving needs into $(VENV) (once; about a minute)"
+	@$(INSTALL) -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what training and the tests need into $(VENV) (once; some minutes)"
+	@$(INSTALL) -e '.[cpu,train,loadtest,dev]'
+	@touch $(VENV)/.serve $@
+
+.PHONY: install
+install: $(VENV)/.dev ## Make .venv with everything: serving, training, load tests, development
+
+# --- serving ----------------------------------------------------------------------------------
+
+.PHONY: serve
+serve: $(VENV)/.serve ## Serve the shipped student on http://localhost:8080 (PORT=, BUNDLE=)
+	@exec $(BIN)/retort serve --bundle $(BUNDLE) --port $(PORT)
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure the server beside its bare engine and PyTorch; writes docs/performance.md
+	$(BIN)/retort bench --bundle $(BUNDLE) --output docs/performance.md
+
+# --- the shipped student, from the data to the bundle ---------------------------------------------
+# Every step keeps what it has done: `make student` after a kill goes on where it was.
+
+.PHONY: student
+student: train evaluate export ## Make the shipped student again: train, evaluate, export
+
+.PHONY: train
+train: $(VENV)/.dev ## Build the data, teach the teachers, let them label, distil (RETORT_DATA=folder)
+	$(BIN)/retort data build recipes/labelled.yaml
+	$(BIN)/retort data build recipes/stage1.yaml
+	for teacher in $(TEACHERS); do $(BIN)/retort teach recipes/$$teacher.yaml; done
+	$(BIN)/retort label $(RECIPE)
+	$(BIN)/retort distill $(RECIPE)
+	$(BIN)/retort distill recipes/undistilled.yaml
+
+.PHONY: evaluate
+evaluate: $(VENV)/.dev ## Measure student and teachers on held-out sets; writes docs/quality.md
+	$(BIN)/retort data sets runs/sets
+	$(BIN)/retort evaluate runs/sets/measure \
+		--system student=runs/retort-small --system undistilled=runs/undistilled \
+		$(foreach teacher,$(TEACHERS),--system $(teacher)=runs/teachers/$(teacher)) \
+		--system teachers=ensemble:$(subst $(space),$(comma),$(TEACHERS)) \
+		--student student --teacher teachers --undistilled undistilled \
+		--out docs/quality.json --report docs/quality.md
+
+.PHONY: export
+export: $(VENV)/.dev ## Export the student to models/, refused unless it ranks as the original
+	$(BIN)/retort export runs/retort-small models/retort-small \
+		--held-out runs/sets/measure/rerank-qed.jsonl --quality docs/quality.json --method TMKD
+
+# --- checks -----------------------------------------------------------------------------------
+
+.PHONY: test
+test: lint ## Lint, check types and run the whole test suite, offline (PYTEST_ARGS=)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Lint and check types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# --- upkeep -----------------------------------------------------------------------------------
+
+.PHONY: constraints
+constraints: $(BIN)/python ## Resolve every requirement anew and write constraints.txt
+	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
+	build/resolve/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)" -e '.[cpu,train,loadtest,dev]'
+	{ grep '^#' constraints.txt; build/resolve/bin/pip freeze --all --exclude-editable --exclude pip \
+		| sed -E 's/\+cpu$$//; s/^onnxruntime==(.*)/&\nonnxruntime-gpu==\1/'; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt && rm -rf build/resolve
+
+.PHONY: clean
+clean: ## Remove the environment and every cache; runs/ stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .coverage
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Load tests and benchmarks: how fast the server is, and beside what."""

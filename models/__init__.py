@@ -1,0 +1,1 @@
+"""The bundle: everything a server needs of a student, in one folder."""

@@ -1,0 +1,148 @@
+"""The bundle: a folder that is complete, so that whoever has it needs nothing else to serve it.
+
+    manifest.json    what it is, and the sha256 of every other file
+    model.onnx       input_ids, attention_mask, token_type_ids (batch, sequence) int64
+                     to logits (batch, heads) float32
+    tokenizer.json   the fast tokenizer
+    golden.jsonl     real pairs with the scores of the PyTorch original
+    README.md        the model card, generated
+
+It is written to a temporary folder and renamed, so a half-written bundle is never seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from models.card import CARD_FILE, render_card
+from models.encoding import PairEncoder
+from models.errors import BundleError, BundleNotFound, DamagedFile, InvalidGolden, MissingFile
+from models.golden import GOLDEN_FILE, GoldenPair, check_golden, read_golden, write_golden
+from models.manifest import MANIFEST_FILE, Manifest, read_manifest
+
+GRAPH_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+HASHED_FILES = (GRAPH_FILE, TOKENIZER_FILE, GOLDEN_FILE, CARD_FILE)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files are all there and are what the manifest says they are."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str  # sha256 of manifest.json, which holds the hashes of all the rest
+
+    @property
+    def graph_path(self) -> Path:
+        """The ONNX graph."""
+        return self.folder / GRAPH_FILE
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The fast tokenizer."""
+        return self.folder / TOKENIZER_FILE
+
+    @cached_property
+    def golden(self) -> tuple[GoldenPair, ...]:
+        """The golden pairs, read when first asked for. Raises `InvalidGolden`."""
+        path = self.folder / GOLDEN_FILE
+        pairs = read_golden(path)
+        _check_width(path, pairs, self.manifest)
+        return pairs
+
+    def encoder(self) -> PairEncoder:
+        """The tokenizer with the bundle's truncation rule."""
+        return PairEncoder.from_file(self.tokenizer_path, self.manifest.truncation)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and verify the bundle at `folder`.
+
+    Raises `BundleNotFound`, `MissingFile`, `DamagedFile`, `UnknownSchema` or `InvalidManifest`.
+    """
+    if not folder.is_dir():
+        raise BundleNotFound(folder, "no such folder")
+    manifest = read_manifest(folder)
+    for name in HASHED_FILES:
+        if name not in manifest.files:
+            raise DamagedFile(folder / MANIFEST_FILE, f"holds no sha256 for {name}")
+    for name, expected in manifest.files.items():
+        _check_hash(folder, name, expected)
+    return Bundle(folder, manifest, sha256_of(folder / MANIFEST_FILE))
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    manifest: Manifest,
+    graph: Path,
+    tokenizer: Path,
+    golden: Sequence[GoldenPair],
+) -> Bundle:
+    """Write a bundle to `folder`, replacing a bundle that is there, and read it back.
+
+    `manifest` comes without hashes; the card is rendered from it. Raises `BundleError` if
+    `folder` holds something that is no bundle, if `graph` keeps its weights in a second file,
+    or if there are too few golden pairs.
+    """
+    if folder.exists() and not (folder / MANIFEST_FILE).is_file() and any(folder.iterdir()):
+        raise BundleError(folder, "holds files but no bundle: give a new folder, or empty this one")
+    if graph.with_name(graph.name + ".data").exists():
+        raise BundleError(graph, "keeps its weights in a second file: export them inside the graph")
+    pairs = tuple(golden)
+    check_golden(folder / GOLDEN_FILE, pairs)
+    _check_width(folder / GOLDEN_FILE, pairs, manifest)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        fresh = work / "new"
+        fresh.mkdir()
+        shutil.copyfile(graph, fresh / GRAPH_FILE)
+        shutil.copyfile(tokenizer, fresh / TOKENIZER_FILE)
+        write_golden(fresh / GOLDEN_FILE, pairs)
+        (fresh / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
+        hashes = {name: sha256_of(fresh / name) for name in HASHED_FILES}
+        complete = manifest.model_copy(update={"files": hashes})
+        (fresh / MANIFEST_FILE).write_text(complete.to_json(), encoding="utf-8")
+        read_bundle(fresh)
+        if folder.exists():
+            os.rename(folder, work / "old")
+        os.rename(fresh, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return read_bundle(folder)
+
+
+def _check_hash(folder: Path, name: str, expected: str) -> None:
+    path = folder / name
+    if Path(name).name != name:
+        raise DamagedFile(folder / MANIFEST_FILE, f"names {name!r}, which is outside the bundle")
+    if not path.is_file():
+        raise MissingFile(path, "the manifest names it and it is not there")
+    found = sha256_of(path)
+    if found != expected:
+        raise DamagedFile(
+            path,
+            f"sha256 is {found[:12]}…, the manifest says {expected[:12]}…: get it again",
+        )
+
+
+def _check_width(path: Path, pairs: Sequence[GoldenPair], manifest: Manifest) -> None:
+    heads = len(manifest.heads)
+    if pairs and len(pairs[0].logits) != heads:
+        raise InvalidGolden(path, f"{len(pairs[0].logits)} logits a pair, the manifest has {heads}")

@@ -1,0 +1,53 @@
+"""Bundle errors: what can be wrong with a bundle, each naming the file it is about.
+
+BundleError
+├── BundleNotFound
+├── MissingFile
+├── DamagedFile
+├── UnknownSchema
+├── InvalidManifest
+└── InvalidGolden
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class BundleError(Exception):
+    """Something is wrong with a bundle; `path` is the file or folder at fault.
+
+    try:
+        bundle = read_bundle(folder)
+    except BundleError as error:
+        print(error)
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class BundleNotFound(BundleError):
+    """There is no bundle of that name or at that path."""
+
+
+class MissingFile(BundleError):
+    """A file that belongs to the bundle is not there."""
+
+
+class DamagedFile(BundleError):
+    """A file's content is not what the manifest says it is."""
+
+
+class UnknownSchema(BundleError):
+    """The manifest has a schema version that this release cannot read."""
+
+
+class InvalidManifest(BundleError):
+    """The manifest is not JSON, or a field of it is wrong."""
+
+
+class InvalidGolden(BundleError):
+    """The golden pairs are too few, or a line of them is wrong."""

@@ -1,0 +1,1 @@
+"""Serving: a bundle behind HTTP, fast, bounded and honest about its health."""

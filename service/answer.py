@@ -1,0 +1,79 @@
+"""The answer to `POST /score`, as JSON."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+
+from models.manifest import Manifest
+from service.engine.job import Outcome
+from service.errors import InferenceFailed
+from service.schemas import PassageField, ScoreRequest
+from service.scores import FloatArray
+
+
+def best_first(scores: FloatArray, outcome: Outcome, top_n: int | None) -> list[int]:
+    """Indices of the scored passages, best first, ties by index."""
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    if outcome.errors:
+        order = [index for index in order if index not in outcome.errors]
+    return order[:top_n]
+
+
+def render(request: ScoreRequest, outcome: Outcome, manifest: Manifest, total_ms: float) -> bytes:
+    """The whole body."""
+    body: dict[str, Any] = {
+        "id": uuid.uuid4().hex,
+        "model": manifest.name,
+        "version": manifest.version,
+        "results": list(_results(request, outcome)),
+    }
+    if outcome.errors:
+        body["errors"] = [
+            {
+                "index": index,
+                **_identity(request.passages[index]),
+                "type": InferenceFailed.type,
+                "message": message,
+            }
+            for index, message in sorted(outcome.errors.items())
+        ]
+    body["usage"] = {
+        "pairs": len(request.passages),
+        "tokens": outcome.tokens,
+        "truncated": outcome.truncated,
+    }
+    seconds = outcome.seconds
+    body["timings_ms"] = {
+        "tokenize": round(seconds.tokenize * 1000, 3),
+        "queue": round(seconds.queue * 1000, 3),
+        "infer": round(seconds.infer * 1000, 3),
+        "total": round(total_ms, 3),
+    }
+    return orjson.dumps(body)
+
+
+def _results(request: ScoreRequest, outcome: Outcome) -> Iterator[dict[str, Any]]:
+    numbers = outcome.raw if request.raw_scores else outcome.score
+    scores, spreads = numbers.tolist(), outcome.spread.tolist()
+    for index in best_first(numbers, outcome, request.top_n):
+        passage = request.passages[index]
+        result = {
+            "index": index,
+            **_identity(passage),
+            "score": scores[index],
+            "spread": spreads[index],
+        }
+        if request.return_passages:
+            result["text"] = passage if isinstance(passage, str) else passage.text
+        yield result
+
+
+def _identity(passage: PassageField) -> dict[str, str | int]:
+    if isinstance(passage, str) or passage.id is None:
+        return {}
+    return {"id": passage.id}

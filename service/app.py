@@ -1,0 +1,150 @@
+"""The app: HTTP routes over the service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from models.bundle import Bundle
+from service.aliases import alias_router
+from service.answer import render
+from service.backends.base import Backend
+from service.body import read_body
+from service.docs import DOCS_PAGE, error_responses, request_body
+from service.errors import ServiceError, error_body
+from service.gate import Gate
+from service.health import State
+from service.info import describe
+from service.schemas import ScoreRequest, ScoreResponse, check_passages, parse
+from service.settings import Settings
+from service.state import Service, elapsed_ms
+
+JSON = "application/json"
+
+
+def create_app(
+    settings: Settings,
+    bundle: Bundle,
+    *,
+    backend: Backend | None = None,
+    on_failure: Callable[[str], None] | None = None,
+) -> FastAPI:
+    """Make the app; it begins to load the model when it starts.
+
+    `backend` takes the place of the chosen one, for tests. `app.state.service` is the service.
+    """
+    service = Service(settings, bundle, backend=backend, on_failure=on_failure)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="Retort",
+        description="Scores how well passages answer a query.",
+        version=package_version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    _add_scoring(app, service)
+    app.include_router(alias_router(service))
+    _add_watching(app, service)
+    _add_errors(app, service)
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    paths = {path for route in app.routes if (path := getattr(route, "path", None))}
+    app.add_middleware(Gate, metrics=service.metrics, api_key=key, paths=paths)
+    return app
+
+
+def package_version() -> str:
+    """This release's version."""
+    try:
+        return version("retort")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _add_scoring(app: FastAPI, service: Service) -> None:
+    settings, manifest = service.settings, service.bundle.manifest
+    total = service.metrics.stages["total"]
+
+    @app.post(
+        "/score",
+        summary="Score passages against a query",
+        responses={200: {"model": ScoreResponse}, **error_responses()},
+        openapi_extra=request_body(ScoreRequest),
+    )
+    async def score(request: Request) -> Response:
+        start = time.perf_counter()
+        asked = parse(ScoreRequest, await read_body(request, settings.max_body_bytes))
+        check_passages(len(asked.passages), settings.max_passages, "passages")
+        outcome = await service.score(request, asked.query, asked.texts(), asked.timeout_ms)
+        total_ms = elapsed_ms(start)
+        total.observe(total_ms / 1000)
+        return Response(render(asked, outcome, manifest, total_ms), media_type=JSON)
+
+
+def _add_watching(app: FastAPI, service: Service) -> None:
+    health = service.health
+
+    def told(status: int, body: dict[str, Any]) -> Response:
+        return Response(orjson.dumps(body), status, media_type=JSON)
+
+    @app.get("/livez", summary="Whether the server lives")
+    async def livez() -> Response:
+        return told(200, {"status": "alive"})
+
+    @app.get("/readyz", summary="Whether it wants requests")
+    async def readyz() -> Response:
+        if await service.ready():
+            return told(200, {"status": "ready"})
+        reason = health.reason or "the last forward pass failed"
+        state = "failing" if health.state is State.READY else health.state.value
+        return told(503, {"status": state, "reason": reason})
+
+    app.get("/health", summary="The same as /readyz")(readyz)
+
+    @app.get("/info", summary="What is served, by what, under which limits")
+    async def info() -> Response:
+        return told(200, describe(service, package_version()))
+
+    @app.get("/metrics", summary="Metrics for Prometheus")
+    async def metrics() -> Response:
+        return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(DOCS_PAGE)
+
+
+def _add_errors(app: FastAPI, service: Service) -> None:
+    @app.exception_handler(ServiceError)
+    async def service_error(_: Request, error: ServiceError) -> Response:
+        service.metrics.rejected.labels(error.type).inc()
+        return Response(error.body(), error.status, error.headers(), JSON)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
+        type_ = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
+        headers = dict(error.headers or {})
+        return Response(error_body(type_, message), error.status_code, headers, JSON)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> Response:
+        return Response(
+            error_body("internal", "an unexpected error; the server's log has it"), 500, None, JSON
+        )

@@ -1,0 +1,1 @@
+"""Engines: small runtimes that turn token ids into logits, behind one protocol."""

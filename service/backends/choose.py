@@ -1,0 +1,167 @@
+"""Choosing a backend: by setting, or by a short measurement of those that can run here.
+
+Whatever is measured has reproduced the golden pairs first, so a fast wrong backend never wins.
+The choice is kept on disk for this bundle, this machine and these versions; a second start loads
+the winner alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from models.bundle import Bundle
+from models.encoding import Batch, PairEncoder
+from models.errors import BundleError
+from service.backends.base import Backend, BackendInfo, BackendUnavailable
+from service.backends.golden import GoldenMismatch, GoldenReport, check_golden
+from service.backends.memory import choice_file, recall, remember
+from service.errors import StartError
+
+logger = logging.getLogger("retort")
+
+BackendName = Literal["auto", "onnxruntime", "openvino"]
+ProviderName = Literal["auto", "cpu", "cuda", "tensorrt"]
+PrecisionName = Literal["auto", "fp32", "fp16", "bf16"]
+
+CANDIDATES = (
+    BackendInfo("onnxruntime", "tensorrt", "fp16"),
+    BackendInfo("onnxruntime", "tensorrt", "fp32"),
+    BackendInfo("onnxruntime", "cuda", "fp32"),
+    BackendInfo("openvino", "cpu", "bf16"),
+    BackendInfo("openvino", "cpu", "fp32"),
+    BackendInfo("onnxruntime", "cpu", "fp32"),
+)
+MEASURED_SHAPE = (10, 128)
+MEASURED_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the settings ask for; `auto` leaves it to the measurement."""
+
+    backend: BackendName = "auto"
+    provider: ProviderName = "auto"
+    precision: PrecisionName = "auto"
+    threads: int = 0
+
+    def allows(self, info: BackendInfo) -> bool:
+        """Whether a candidate is what was asked for."""
+        asked = (self.backend, self.provider, self.precision)
+        offered = (info.backend, info.provider, info.precision)
+        return all(a in ("auto", o) for a, o in zip(asked, offered, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The backend, what its golden check said, and pairs a second where it was measured."""
+
+    backend: Backend
+    golden: GoldenReport
+    pairs_per_second: dict[str, float]
+
+
+def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Chosen:
+    """Load the fastest backend that `wish` allows and that reproduces the golden pairs.
+
+    Raises `StartError` when there is none, with what was wrong with each.
+    """
+    allowed = [info for info in CANDIDATES if wish.allows(info)]
+    kept = choice_file(cache, [bundle.digest, str(wish)])
+    remembered = recall(kept)
+    if remembered in allowed:
+        try:
+            backend, report = _load_checked(remembered, bundle, encoder, wish, cache)
+            return Chosen(backend, report, {})
+        except (BackendUnavailable, GoldenMismatch) as problem:
+            logger.warning("%s was the fastest once, now: %s", remembered, problem)
+
+    best: tuple[Backend, GoldenReport] | None = None
+    speeds: dict[str, float] = {}
+    problems: list[str] = []
+    mismatch: GoldenMismatch | None = None
+    for info in allowed:
+        try:
+            backend, report = _load_checked(info, bundle, encoder, wish, cache)
+        except BackendUnavailable as problem:
+            problems.append(f"{info}: {problem}")
+            continue
+        except GoldenMismatch as problem:
+            mismatch = problem
+            problems.append(str(problem))
+            logger.warning("%s", problem)
+            continue
+        speeds[str(info)] = _measure(backend, encoder)
+        if best is None or speeds[str(info)] > speeds[str(best[0].info)]:
+            best = backend, report
+    if best is None:
+        if mismatch is not None:
+            raise mismatch
+        raise StartError(
+            "no backend can run as asked "
+            f"(backend {wish.backend}, provider {wish.provider}, precision {wish.precision}): "
+            + ("; ".join(problems) or "there is no such combination")
+        )
+    remember(kept, best[0].info, speeds)
+    return Chosen(*best, speeds)
+
+
+def load(info: BackendInfo, bundle: Bundle, threads: int, cache: Path) -> Backend:
+    """Load one backend. Raises `BackendUnavailable`; imports its runtime only now."""
+    if importlib.util.find_spec(info.backend) is None:
+        raise BackendUnavailable(f"{info.backend} is not installed: install the cpu or gpu extra")
+    if info.backend == "openvino":
+        from service.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(bundle.graph_path, precision=info.precision, threads=threads)
+    from service.backends.onnxruntime import NAMES, OnnxRuntimeBackend
+
+    provider = next(name for name in NAMES if name == info.provider)
+    return OnnxRuntimeBackend(
+        bundle.graph_path,
+        provider=provider,
+        precision=info.precision,
+        threads=threads,
+        profiles=bundle.manifest.shape_profiles,
+        engines=cache / "tensorrt" / bundle.digest[:16],
+    )
+
+
+def _load_checked(
+    info: BackendInfo, bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path
+) -> tuple[Backend, GoldenReport]:
+    try:
+        backend = load(info, bundle, wish.threads, cache)
+        return backend, check_golden(backend, encoder, bundle)
+    except (BackendUnavailable, GoldenMismatch, BundleError):
+        raise
+    except Exception as error:
+        # A runtime raises what it likes; here it all means that this one cannot be used.
+        raise BackendUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _measure(backend: Backend, encoder: PairEncoder) -> float:
+    """Pairs a second of the fastest run; the others were disturbed."""
+    rows, columns = MEASURED_SHAPE[0], min(MEASURED_SHAPE[1], encoder.truncation.max_length)
+    ids = np.full((rows, columns), encoder.pad_id, dtype=np.int64)
+    batch = Batch(ids, np.ones_like(ids), np.zeros_like(ids))
+    backend.infer(batch)
+    return rows / min(_timings(backend, batch))
+
+
+def _timings(backend: Backend, batch: Batch) -> Iterator[float]:
+    end = time.perf_counter() + MEASURED_SECONDS
+    while True:
+        start = time.perf_counter()
+        backend.infer(batch)
+        now = time.perf_counter()
+        yield now - start
+        if now >= end:
+            return

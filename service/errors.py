@@ -1,0 +1,114 @@
+"""Service errors: each has an HTTP status, a type, and the one shape in which it is told.
+
+    ServiceError
+    ├── InvalidRequest      422
+    ├── TooLarge            413
+    ├── Unauthorized        401
+    ├── Overloaded          429, with Retry-After
+    ├── NotReady            503, with Retry-After
+    ├── DeadlinePassed      504
+    ├── InferenceFailed     500
+    └── ClientGone          nobody is told
+
+    StartError              the server cannot start
+
+The shape: `{"error": {"type": …, "message": …, "param": …}}`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import orjson
+
+
+class ServiceError(Exception):
+    """Something that is told to the client; `param` names the field at fault."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "internal"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    def body(self) -> bytes:
+        """The error as JSON, in the one shape."""
+        return error_body(self.type, self.message, self.param)
+
+    def headers(self) -> dict[str, str]:
+        """Headers that belong to the error."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+class InvalidRequest(ServiceError):
+    """The request is not what the schema says."""
+
+    status = 422
+    type = "invalid_request"
+
+
+class TooLarge(ServiceError):
+    """The body, or the number of passages, is over its limit."""
+
+    status = 413
+    type = "too_large"
+
+
+class Unauthorized(ServiceError):
+    """The API key is missing or wrong."""
+
+    status = 401
+    type = "unauthorized"
+
+    def headers(self) -> dict[str, str]:
+        """Headers that belong to the error."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Overloaded(ServiceError):
+    """The queue is full."""
+
+    status = 429
+    type = "overloaded"
+
+
+class NotReady(ServiceError):
+    """The server is loading, draining or unwell."""
+
+    status = 503
+    type = "not_ready"
+
+
+class DeadlinePassed(ServiceError):
+    """The request's time was over before its scores were there."""
+
+    status = 504
+    type = "deadline_passed"
+
+
+class InferenceFailed(ServiceError):
+    """The backend could not score the request's pairs."""
+
+    status = 500
+    type = "inference_failed"
+
+
+class ClientGone(ServiceError):
+    """The client closed the connection; the answer goes nowhere."""
+
+    status = 499
+    type = "client_gone"
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+def error_body(type_: str, message: str, param: str | None = None) -> bytes:
+    """The one error shape as JSON."""
+    return orjson.dumps({"error": {"type": type_, "message": message, "param": param}})

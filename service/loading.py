@@ -1,0 +1,91 @@
+"""Loading: from a bundle to a backend that is checked, warm and measured.
+
+Everything slow about a start happens here, off the event loop, so that the server can say from
+its first second that it lives and is not ready yet.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.bundle import Bundle
+from models.encoding import Batch, PairEncoder
+from service.backends.base import Backend
+from service.backends.choose import Chosen, choose
+from service.backends.golden import check_golden
+from service.scheduler import Policy, length_steps
+from service.settings import Settings
+
+# A CPU is saturated by a request of ten passages; a larger batch would only keep others waiting.
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2_048, 16_384
+# On a GPU the next batch's arrays are laid out and copied while this one is computed.
+CPU_SLOTS, GPU_SLOTS = 1, 2
+LENGTH_STEP = 16
+TIMED_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a scorer needs, and what is known of it."""
+
+    bundle: Bundle
+    encoder: PairEncoder
+    chosen: Chosen
+    policy: Policy
+    slots: int
+    seconds_per_token: float
+
+
+def load(settings: Settings, bundle: Bundle, backend: Backend | None = None) -> Loaded:
+    """Choose a backend (or check the one that is given), and warm it.
+
+    Raises `StartError` if none runs or reproduces the golden pairs, `BundleError` if they are bad.
+    """
+    encoder = bundle.encoder()
+    if backend is None:
+        chosen = choose(bundle, encoder, settings.wish, settings.cache_dir)
+    else:
+        chosen = Chosen(backend, check_golden(backend, encoder, bundle), {})
+    gpu = chosen.backend.info.on_gpu
+    lengths = length_steps(encoder.truncation.max_length, LENGTH_STEP)
+    batch_tokens = settings.batch_tokens or (GPU_BATCH_TOKENS if gpu else CPU_BATCH_TOKENS)
+    batch_tokens = max(batch_tokens, lengths[-1])
+    overhead, pace = _warm(chosen.backend, encoder, lengths, batch_tokens)
+    return Loaded(
+        bundle=bundle,
+        encoder=encoder,
+        chosen=chosen,
+        policy=Policy(lengths, batch_tokens, overhead_tokens=overhead),
+        slots=settings.slots or (GPU_SLOTS if gpu else CPU_SLOTS),
+        seconds_per_token=pace,
+    )
+
+
+def _warm(
+    backend: Backend, encoder: PairEncoder, lengths: tuple[int, ...], batch_tokens: int
+) -> tuple[int, float]:
+    """Run every length once, full; return the cost of a batch in tokens, and seconds a token."""
+    for length in lengths:
+        backend.infer(_batch(encoder, batch_tokens // length, length))
+    rows, longest = batch_tokens // lengths[-1], lengths[-1]
+    full = _fastest(backend, _batch(encoder, rows, longest))
+    least = _fastest(backend, _batch(encoder, 1, lengths[0]))
+    pace = full / (rows * longest)
+    return max(0, round(least / pace) - lengths[0]), pace
+
+
+def _fastest(backend: Backend, batch: Batch) -> float:
+    times = []
+    for _ in range(TIMED_RUNS):
+        start = time.perf_counter()
+        backend.infer(batch)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _batch(encoder: PairEncoder, rows: int, columns: int) -> Batch:
+    ids = np.full((rows, columns), encoder.pad_id, dtype=np.int64)
+    return Batch(ids, np.ones_like(ids), np.zeros_like(ids))

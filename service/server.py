@@ -1,0 +1,99 @@
+"""The server: one process that listens, and stops without losing what it accepted."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+
+from models.bundle import read_bundle
+from models.find import find_bundle
+from service.app import create_app
+from service.errors import StartError
+from service.settings import Settings
+from service.state import Service
+
+logger = logging.getLogger("retort")
+
+BACKLOG = 2048
+# Longer than the idle time of usual connection pools, or they meet connections half closed.
+KEEP_ALIVE_SECONDS = 75
+
+
+class Server(uvicorn.Server):
+    """Says that it is draining as soon as it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called on SIGTERM and SIGINT."""
+        self._service.health.drain()
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket. Raises `StartError` if the port is in use or not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {port} on {host} is in use: stop what listens there, or choose another "
+                "with --port or RETORT_PORT"
+            ) from None
+        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what was accepted and return.
+
+    Raises `BundleError` or `StartError` if there is nothing to serve or nowhere to serve it.
+    """
+    _log(settings)
+    bundle = read_bundle(find_bundle(settings.bundle))
+    listener = listen(settings.host, settings.port)
+    problems: list[str] = []
+
+    def failed(reason: str) -> None:
+        problems.append(reason)
+        server.should_exit = True
+
+    app = create_app(settings, bundle, on_failure=failed)
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.drain_seconds,
+    )
+    server = Server(config, app.state.service)
+    host, port = listener.getsockname()[:2]
+    logger.info("http://%s:%d serves %s when it is ready", host, port, bundle.folder)
+    # Once it has drained, uvicorn raises the signal again: a stop as asked is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    with listener:
+        server.run(sockets=[listener])
+    if problems:
+        raise StartError(problems[0])
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def _log(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if settings.log_level != "debug":
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -1,0 +1,144 @@
+"""Settings of a server: from flags, then the environment, then a file, then defaults.
+
+    retort serve --port 9000
+    RETORT_PORT=9000 retort serve
+    retort serve --settings retort.yaml        # or .toml; holds `port: 9000`
+
+Nothing is read when this module is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+    YamlConfigSettingsSource,
+)
+
+from service.backends.choose import BackendName, PrecisionName, ProviderName, Wish
+from service.errors import StartError
+
+PREFIX = "RETORT_"
+# Environment variables with our prefix that are not settings of the server.
+OTHER_VARIABLES = frozenset({"RETORT_DATA", "RETORT_MODELS", "RETORT_SETTINGS"})
+
+
+def default_cache() -> Path:
+    """Where choices and built engines are kept: `$XDG_CACHE_HOME/retort` or `~/.cache/retort`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retort"
+
+
+class Settings(BaseSettings):
+    """What a server can be told. Sizes in bytes, tokens or milliseconds, as the names say."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    bundle: str = Field("retort-small", description="Name or path of the bundle to serve.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port to listen on.")
+    api_key: SecretStr | None = Field(
+        None, description="Key that clients must send, as a bearer token or in X-API-Key."
+    )
+    backend: BackendName = Field("auto", description="Runtime; auto measures what is installed.")
+    provider: ProviderName = Field("auto", description="What the runtime runs on.")
+    precision: PrecisionName = Field("auto", description="Arithmetic of the forward pass.")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0: one a core.")
+    batch_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Tokens in a batch, padding counted; unset: by the backend."
+    )
+    slots: Annotated[int, Field(ge=1, le=8)] | None = Field(
+        None, description="Batches in the backend at once; unset: by the backend."
+    )
+    queue_tokens: Annotated[int, Field(ge=1)] = Field(
+        524_288, description="Tokens that may wait; past it, requests get 429."
+    )
+    max_passages: Annotated[int, Field(ge=1)] = Field(
+        4_000, description="Passages in a request; past it, 413."
+    )
+    max_body_bytes: Annotated[int, Field(ge=1)] = Field(
+        8 * 1024 * 1024, description="Bytes in a request's body; past it, 413."
+    )
+    timeout_ms: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Time for a request that does not set its own timeout_ms."
+    )
+    max_timeout_ms: Annotated[int, Field(ge=1)] = Field(
+        60_000, description="The longest timeout_ms a request may ask for."
+    )
+    drain_seconds: Annotated[int, Field(ge=0)] = Field(
+        30, description="After SIGTERM, time to finish what was accepted."
+    )
+    cache_dir: Path = Field(
+        default_factory=default_cache, description="Where measurements and engines are kept."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def wish(self) -> Wish:
+        """What is asked of the backend."""
+        return Wish(self.backend, self.provider, self.precision, self.threads)
+
+
+def load_settings(file: Path | None = None, **flags: Any) -> Settings:
+    """Put settings together; a flag that is None is a flag not given.
+
+    Raises `StartError` with every mistake: unknown names, wrong values, an unreadable file.
+    """
+    source = file or (Path(name) if (name := os.environ.get("RETORT_SETTINGS")) else None)
+    _check_environment()
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return _with_file(source)(**given)
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors()
+        )
+        raise StartError(f"settings: {mistakes}") from None
+
+
+def _with_file(file: Path | None) -> type[Settings]:
+    if file is None:
+        return Settings
+    if not file.is_file():
+        raise StartError(f"settings file {file}: no such file")
+    path, suffix = file, file.suffix
+    readers: dict[str, type[YamlConfigSettingsSource] | type[TomlConfigSettingsSource]] = {
+        ".yaml": YamlConfigSettingsSource,
+        ".yml": YamlConfigSettingsSource,
+        ".toml": TomlConfigSettingsSource,
+    }
+    if suffix not in readers:
+        raise StartError(f"settings file {file}: expected one that ends in {', '.join(readers)}")
+
+    class SettingsWithFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            try:
+                from_file = readers[suffix](settings_cls, path)
+            except Exception as error:
+                raise StartError(f"settings file {path}: {error}") from None
+            return init_settings, env_settings, from_file
+
+    return SettingsWithFile
+
+
+def _check_environment() -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    unknown = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
+    if unknown:
+        raise StartError(
+            f"environment: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+        )

@@ -1,0 +1,116 @@
+"""Verifying a bundle, and scoring with one, without a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.bundle import read_bundle
+from models.find import find_bundle
+from service.backends.base import BackendUnavailable
+from service.backends.choose import CANDIDATES, choose, load
+from service.backends.direct import infer_pairs
+from service.backends.golden import GoldenReport, compare_golden
+from service.errors import InferenceFailed, InvalidRequest
+from service.scores import combine
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class BackendVerdict:
+    """What one backend said: a report, or why it did not run."""
+
+    backend: str
+    report: GoldenReport | None
+    problem: str = ""
+
+    def describe(self) -> str:
+        """One line."""
+        if self.report is None:
+            return f"  {self.backend}: not run ({self.problem})"
+        report = self.report
+        return (
+            f"  {self.backend}: {'ok' if report.passed else 'WRONG'}, largest difference "
+            f"{report.max_difference:.5f} of {report.tolerance:.5f} allowed, "
+            f"{report.swapped} pairs out of order"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is so about a bundle whose files and hashes are right."""
+
+    folder: str
+    name: str
+    version: str
+    golden_pairs: int
+    backends: list[BackendVerdict]
+    passed: bool
+
+    def describe(self) -> str:
+        """A few lines."""
+        lines = [
+            f"{self.folder}: {self.name} {self.version}",
+            "  files and hashes: ok",
+            f"  golden pairs: {self.golden_pairs}",
+            *(verdict.describe() for verdict in self.backends),
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPassage:
+    """A passage's place on the command line, its score and spread."""
+
+    index: int
+    score: float
+    spread: float
+
+
+def verify_bundle(settings: Settings) -> Verdict:
+    """Check files, hashes and golden scores. Raises `BundleError` for the first two."""
+    bundle = read_bundle(find_bundle(settings.bundle))
+    encoder = bundle.encoder()
+    verdicts = []
+    for info in CANDIDATES:
+        if not settings.wish.allows(info):
+            continue
+        try:
+            backend = load(info, bundle, settings.threads, settings.cache_dir)
+            report = compare_golden(backend, encoder, bundle)
+        except BackendUnavailable as problem:
+            verdicts.append(BackendVerdict(str(info), None, str(problem)))
+        else:
+            verdicts.append(BackendVerdict(str(info), report))
+    ran = [verdict.report for verdict in verdicts if verdict.report is not None]
+    manifest = bundle.manifest
+    return Verdict(
+        folder=str(bundle.folder),
+        name=manifest.name,
+        version=manifest.version,
+        golden_pairs=len(bundle.golden),
+        backends=verdicts,
+        passed=bool(ran) and all(report.passed for report in ran),
+    )
+
+
+def score_directly(settings: Settings, query: str, passages: list[str]) -> list[ScoredPassage]:
+    """Score passages, best first, ties by index.
+
+    Raises `InvalidRequest` for an empty query or no passages, `InferenceFailed` for a score that
+    is not a finite number, `BundleError` or `StartError` if there is nothing to score with.
+    """
+    if not query.strip():
+        raise InvalidRequest("the query is empty")
+    if not passages:
+        raise InvalidRequest("there are no passages")
+    bundle = read_bundle(find_bundle(settings.bundle))
+    encoder = bundle.encoder()
+    backend = choose(bundle, encoder, settings.wish, settings.cache_dir).backend
+    scores = combine(infer_pairs(backend, encoder, encoder.encode(query, passages)))
+    if not scores.finite.all():
+        raise InferenceFailed(f"passage {int(scores.finite.argmin())}: its score is not finite")
+    results = [
+        ScoredPassage(index, float(value), float(scores.spread[index]))
+        for index, value in enumerate(scores.score)
+    ]
+    return sorted(results, key=lambda result: -result.score)

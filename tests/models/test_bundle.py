@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.bundle import Bundle, read_bundle, sha256_of, write_bundle
+from models.errors import (
+    BundleError,
+    BundleNotFound,
+    DamagedFile,
+    InvalidGolden,
+    InvalidManifest,
+    MissingFile,
+    UnknownSchema,
+)
+from tests.fake_bundle import golden_pairs, make_encoder, make_fake_bundle, make_manifest
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return make_fake_bundle(tmp_path / "fake")
+
+
+def edit_manifest(bundle: Bundle, edit: Callable[[dict[str, object]], None]) -> None:
+    path = bundle.folder / "manifest.json"
+    raw = json.loads(path.read_text())
+    edit(raw)
+    path.write_text(json.dumps(raw))
+
+
+def test_what_is_written_is_read_back(bundle: Bundle) -> None:
+    again = read_bundle(bundle.folder)
+    assert again.manifest == bundle.manifest
+    assert again.digest == bundle.digest == sha256_of(bundle.folder / "manifest.json")
+    assert list(again.golden) == golden_pairs(make_encoder())
+    assert again.encoder().truncation == bundle.manifest.truncation
+
+
+def test_the_manifest_holds_every_other_files_hash(bundle: Bundle) -> None:
+    others = {path.name for path in bundle.folder.iterdir()} - {"manifest.json"}
+    assert set(bundle.manifest.files) == others
+    for name, expected in bundle.manifest.files.items():
+        assert sha256_of(bundle.folder / name) == expected
+
+
+def test_writing_replaces_a_bundle_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "fake"
+    make_fake_bundle(folder, "first")
+    make_fake_bundle(folder, "second")
+    assert read_bundle(folder).manifest.name == "second"
+    assert {path.name for path in folder.parent.iterdir()} == {"fake", "fake-source"}
+
+
+def test_a_failed_write_keeps_the_old_bundle(bundle: Bundle) -> None:
+    with pytest.raises(InvalidGolden, match="3 golden pairs, at least 64"):
+        write_bundle(
+            bundle.folder,
+            manifest=make_manifest(),
+            graph=bundle.graph_path,
+            tokenizer=bundle.tokenizer_path,
+            golden=bundle.golden[:3],
+        )
+    assert read_bundle(bundle.folder).digest == bundle.digest
+
+
+def test_other_files_are_not_overwritten(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="holds files but no bundle"):
+        write_bundle(
+            tmp_path / "mine",
+            manifest=make_manifest(),
+            graph=bundle.graph_path,
+            tokenizer=bundle.tokenizer_path,
+            golden=bundle.golden,
+        )
+
+
+def test_weights_in_a_second_file_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(b"graph")
+    (tmp_path / "model.onnx.data").write_bytes(b"weights")
+    with pytest.raises(BundleError, match="weights in a second file"):
+        write_bundle(
+            tmp_path / "new",
+            manifest=make_manifest(),
+            graph=graph,
+            tokenizer=bundle.tokenizer_path,
+            golden=bundle.golden,
+        )
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "golden.jsonl", "README.md"])
+def test_a_missing_file_is_named(bundle: Bundle, name: str) -> None:
+    (bundle.folder / name).unlink()
+    with pytest.raises(MissingFile, match=name):
+        read_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "golden.jsonl", "README.md"])
+def test_a_damaged_file_is_named(bundle: Bundle, name: str) -> None:
+    with (bundle.folder / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(DamagedFile, match=name):
+        read_bundle(bundle.folder)
+
+
+def test_no_folder_and_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFound, match="nowhere"):
+        read_bundle(tmp_path / "nowhere")
+    with pytest.raises(MissingFile, match=r"manifest\.json"):
+        read_bundle(tmp_path)
+
+
+def test_an_unknown_schema_version(bundle: Bundle) -> None:
+    edit_manifest(bundle, lambda raw: raw.update(schema_version=2))
+    with pytest.raises(UnknownSchema, match="schema_version is 2, this release reads 1"):
+        read_bundle(bundle.folder)
+
+
+def test_unknown_fields_are_refused(bundle: Bundle) -> None:
+    edit_manifest(bundle, lambda raw: raw.update(colour="blue"))
+    with pytest.raises(InvalidManifest, match="colour"):
+        read_bundle(bundle.folder)
+
+
+def test_a_manifest_that_is_no_json(bundle: Bundle) -> None:
+    (bundle.folder / "manifest.json").write_text("{")
+    with pytest.raises(InvalidManifest, match="not JSON"):
+        read_bundle(bundle.folder)
+
+
+def test_a_manifest_may_not_leave_out_a_file_or_point_outside(bundle: Bundle) -> None:
+    files = dict(bundle.manifest.files)
+    edit_manifest(bundle, lambda raw: raw.update(files={"model.onnx": files["model.onnx"]}))
+    with pytest.raises(DamagedFile, match="no sha256 for"):
+        read_bundle(bundle.folder)
+    edit_manifest(bundle, lambda raw: raw.update(files={**files, "../secret": "00"}))
+    with pytest.raises(DamagedFile, match="outside the bundle"):
+        read_bundle(bundle.folder)
+
+
+def test_golden_pairs_have_a_logit_for_each_head(bundle: Bundle) -> None:
+    manifest = make_manifest()
+    with pytest.raises(InvalidGolden, match="2 logits a pair, the manifest has 1"):
+        write_bundle(
+            bundle.folder,
+            manifest=manifest.model_copy(update={"heads": manifest.heads[:1]}),
+            graph=bundle.graph_path,
+            tokenizer=bundle.tokenizer_path,
+            golden=bundle.golden,
+        )

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from models.card import render_card
+from models.manifest import DataSource
+from tests.fake_bundle import make_manifest
+from tests.models.test_manifest import full_manifest
+
+
+def test_a_full_card_tells_everything() -> None:
+    manifest = full_manifest().model_copy(
+        update={"methods": ("TMKD",), "data": (DataSource(name="QED", licence="CC BY-SA 3.0"),)}
+    )
+    card = render_card(manifest)
+    assert card.startswith("# fake\n")
+    for told in (
+        "TMKD",
+        "QED",
+        "CC BY-SA 3.0",
+        "0.77 to 0.83",
+        "0.9900",
+        "soft-ce",
+        "retort serve",
+    ):
+        assert told in card
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    card = render_card(make_manifest())
+    assert "How good it is" not in card
+    assert "How close" not in card
+    assert "learned from\n" not in card
+
+
+def test_a_bar_does_not_break_a_table() -> None:
+    manifest = make_manifest().model_copy(update={"methods": ("a|b",)})
+    assert r"a\|b" in render_card(manifest)

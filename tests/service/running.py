@@ -1,0 +1,99 @@
+"""Servers for tests: one in this process over a function, one in its own over the real graph."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+
+from models.bundle import Bundle
+from service.app import create_app
+from service.backends.fake import FakeBackend, InferFunction
+from service.settings import Settings
+from service.state import Service
+
+ROOT = Path(__file__).parents[2]
+# A machine that is busy with something else is slow, not wrong.
+PATIENCE_SECONDS = 180
+
+
+@asynccontextmanager
+async def in_process(
+    bundle: Bundle, infer: InferFunction, settings: Settings
+) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
+    """A client of an app that is ready, and its service."""
+    app = create_app(settings, bundle, backend=FakeBackend(infer))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://retort") as client,
+    ):
+        end = time.monotonic() + PATIENCE_SECONDS
+        while (await client.get("/readyz")).json()["status"] == "loading":
+            assert time.monotonic() < end
+            await client.get("/livez")
+        yield client, app.state.service
+
+
+class ServerProcess:
+    """`retort serve` in a process of its own; `url` once it listens."""
+
+    def __init__(self, *flags: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "retort", "serve", *flags],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log: list[str] = []
+        self.url = self._listening()
+
+    def _listening(self) -> str:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            if found := re.search(r"(http://\S+:\d+) serves", line):
+                return found[1]
+        raise AssertionError(f"the server ended: {''.join(self.log)}")
+
+    def wait_until_ready(self) -> None:
+        """Wait for `/readyz` to say so."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while httpx.get(f"{self.url}/readyz").status_code != 200:
+            assert time.monotonic() < end
+            assert self.process.poll() is None, self.rest()
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """Send SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_SECONDS)
+
+    def rest(self) -> str:
+        """Everything that it wrote, once it has ended."""
+        assert self.process.stderr is not None
+        self.log += self.process.stderr.readlines()
+        return "".join(self.log)
+
+
+@contextmanager
+def server(*flags: str, **environment: str) -> Iterator[ServerProcess]:
+    """A server on a port of its own, ready; killed in the end if it has not stopped."""
+    running = ServerProcess("--port", "0", *flags, **environment)
+    try:
+        running.wait_until_ready()
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        if running.process.stderr is not None:
+            running.process.stderr.close()

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import StartError
+from service.settings import Settings, load_settings
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert (settings.bundle, settings.port) == ("retort-small", 8080)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("s.yaml", "port: 1\nhost: h"), ("s.toml", "port = 1\nhost = 'h'")]
+)
+def test_flags_win_over_environment_wins_over_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    assert (load_settings(file).port, load_settings(file).host) == (1, "h")
+    monkeypatch.setenv("RETORT_PORT", "2")
+    assert load_settings(file).port == 2
+    assert load_settings(file, port=3).port == 3
+    assert load_settings(file, port=None).port == 2
+    monkeypatch.setenv("RETORT_SETTINGS", str(file))
+    assert load_settings().host == "h"
+
+
+def test_nothing_is_read_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETORT_PORT", "7")
+    assert Settings().port == 7
+
+
+def test_every_mistake_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("port: many\ncolour: blue")
+    monkeypatch.setenv("RETORT_QUEUE_TOKENS", "-1")
+    with pytest.raises(StartError, match=r"(?s)queue_tokens.*port.*colour|port.*queue_tokens"):
+        load_settings(file)
+
+
+def test_a_misspelt_variable_is_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETORT_PROT", "80")
+    with pytest.raises(StartError, match="unknown RETORT_PROT; there are"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("s.yaml", None, "no such file"),
+        ("s.ini", "", "ends in .yaml, .yml, .toml"),
+        ("s.toml", "port = ", "s.toml"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    file = tmp_path / name
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(StartError, match=message):
+        load_settings(file)
+
+
+def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETORT_API_KEY", "hush")
+    settings = load_settings()
+    assert settings.api_key is not None
+    assert "hush" not in repr(settings)

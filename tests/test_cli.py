@@ -1,0 +1,111 @@
+"""The `retort` command as a whole: what it offers, and what it says where an extra is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from retort import EXTRA_OF_MODULE, app, missing_extra
+from tests.commands import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+PROMISED = {
+    "serve",
+    "data",
+    "teach",
+    "label",
+    "distill",
+    "evaluate",
+    "export",
+    "verify",
+    "score",
+    "bench",
+    "validate",
+}
+TRAINING_ALONE = sorted({m for m, extra in EXTRA_OF_MODULE.items() if extra == "train"})
+
+
+def run_without(modules: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `retort` in a new process in which these modules are not installed."""
+    code = (
+        "import sys\n"
+        f"for name in {modules!r}: sys.modules[name] = None\n"
+        f"sys.argv = ['retort', *{list(arguments)!r}]\n"
+        "import retort\n"
+        "retort.main()\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_promised_command_is_there() -> None:
+    assert {name.split()[0] for name in COMMANDS} >= PROMISED
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    text = COMMANDS[name].help or ""
+    assert "Example" in text, f"the help of `retort {name}` gives no example"
+    assert f"retort {name}" in text, f"the example of `retort {name}` does not call it"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_can_be_shown(name: str) -> None:
+    result = CliRunner().invoke(app, [*name.split(), "--help"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name: str) -> None:
+    silent = [
+        parameter.name
+        for parameter in COMMANDS[name].params
+        if parameter.opts[0].startswith("-") and not parameter.help
+    ]
+    assert silent == []
+
+
+def test_version_is_the_one_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.output == f"retort {project['version']}\n"
+
+
+def test_no_command_shows_the_help() -> None:
+    result = CliRunner().invoke(app, [])
+    assert "Usage" in result.output
+
+
+def test_help_loads_no_engine_and_no_framework() -> None:
+    done = run_without([*EXTRA_OF_MODULE], "--help")
+    assert done.returncode == 0, done.stderr
+    for name in PROMISED:
+        assert name in done.stdout
+
+
+def test_a_training_command_says_which_extra_is_missing() -> None:
+    done = run_without(TRAINING_ALONE, "label", str(ROOT / "recipes" / "retort-small.yaml"))
+    assert done.returncode == 1
+    assert "comes with the extra `train`" in done.stderr
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_advice_names_the_extras_to_install() -> None:
+    advice = missing_extra(ModuleNotFoundError("no", name="transformers.models"))
+    assert advice is not None
+    assert "needs transformers" in advice
+    assert "'.[train,cpu]'" in advice
+    assert missing_extra(ModuleNotFoundError("no", name="left_pad")) is None
+    assert missing_extra(ModuleNotFoundError("no")) is None

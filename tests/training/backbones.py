@@ -1,0 +1,53 @@
+"""A tiny backbone in a folder, as the hub would hold one: two layers, width 32, random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
+
+from tests.tiny import make_tokenizer
+
+
+def tiny_config(vocabulary: int, **changes: int) -> BertConfig:
+    """Two layers, width 32, positions for 64 tokens."""
+    values = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        **changes,
+    }
+    return BertConfig(**values)
+
+
+def save_backbone(folder: Path) -> Path:
+    """An encoder without a head."""
+    torch.manual_seed(3)
+    tokenizer = make_tokenizer()
+    folder.mkdir(parents=True)
+    BertModel(tiny_config(tokenizer.get_vocab_size())).save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def save_cross_encoder(folder: Path, outputs: int) -> Path:
+    """A sequence classifier with its own tokenizer, as a hub cross-encoder is."""
+    torch.manual_seed(4)
+    tokenizer = make_tokenizer()
+    config = tiny_config(tokenizer.get_vocab_size())
+    config.num_labels = outputs
+    BertForSequenceClassification(config).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
+        unk_token="[UNK]", model_max_length=64,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder

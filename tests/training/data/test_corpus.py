@@ -1,0 +1,108 @@
+"""The corpus: negatives are wrong, candidates are near, and nothing held out gets in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from training.data.bm25 import Bm25Index
+from training.data.corpus import build_corpus, mine_negatives, reranking_pairs, windows
+from training.data.pairs import Pair, normalise
+from training.data.rows import BadRows
+from training.data.table import read_table, write_table
+from training.recipe import CorpusRecipe, PositiveSource, parse_recipe
+
+CITIES = ["Paris", "Rome", "Oslo", "Lima", "Cairo", "Delhi", "Tokyo", "Quito"]
+POSITIVES = [
+    Pair(f"what river flows through {city}", f"{city} lies on a river of its own.", 1.0, city)
+    for city in CITIES
+]
+
+
+def test_bm25_finds_the_nearest_and_survives_empty_queries() -> None:
+    index = Bm25Index(["red apples", "green pears", "blue plums"])
+    found, scores = index.search(["pears", "the", "zebra"], 2)
+    assert found.shape == (3, 2)
+    assert found[0, 0] == 1
+    assert scores[0, 0] > 0
+    assert (scores[1:] == 0).all()
+
+
+def test_negatives_are_near_but_never_right() -> None:
+    plan = PositiveSource(source="squad-reqa/train", negatives=2, depth=5)
+    twice = [*POSITIVES, Pair(POSITIVES[0].query, "PARIS lies on a river, of its own", 1.0, "b")]
+    mined = mine_negatives(twice, plan, seed=1)
+    right = {normalise(pair.passage) for pair in twice if pair.query == POSITIVES[0].query}
+    wrong = [p for p in mined if p.query == POSITIVES[0].query and p.label == 0.0]
+    assert wrong
+    assert not right & {normalise(pair.passage) for pair in wrong}
+    assert all("river" in pair.passage for pair in mined)
+    assert mined == mine_negatives(twice, plan, seed=1)
+    assert mined != mine_negatives(twice, plan, seed=2)
+
+
+def test_windows_are_whole_sentences() -> None:
+    text = "One two three. Four five. Six seven eight nine."
+    assert windows(text, 5, 2) == ["One two three. Four five.", "Six seven eight nine."]
+    assert windows(text, 5, 1) == ["One two three. Four five."]
+
+
+def test_a_reranking_set_holds_bm25s_candidates_and_the_answer() -> None:
+    pairs = reranking_pairs(POSITIVES, [pair.passage for pair in POSITIVES], 3, 4, seed=1)
+    assert len(pairs) == 12
+    assert sum(pair.label or 0 for pair in pairs) == 4
+
+
+def write_data(root: Path) -> None:
+    (root / "squad_reqa").mkdir(parents=True)
+    (root / "selqa").mkdir()
+    (root / "question_lists").mkdir()
+    train = {
+        "questions": [pair.query for pair in POSITIVES],
+        "answers": [pair.passage for pair in POSITIVES],
+        "question_ids": list(range(len(POSITIVES))),
+    }
+    test = {
+        "questions": ["What river flows through Oslo?"],
+        "candidates": ["Nothing of the kind."],
+        "ground_truths": [[0]],
+    }
+    (root / "squad_reqa/train.json").write_text(json.dumps(train))
+    (root / "squad_reqa/test.json").write_text(json.dumps(test))
+    (root / "selqa/selqa-ass-dev.tsv").write_text("who ?\tshe\t1\nwho ?\tit\t0\nwho ?\tno\t0\n")
+    questions = "1\tis Rome on a river\n2\twhat river flows through oslo\n"
+    (root / "question_lists/topics.beir-v1.0.0-quora.test.tsv").write_text(questions)
+
+
+def recipe(out: Path) -> CorpusRecipe:
+    plan = parse_recipe(
+        {
+            "kind": "corpus",
+            "out": str(out),
+            "labelled": [{"source": "selqa/dev", "negatives": 1}],
+            "positives": [{"source": "squad-reqa/train", "negatives": 1}],
+            "questions": {"lists": ["quora"], "passages": ["squad-reqa/train"], "near": 2},
+            "held_out": ["squad-reqa/test"],
+        }
+    )
+    assert isinstance(plan, CorpusRecipe)
+    return plan
+
+
+def test_a_corpus_is_built_whole_and_twice_the_same(tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
+    plan = recipe(tmp_path / "table.parquet")
+    table = build_corpus(plan, tmp_path / "data", BadRows(), lambda text: None)
+    by_source = {source: table.sources.count(source) for source in set(table.sources)}
+    assert by_source["selqa/dev"] == 2
+    assert by_source["squad-reqa/train"] == 2 * (len(CITIES) - 1)  # Oslo's question is held out
+    assert by_source["candidates"] == 3
+    assert all("oslo" not in pair.query.lower() for pair in table.pairs)
+    assert table == build_corpus(plan, tmp_path / "data", BadRows(), lambda text: None)
+    write_table(plan.out, table)
+    again = read_table(plan.out)
+    assert [(p.query, p.passage) for p in again.pairs] == [
+        (p.query, p.passage) for p in table.pairs
+    ]
+    assert again.sources == table.sources
+    assert again.facts == table.facts

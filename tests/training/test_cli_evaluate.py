@@ -1,0 +1,164 @@
+"""`retort evaluate` and `retort export`, as one types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from models.bundle import read_bundle
+from models.encoding import Truncation
+from training.checkpoint import save_student
+from training.cli_evaluate import register
+from training.data.pairs import Pair
+from training.rankings import EvaluationSet, write_sets
+from training.student import Student
+from training.systems import write_scores
+
+app = typer.Typer()
+register(app)
+runner = CliRunner()
+
+
+@pytest.fixture
+def work(
+    tiny_student: Student,
+    tokenizer_path: Path,
+    truncation: Truncation,
+    labelled_pairs: tuple[Pair, ...],
+    tmp_path: Path,
+) -> Path:
+    """A folder with a checkpoint, evaluation sets, held-out pairs and a teacher's scores."""
+    save_student(tmp_path / "student", tiny_student, tokenizer_path, truncation, {})
+    items = EvaluationSet("far", labelled_pairs, headline="AP")
+    write_sets(tmp_path / "sets", [items])
+    with (tmp_path / "held_out.jsonl").open("w") as file:
+        file.writelines(json.dumps(asdict(pair)) + "\n" for pair in labelled_pairs)
+    noise = np.random.default_rng(0).normal(size=len(labelled_pairs))
+    write_scores(tmp_path / "teachers.npz", {"far": items.labels + 0.1 * noise})
+    write_scores(tmp_path / "plain.npz", {"far": -items.labels + 0.1 * noise})
+    return tmp_path
+
+
+def evaluate(work: Path, *arguments: str) -> list[str]:
+    """The command line of an evaluation of all that `work` holds."""
+    return [
+        "evaluate",
+        str(work / "sets"),
+        f"--system=student={work / 'student'}",
+        f"--system=teachers={work / 'teachers.npz'}",
+        f"--system=plain={work / 'plain.npz'}",
+        "--teacher=teachers",
+        "--undistilled=plain",
+        "--resamples=100",
+        *arguments,
+    ]
+
+
+def test_evaluate_writes_figures_and_page(work: Path) -> None:
+    figures, page = work / "docs" / "quality.json", work / "docs" / "quality.md"
+    result = runner.invoke(app, evaluate(work, f"--out={figures}", f"--report={page}"))
+    assert result.exit_code == 0, result.output
+    written = json.loads(figures.read_text())["sets"][0]
+    assert written["systems"]["teachers"]["measures"]["AP"]["value"] == 1.0
+    assert written["comparisons"]["AP"]["gap_closed"]["value"] > 0
+    assert "# Quality" in page.read_text()
+
+    again = work / "again.md"
+    result = runner.invoke(app, ["evaluate", f"--from={figures}", f"--report={again}"])
+    assert result.exit_code == 0, result.output
+    ours, theirs = (path.read_text().splitlines() for path in (page, again))
+    assert ours[6:] == theirs[6:]
+
+
+def test_evaluate_prints_json_and_keeps_scores(work: Path) -> None:
+    result = runner.invoke(app, evaluate(work, "--json", f"--keep={work / 'kept'}"))
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["roles"]["teacher"] == "teachers"
+    assert np.load(work / "kept" / "student.npz")["far"].shape == (180,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate"], "give a folder of sets and --system, or --from"),
+        (["evaluate", "nowhere", "--system=a=b"], "sets.json: not there"),
+        (["evaluate", "nowhere", "--system=a"], "--system 'a': write NAME=VALUE"),
+        (["export", "nowhere", "out", "--held-out=pairs.jsonl"], "nowhere"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(arguments: list[str], message: str) -> None:
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def export(work: Path, *arguments: str) -> list[str]:
+    """The command line of an export of the checkpoint in `work`."""
+    held_out = f"--held-out={work / 'held_out.jsonl'}"
+    return ["export", str(work / "student"), str(work / "retort-tiny"), held_out, *arguments]
+
+
+def test_export_writes_a_bundle(work: Path) -> None:
+    figures = work / "quality.json"
+    assert runner.invoke(app, evaluate(work, f"--out={figures}")).exit_code == 0
+    result = runner.invoke(
+        app,
+        export(
+            work,
+            "--storage=fp16",
+            "--version=0.3.0",
+            "--method=TMKD",
+            "--data=SQuAD=CC BY-SA 4.0",
+            f"--quality={figures}",
+            "--json",
+        ),
+    )
+    assert result.exit_code == 0, result.output
+    manifest = read_bundle(work / "retort-tiny").manifest
+    assert json.loads(result.stdout) == json.loads(manifest.to_json())
+    assert (manifest.name, manifest.version) == ("retort-tiny", "0.3.0")
+    assert manifest.data[0].licence == "CC BY-SA 4.0"
+    assert "far AP" in manifest.quality
+    assert manifest.parity is not None
+
+
+def test_export_tells_what_it_made(work: Path) -> None:
+    result = runner.invoke(app, export(work, "--storage=fp16"))
+    assert result.exit_code == 0, result.output
+    assert "retort-tiny 0.1.0" in result.stdout
+    assert "parity on 180 pairs of 30 queries" in result.stdout
+
+
+def test_an_unknown_storage_is_refused(work: Path) -> None:
+    result = runner.invoke(app, export(work, "--storage=int4"))
+    assert result.exit_code == 1
+    assert "'int4': use one of int8, fp16, fp32" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_help_has_an_example(command: str) -> None:
+    result = runner.invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Example:" in result.stdout
+    assert f"retort {command}" in result.stdout
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys, typer, training.cli_evaluate as c; app = typer.Typer(); c.register(app);"
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'sklearn', 'scipy', 'numpy'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert result.stdout.strip() == "[]"

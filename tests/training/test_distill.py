@@ -1,0 +1,155 @@
+"""Distilling end to end in small: teach, label, distil, and pick a killed run up again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.backbones import save_backbone
+from training.checkpoint import load_student
+from training.data.pairs import Pair
+from training.data.table import PairTable, write_table
+from training.distill import distill, select
+from training.label import label
+from training.recipe import DistillRecipe, Stage, TeacherRecipe, parse_recipe
+from training.store import ScoreStore, StoreError
+from training.teach import teach
+from training.teachers import load_teacher
+
+WORDS = ("tower", "hamlet", "paris", "france", "river", "city", "play", "old")
+OPTIMISER = {"lr": 3e-3, "epochs": 2, "batch_pairs": 8, "precision": "no", "freeze_words": False}
+LENGTH = {"max_length": 64, "max_query_tokens": 16}
+
+
+def make_pairs() -> list[Pair]:
+    """A pair is right when query and passage name the same word."""
+    return [
+        Pair(f"what is {a}", f"the {b} is by the {b}", float(a == b), f"q-{a}", f"p-{b}")
+        for a in WORDS
+        for b in WORDS
+    ]
+
+
+def quiet(text: str) -> None:
+    return None
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    pairs = make_pairs()
+    path = tmp_path / "table.parquet"
+    write_table(path, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    return path
+
+
+def make_recipe(tmp_path: Path, table: Path, **changes: object) -> DistillRecipe:
+    backbone = str(tmp_path / "backbone")
+    if not Path(backbone).exists():
+        save_backbone(Path(backbone))
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH}
+    values = {
+        "kind": "distill", "name": "small", "out": str(tmp_path / "out"),
+        "store": str(tmp_path / "scores"),
+        "teachers": [
+            {"name": "ce", "path": str(tmp_path / "ce")},
+            {"name": "bi", "path": backbone, "kind": "bi-encoder", "head": "cosine"},
+        ],
+        "student": {"init": backbone, "layers": [1]},
+        "stages": [{**stage, "alpha": 1.0}, {**stage, "alpha": 0.5}],
+        "checkpoint_steps": 3, **changes,
+    }  # fmt: skip
+    recipe = parse_recipe(values)
+    assert isinstance(recipe, DistillRecipe)
+    return recipe
+
+
+def teach_ce(tmp_path: Path, table: Path, **changes: object) -> Path:
+    recipe = parse_recipe(
+        {
+            "kind": "teacher", "name": "ce", "backbone": str(tmp_path / "backbone"),
+            "table": str(table), "out": str(tmp_path / "ce"), "optimiser": OPTIMISER,
+            "length": LENGTH, "dropout": 0.0, **changes,
+        }  # fmt: skip
+    )
+    assert isinstance(recipe, TeacherRecipe)
+    return teach(recipe)
+
+
+def test_the_whole_road_in_small(tmp_path: Path, table: Path) -> None:
+    recipe = make_recipe(tmp_path, table)
+    teach_ce(tmp_path, table)
+    with pytest.raises(StoreError, match="run `retort label`"):
+        distill(recipe, quiet)
+    pairs = select(recipe.stages[0])
+    for reference in recipe.teachers:
+        label(load_teacher(reference), pairs, ScoreStore(recipe.store), quiet)
+    folder = distill(recipe, quiet)
+    loaded = load_student(folder)
+    assert [head.name for head in loaded.student.heads] == ["golden", "soft-ce", "soft-bi"]
+    assert loaded.student.config.num_hidden_layers == 1
+    # The soft heads must have come nearer to their teachers than a constant would be.
+    store = ScoreStore(recipe.store)
+    batch = loaded.encoder().collate(
+        [loaded.encoder().encode(pair.query, [pair.passage])[0] for pair in pairs]
+    )
+    with torch.inference_mode():
+        logits = loaded.student(*(torch.from_numpy(getattr(batch, name)) for name in (
+            "input_ids", "attention_mask", "token_type_ids"))).numpy()  # fmt: skip
+    identities = loaded.meta["teachers"]
+    for column, name in enumerate(("ce", "bi"), start=1):
+        targets = store.teacher(name, identities[name]).targets(pairs)
+        assert np.mean((logits[:, column] - targets) ** 2) < 0.95 * np.var(targets)
+
+    # A second run with the same recipe finds both stages done and changes nothing.
+    before = (folder / "model.safetensors").read_bytes()
+    distill(recipe, quiet)
+    assert (folder / "model.safetensors").read_bytes() == before
+    # Another recipe does not take over its stages.
+    with pytest.raises(ValueError, match="made by another recipe"):
+        distill(make_recipe(tmp_path, table, seed=9), quiet)
+    # The same recipe elsewhere gives the same student.
+    elsewhere = make_recipe(tmp_path, table, out=str(tmp_path / "again"))
+    assert (distill(elsewhere, quiet) / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("shape", "objective"),
+    [("cross-encoder", "margin"), ("cross-encoder", "listwise"), ("bi-encoder", "infonce")],
+)
+def test_a_teacher_of_every_objective_learns(
+    tmp_path: Path, table: Path, shape: str, objective: str
+) -> None:
+    save_backbone(tmp_path / "backbone")
+    folder = teach_ce(
+        tmp_path, table, shape=shape, objective=objective, optimiser={**OPTIMISER, "epochs": 6},
+    )  # fmt: skip
+    curve = json.loads((folder / "student.json").read_text())["meta"]["curve"]
+    assert len(curve) >= 1
+    from training.recipe import TeacherRef
+
+    teacher = load_teacher(TeacherRef(name="t", path=str(folder), kind=shape))  # type: ignore[arg-type]
+    scores = teacher.score(make_pairs())
+    labels = np.array([pair.label for pair in make_pairs()])
+    assert scores[labels == 1].mean() > scores[labels == 0].mean()
+
+
+def test_the_undistilled_student_has_one_head(tmp_path: Path, table: Path) -> None:
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH, "alpha": 0.0}
+    recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
+    loaded = load_student(distill(recipe, quiet))
+    assert [head.name for head in loaded.student.heads] == ["golden"]
+
+
+def test_a_limit_is_a_sample_and_always_the_same(table: Path) -> None:
+    stage = Stage(table=table, limit=10)
+    chosen = select(stage)
+    assert len(chosen) == 10
+    assert chosen == select(stage)
+    assert chosen != list(make_pairs()[:10])
+    with pytest.raises(ValueError, match="no pairs of"):
+        select(Stage(table=table, sources=["nothing"]))
+

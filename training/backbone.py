@@ -1,0 +1,72 @@
+"""Backbones: a pretrained encoder and its tokenizer, from a package, a folder or the hub."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoConfig, BertModel
+
+
+class BackboneError(ValueError):
+    """A backbone cannot be found or is not of a supported shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """An encoder with the path of its `tokenizer.json`."""
+
+    encoder: BertModel
+    tokenizer_path: Path
+
+
+def locate_backbone(name: str) -> Path | str:
+    """`package:NAME` to the folder inside that Python package that holds `config.json`.
+
+    A folder stays a folder; anything else is taken for a name on the hub.
+    Raises `BackboneError` when a package is not installed or carries no model.
+    """
+    if not name.startswith("package:"):
+        return Path(name) if Path(name).is_dir() else name
+    module = name.removeprefix("package:")
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise BackboneError(
+            f"{name}: the package {module} is not installed; install Retort's `train` extra"
+        )
+    found = sorted(Path(spec.origin).parent.rglob("config.json"), key=lambda path: len(path.parts))
+    if not found:
+        raise BackboneError(f"{name}: the package {module} carries no config.json")
+    return found[0].parent
+
+
+def load_backbone(name: str, attention: str = "eager") -> Backbone:
+    """Load a BERT-shaped encoder, `attention` being eager or sdpa. Raises `BackboneError`.
+
+    Eager attention is what ONNX Runtime's optimizer can fuse, and was the faster one on CPU.
+    """
+    place = locate_backbone(name)
+    try:
+        config = AutoConfig.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise BackboneError(
+            f"{name}: neither a folder with a model nor reachable: {error}"
+        ) from error
+    if config.model_type != "bert":
+        raise BackboneError(f"{name}: a {config.model_type} encoder; a student is cut from BERT")
+    encoder = BertModel.from_pretrained(
+        place, add_pooling_layer=False, attn_implementation=attention
+    )
+    return Backbone(encoder, _tokenizer_file(place))
+
+
+def _tokenizer_file(place: Path | str) -> Path:
+    if isinstance(place, Path):
+        path = place / "tokenizer.json"
+        if not path.is_file():
+            raise BackboneError(f"{place}: no tokenizer.json; save the fast tokenizer there")
+        return path
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(place, "tokenizer.json"))

@@ -1,0 +1,188 @@
+"""Paired bootstrap: 95% intervals of systems that were measured on the same queries.
+
+Every system is resampled with the same draws, so the interval of a difference is the interval of
+the difference, not of two independent estimates (Efron and Tibshirani, 1993, chapter 13:
+percentile intervals).
+
+    samples = resample_means({"student": values_a, "plain": values_b})
+    samples.difference("student", "plain")     # Estimate(value=0.04, low=0.02, high=0.06)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+# Counts are drawn in blocks of about this many numbers: 64 MiB as float64.
+BLOCK = 1 << 23
+
+
+class BootstrapError(ValueError):
+    """The values cannot be resampled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value and the bounds of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replicates:
+    """One measure of several systems: `point` (systems,) and `samples` (resamples, systems)."""
+
+    names: tuple[str, ...]
+    point: Floats
+    samples: Floats
+    confidence: float = CONFIDENCE
+
+    def _column(self, name: str) -> int:
+        if name not in self.names:
+            raise BootstrapError(f"no system {name!r}: there are {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def _estimate(self, value: float, samples: Floats) -> Estimate:
+        tail = (1.0 - self.confidence) / 2.0
+        low, high = np.quantile(samples, [tail, 1.0 - tail])
+        return Estimate(float(value), float(low), float(high))
+
+    def of(self, name: str) -> Estimate:
+        """The system itself."""
+        column = self._column(name)
+        return self._estimate(self.point[column], self.samples[:, column])
+
+    def difference(self, name: str, other: str) -> Estimate:
+        """`name` minus `other`."""
+        a, b = self._column(name), self._column(other)
+        return self._estimate(
+            self.point[a] - self.point[b], self.samples[:, a] - self.samples[:, b]
+        )
+
+    def ratio(self, name: str, other: str) -> Estimate | None:
+        """`name` over `other`; None if `other` is not above zero in every resample."""
+        a, b = self._column(name), self._column(other)
+        if self.point[b] <= 0 or (self.samples[:, b] <= 0).any():
+            return None
+        return self._estimate(
+            self.point[a] / self.point[b], self.samples[:, a] / self.samples[:, b]
+        )
+
+    def gap_closed(self, student: str, undistilled: str, teacher: str) -> Estimate | None:
+        """How much of the way from `undistilled` to `teacher` the student went: 1 is all of it.
+
+        None where the teacher is not above the undistilled student outside the interval: a share
+        of a gap that may be nothing is no number.
+        """
+        if self.difference(teacher, undistilled).low <= 0:
+            return None
+        s, u, t = self._column(student), self._column(undistilled), self._column(teacher)
+        gap = self.samples[:, t] - self.samples[:, u]
+        # A handful of resamples may still have no gap; they are as good as unbounded.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = (self.samples[:, s] - self.samples[:, u]) / gap
+        shares = shares[gap > 0]
+        value = (self.point[s] - self.point[u]) / (self.point[t] - self.point[u])
+        return self._estimate(value, shares)
+
+
+def _counts(size: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Blocks of (some resamples, size): how often each of `size` items was drawn."""
+    generator = np.random.default_rng(seed)
+    step = max(1, BLOCK // size)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = generator.integers(0, size, size=(rows, size))
+        drawn += np.arange(rows)[:, None] * size
+        yield np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(float)
+
+
+def _stack(systems: Mapping[str, ArrayLike]) -> Floats:
+    if not systems:
+        raise BootstrapError("no system to resample: give at least one")
+    columns = [np.asarray(values, dtype=np.float64) for values in systems.values()]
+    shapes = {column.shape for column in columns}
+    if len(shapes) > 1 or columns[0].ndim != 1 or not columns[0].size:
+        raise BootstrapError(
+            f"values have shapes {sorted(shapes)}: every system needs the same (items,)"
+        )
+    return np.stack(columns, axis=1)
+
+
+def resample_means(
+    systems: Mapping[str, ArrayLike],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Replicates:
+    """Resample items (queries, say) and average each system's values (items,) over them."""
+    values = _stack(systems)
+    blocks = [counts @ values / len(values) for counts in _counts(len(values), resamples, seed)]
+    return Replicates(tuple(systems), values.mean(axis=0), np.concatenate(blocks), confidence)
+
+
+def resample_auc(
+    labels: ArrayLike,
+    systems: Mapping[str, ArrayLike],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Replicates:
+    """Resample pairs and take each system's area under the ROC curve.
+
+    `labels` and each system's scores have shape (pairs,). A resample that drew one kind of label
+    alone has no area and is dropped.
+    """
+    values = _stack(systems)
+    positive = np.asarray(labels) > 0
+    if positive.shape != (len(values),) or positive.all() or not positive.any():
+        raise BootstrapError(
+            f"{int(positive.sum())} of {positive.size} labels are positive for {len(values)} "
+            "scores: AUC needs both kinds, one label a score"
+        )
+    curves = [_Curve(positive, column) for column in values.T]
+    ones = np.ones((1, len(values)))
+    point = np.asarray([curve.area(ones)[0] for curve in curves])
+    blocks = []
+    for counts in _counts(len(values), resamples, seed):
+        drawn = counts[:, positive].sum(axis=1)
+        both = (drawn > 0) & (drawn < len(values))
+        blocks.append(np.stack([curve.area(counts[both]) for curve in curves], axis=1))
+    return Replicates(tuple(systems), point, np.concatenate(blocks), confidence)
+
+
+class _Curve:
+    """One system's ROC curve, sorted once and weighed anew for every resample."""
+
+    def __init__(self, positive: NDArray[np.bool_], scores: Floats) -> None:
+        self.order = np.argsort(scores, kind="stable")
+        ordered = scores[self.order]
+        self.positive = positive[self.order].astype(float)
+        # Where each run of tied scores starts.
+        self.starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+
+    def area(self, weights: Floats) -> Floats:
+        """Weights (resamples, pairs) to areas (resamples,)."""
+        ordered = weights[:, self.order]
+        above = np.add.reduceat(ordered * self.positive, self.starts, axis=1)
+        total = np.add.reduceat(ordered, self.starts, axis=1)
+        below = total - above
+        # A positive beats every negative of a lower score, and half of those it is tied with.
+        beaten = np.cumsum(below, axis=1) - below / 2.0
+        wins = (above * beaten).sum(axis=1)
+        areas: Floats = wins / (above.sum(axis=1) * below.sum(axis=1))
+        return areas

@@ -1,0 +1,274 @@
+"""The training commands: data, teach, label, distill, validate.
+
+Heavy imports stay inside the commands, so that `retort --help` is quick and a serve-only
+installation can show it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value, as in seed=7 or optimiser.lr=2e-5.")
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of data sets; RETORT_DATA where it is not given."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave malformed rows out and count them.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the training commands to `app`."""
+    data = typer.Typer(no_args_is_help=True, help="List, read and build training data.")
+    data.command("list")(list_command)
+    data.command("show")(show_command)
+    data.command("build")(build_command)
+    data.command("sets")(sets_command)
+    app.add_typer(data, name="data")
+    app.command("teach")(teach_command)
+    app.command("label")(label_command)
+    app.command("distill")(distill_command)
+    app.command("validate")(validate_command)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Print an expected error as one message and leave with status 1."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+
+
+def log(text: str) -> None:
+    """A line of progress, on standard error."""
+    typer.echo(text, err=True)
+
+
+def list_command(as_json: JsonOption = False) -> None:
+    """List the data sets and lists of questions that Retort reads, with their licences.
+
+    Example: retort data list
+    """
+    from training.data.catalog import CATALOG, QUESTION_LISTS
+
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {
+                "name": d.name, "licence": d.licence, "shippable": d.shippable,
+                "splits": [split.name for split in d.splits],
+                "held_out": [split.name for split in d.splits if split.held_out],
+            }
+            for d in CATALOG.values()
+        ]  # fmt: skip
+        lists = [
+            {"name": q.name, "licence": q.licence, "shippable": q.shippable}
+            for q in QUESTION_LISTS.values()
+        ]
+        typer.echo(json.dumps({"datasets": rows, "questions": lists}, indent=1))
+        return
+    for dataset in CATALOG.values():
+        splits = ", ".join(s.name + (" (held out)" if s.held_out else "") for s in dataset.splits)
+        ship = "" if dataset.shippable else "; not for shipped models"
+        typer.echo(f"{dataset.name:14} {dataset.summary}\n{'':14} {splits}; {dataset.licence}{ship}")
+    typer.echo(f"{'questions':14} {', '.join([*QUESTION_LISTS, 'web-queries'])}")
+
+
+def show_command(
+    source: Annotated[str, typer.Argument(help="name/split, or the path of a .tsv or .jsonl.")],
+    rows: Annotated[int, typer.Option(help="How many pairs to print.")] = 3,
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a data set whole, count it, and print its first pairs.
+
+    Example: retort data show wikiqa/dev --rows 5
+    """
+    from training.data.generic import read_any
+    from training.data.rows import BadRows
+
+    with reported():
+        bad = BadRows(skip_bad)
+        pairs = read_any(source, data, bad)
+    facts = {
+        "source": source,
+        "pairs": len(pairs),
+        "queries": len({pair.query_id or pair.query for pair in pairs}),
+        "positive": sum((pair.label or 0.0) > 0.5 for pair in pairs),
+        "skipped": len(bad.places),
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    typer.echo(", ".join(f"{key} {value}" for key, value in facts.items()))
+    for pair in pairs[:rows]:
+        typer.echo(f"  {pair.label}  {pair.query}  |  {pair.passage[:100]}")
+
+
+def build_command(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a pair table: labelled pairs, BM25 negatives, stage-1 candidates.
+
+    Example: retort data build recipes/stage1.yaml questions.limit=10000
+    """
+    from training.data.catalog import data_root
+    from training.data.corpus import build_corpus
+    from training.data.rows import BadRows
+    from training.data.table import write_table
+    from training.recipe import CorpusRecipe
+
+    with reported():
+        plan = _load(recipe, overrides, CorpusRecipe)
+        bad = BadRows(skip_bad)
+        table = build_corpus(plan, data_root(data), bad, log)
+        write_table(plan.out, table)
+    if bad.places:
+        log(f"{len(bad.places)} malformed rows left out, the first at {bad.places[0]}")
+    facts = {"out": str(plan.out), "pairs": len(table), "skipped": len(bad.places)}
+    typer.echo(json.dumps(facts) if as_json else f"{plan.out}: {len(table)} pairs")
+
+
+def sets_command(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("runs/sets"),
+    queries: Annotated[int, typer.Option(help="Queries of each re-ranking set.")] = 200,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the evaluation sets: OUT/measure from test splits, OUT/choose from validation splits.
+
+    OUT/parity holds the pairs by which an exported graph is judged.
+
+    Example: retort data sets runs/sets --queries 200
+    """
+    from training.data.catalog import data_root
+    from training.data.sets import choose_sets, measure_sets, parity_pairs, ranking
+    from training.rankings import write_sets
+
+    with reported():
+        root = data_root(data)
+        made = {"measure": measure_sets(root, queries), "choose": choose_sets(root)}
+        made["parity"] = [ranking("parity", parity_pairs(made["measure"]), "nDCG@10")]
+        for name, sets in made.items():
+            write_sets(out / name, sets)
+    facts = {f"{name}/{s.name}": len(s.pairs) for name, sets in made.items() for s in sets}
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        typer.echo("\n".join(f"{out}/{name}: {count} pairs" for name, count in facts.items()))
+
+
+def teach_command(
+    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+) -> None:
+    """Train a teacher. A killed run goes on where it was.
+
+    Example: retort teach recipes/ce-pointwise.yaml optimiser.epochs=2
+    """
+    from training.recipe import TeacherRecipe
+
+    with reported():
+        plan = _load(recipe, overrides, TeacherRecipe)
+        from training.teach import teach
+
+        folder = teach(plan)
+    typer.echo(json.dumps({"teacher": str(folder)}) if as_json else f"teacher in {folder}")
+
+
+def label_command(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="Only this teacher; may be repeated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a distill recipe's teachers score all its pairs into the score store.
+
+    Scores that are there are kept; a killed run goes on where it was.
+
+    Example: retort label recipes/retort-small.yaml --teacher ce-pointwise
+    """
+    from training.recipe import DistillRecipe
+
+    with reported():
+        plan = _load(recipe, overrides, DistillRecipe)
+        unknown = set(teacher or ()) - {item.name for item in plan.teachers}
+        if unknown:
+            raise ValueError(
+                f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
+                f"{', '.join(item.name for item in plan.teachers)}"
+            )
+        from training.distill import select
+        from training.label import label
+        from training.store import ScoreStore
+        from training.teachers import load_teacher
+
+        pairs = [pair for stage in plan.stages for pair in select(stage)]
+        counts = {}
+        for item in plan.teachers:
+            if not teacher or item.name in teacher:
+                scores = label(load_teacher(item), pairs, ScoreStore(plan.store), log)
+                counts[item.name] = len(scores)
+    if as_json:
+        typer.echo(json.dumps(counts))
+    else:
+        typer.echo("\n".join(f"{name}: {count} scores" for name, count in counts.items()))
+
+
+def distill_command(
+    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+) -> None:
+    """Distil a student from the teachers' scores. A killed run goes on where it was.
+
+    Example: retort distill recipes/retort-small.yaml seed=2 out=runs/seed-2
+    """
+    from training.recipe import DistillRecipe
+
+    with reported():
+        plan = _load(recipe, overrides, DistillRecipe)
+        from training.distill import distill
+
+        folder = distill(plan, log)
+    typer.echo(json.dumps({"student": str(folder)}) if as_json else f"student in {folder}")
+
+
+def validate_command(
+    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+) -> None:
+    """Check a recipe and report every mistake at once; nothing is run.
+
+    Example: retort validate recipes/retort-small.yaml
+    """
+    from training.recipe import load_recipe
+
+    with reported():
+        plan = load_recipe(recipe, overrides or [])
+    typer.echo(plan.model_dump_json(indent=1) if as_json else f"{recipe}: a sound {plan.kind} recipe")
+
+
+def _load(recipe: Path, overrides: list[str] | None, kind: type[Any]) -> Any:
+    from training.recipe import RecipeError, load_recipe
+
+    plan = load_recipe(recipe, overrides or [])
+    if not isinstance(plan, kind):
+        wanted = kind.model_fields["kind"].annotation.__args__[0]
+        raise RecipeError(f"{recipe}: a {plan.kind} recipe; this command takes a {wanted} recipe")
+    return plan

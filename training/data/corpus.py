@@ -1,0 +1,192 @@
+"""Corpus building: from named sources to a pair table, with BM25 negatives and candidates.
+
+Three kinds of pairs come together: those that carry a label of their own; positives, to which
+BM25 finds hard negatives in the pool of their source; and questions, to which BM25 finds stage-1
+candidates in a pool of passages. All of it follows from the recipe and its seed.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from training.data.bm25 import Bm25Index
+from training.data.catalog import read_pairs, read_questions
+from training.data.leaks import HeldOut, check_sources
+from training.data.pairs import Pair, group_by_query, normalise
+from training.data.rows import BadRows
+from training.data.table import PairTable
+from training.recipe import CorpusRecipe, LabelledSource, PositiveSource, QuestionPlan
+
+Log = Callable[[str], None]
+
+
+def build_corpus(recipe: CorpusRecipe, root: Path, bad: BadRows, log: Log = print) -> PairTable:
+    """Build the table a recipe describes. Raises `DataError` and `LeakError`."""
+    trained = [s.source for s in (*recipe.labelled, *recipe.positives)]
+    plan = recipe.questions
+    lists = plan.lists if plan else []
+    check_sources([*trained, *(plan.passages if plan else [])], recipe.held_out, lists)
+    held = HeldOut(p for source in recipe.held_out for p in read_pairs(root, source))
+    rows: list[tuple[Pair, str]] = []
+    dropped = 0
+    for labelled in recipe.labelled:
+        pairs, lost = held.drop(read_pairs(root, labelled.source, bad))
+        dropped += lost
+        chosen = _thin(pairs, labelled, recipe.seed)
+        rows += [(pair, labelled.source) for pair in chosen]
+        log(f"{labelled.source}: {len(chosen)} labelled pairs")
+    for positive in recipe.positives:
+        pairs, lost = held.drop(read_pairs(root, positive.source, bad))
+        dropped += lost
+        mined = mine_negatives(pairs, positive, recipe.seed)
+        rows += [(pair, positive.source) for pair in mined]
+        log(f"{positive.source}: {len(mined)} pairs with BM25 negatives")
+    if plan:
+        candidates = mine_candidates(plan, root, held, recipe.seed, log)
+        rows += [(pair, "candidates") for pair in candidates]
+    rows = _distinct(rows)
+    log(f"{len(rows)} pairs; {dropped} dropped because they are held out")
+    facts = {"recipe": recipe.model_dump(mode="json"), "dropped": dropped, "bad": len(bad.places)}
+    return PairTable(tuple(pair for pair, _ in rows), tuple(source for _, source in rows), facts)
+
+
+def _distinct(rows: Iterable[tuple[Pair, str]]) -> list[tuple[Pair, str]]:
+    seen: set[int] = set()
+    kept = []
+    for pair, source in rows:
+        if pair.key not in seen:
+            seen.add(pair.key)
+            kept.append((pair, source))
+    return kept
+
+
+def _thin(pairs: Sequence[Pair], plan: LabelledSource, seed: int) -> list[Pair]:
+    """All positives and at most so many negatives a query, then at most so many queries."""
+    rng = random.Random(f"{seed} {plan.source}")
+    groups = list(group_by_query(pairs).values())
+    if plan.queries is not None:
+        rng.shuffle(groups)
+        groups = groups[: plan.queries]
+    chosen = []
+    for group in groups:
+        if plan.negatives is None:
+            chosen += group
+            continue
+        negatives = [pair for pair in group if not pair.label]
+        rng.shuffle(negatives)
+        chosen += [pair for pair in group if pair.label] + negatives[: plan.negatives]
+    return chosen
+
+
+def mine_negatives(pairs: Sequence[Pair], plan: PositiveSource, seed: int) -> list[Pair]:
+    """Each positive with `plan.negatives` passages drawn from BM25's best `plan.depth`.
+
+    A positive is a pair labelled `plan.threshold` or more. The pool is every passage of the
+    source; no passage that is positive for the query, in any spelling, is drawn.
+    """
+    rng = random.Random(f"{seed} {plan.source}")
+    pool = list(dict.fromkeys(pair.passage for pair in pairs))
+    positives = [pair for pair in pairs if (pair.label or 0.0) >= plan.threshold]
+    rng.shuffle(positives)
+    positives = positives[: plan.queries]
+    right: dict[str, set[str]] = {}
+    for pair in positives:
+        right.setdefault(normalise(pair.query), set()).add(normalise(pair.passage))
+    found, scores = Bm25Index(pool).search([pair.query for pair in positives], plan.depth)
+    mined = []
+    for pair, positions, values in zip(positives, found, scores, strict=True):
+        answers = right[normalise(pair.query)]
+        near = [pool[i] for i, score in zip(positions, values, strict=True) if score > 0]
+        near = [passage for passage in near if normalise(passage) not in answers]
+        if plan.positive:
+            mined.append(pair)
+        for passage in rng.sample(near, min(plan.negatives, len(near))):
+            mined.append(Pair(pair.query, passage, 0.0, pair.query_id, f"bm25-{passage[:40]}"))
+    return mined
+
+
+def mine_candidates(
+    plan: QuestionPlan, root: Path, held: HeldOut, seed: int, log: Log
+) -> list[Pair]:
+    """Unlabelled pairs for stage 1: questions times BM25 candidates, near and deep."""
+    rng = random.Random(f"{seed} candidates")
+    questions: dict[str, str] = {}
+    for name in plan.lists:
+        for query in read_questions(root, name, BadRows(skip=True)):
+            questions.setdefault(normalise(query), query)
+    pool: dict[str, str] = {}
+    for source in plan.passages:
+        for pair in read_pairs(root, source):
+            for text in windows(pair.passage, plan.window_words, plan.windows):
+                pool.setdefault(normalise(text), text)
+            if source in plan.queries_of:
+                questions.setdefault(normalise(pair.query), pair.query)
+    asked = [query for key, query in questions.items() if key and key not in held.queries]
+    passages = [text for key, text in pool.items() if key and key not in held.passages]
+    rng.shuffle(asked)
+    log(f"stage 1: {len(asked)} questions over {len(passages)} passages")
+    found, scores = Bm25Index(passages).search(asked, plan.depth, progress=True)
+    mined = []
+    for number, (query, positions, values) in enumerate(zip(asked, found, scores, strict=True)):
+        hits = [int(i) for i, score in zip(positions, values, strict=True) if score > 0]
+        deep = hits[plan.near :]
+        chosen = hits[: plan.near] + rng.sample(deep, min(plan.deep, len(deep)))
+        chosen += [rng.randrange(len(passages)) for _ in range(plan.random)]
+        for position in chosen:
+            mined.append(Pair(query, passages[position], None, f"stage1-{number}", str(position)))
+    return mined[: plan.limit]
+
+
+def windows(text: str, words: int, count: int) -> list[str]:
+    """Up to `count` runs of whole sentences, each about `words` words long.
+
+    Example: `windows("A b. C d. E f.", 4, 2)` is `["A b. C d.", "E f."]`.
+    """
+    parts: list[str] = []
+    current: list[str] = []
+    for sentence in re.split(r"(?<=[.!?]) +", text.strip()):
+        length = len(sentence.split())
+        if current and sum(len(s.split()) for s in current) + length > words:
+            parts.append(" ".join(current))
+            current = []
+            if len(parts) == count:
+                return parts
+        current.append(sentence)
+    return [*parts, " ".join(current)][:count]
+
+
+def reranking_pairs(
+    positives: Sequence[Pair], candidates: Sequence[str], depth: int, queries: int, seed: int
+) -> list[Pair]:
+    """A topical re-ranking set: BM25's best `depth` passages of the pool for each question.
+
+    A question whose answer BM25 does not find stays in, with no right passage in its list only
+    when the answer was not added: the answer is not added, as it would not be in production.
+    Questions with no right passage among their candidates are left out, as every order of them
+    scores alike.
+    """
+    rng = random.Random(seed)
+    truth: dict[str, set[str]] = {}
+    texts: dict[str, str] = {}
+    for pair in positives:
+        truth.setdefault(pair.query_id, set()).add(normalise(pair.passage))
+        texts[pair.query_id] = pair.query
+    ids = sorted(texts)
+    rng.shuffle(ids)
+    pool = list(dict.fromkeys(candidates))
+    found, _ = Bm25Index(pool).search([texts[i] for i in ids[: queries * 2]], depth)
+    made: list[Pair] = []
+    kept = 0
+    for query_id, positions in zip(ids, found, strict=False):
+        labels = [float(normalise(pool[i]) in truth[query_id]) for i in positions]
+        if not any(labels) or kept == queries:
+            continue
+        kept += 1
+        made += [
+            Pair(texts[query_id], pool[i], label, query_id, f"pool-{i}")
+            for i, label in zip(positions, labels, strict=True)
+        ]
+    return made

@@ -1,0 +1,75 @@
+"""A user's own pairs: tab-separated or JSON lines, with or without labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from training.data.catalog import data_root, read_pairs
+from training.data.pairs import Pair
+from training.data.rows import BadRows, DataError, open_text, parse, unit_score
+
+_REQUIRED = ("query", "passage")
+_OPTIONAL = ("label", "query_id", "passage_id")
+
+
+def read_any(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
+    """`name/split` of the catalog, `hub:name/split`, or a file of one's own by its path."""
+    if source.startswith("hub:"):
+        from training.data.hub import read_hub
+
+        return read_hub(source.removeprefix("hub:"))
+    if source.removesuffix(".gz").endswith((".tsv", ".jsonl")):
+        return read_file(Path(source), bad)
+    return read_pairs(data_root(root), source, bad)
+
+
+def read_file(path: Path, bad: BadRows) -> list[Pair]:
+    """Read `.tsv` or `.jsonl`, gzipped or not. Raises `DataError`.
+
+    A `.tsv` has a header that names `query` and `passage`, and may name `label`, `query_id` and
+    `passage_id`; without a header it is query, passage and perhaps label. A `.jsonl` has these
+    fields by name.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.name.removesuffix(".gz").endswith(".jsonl"):
+        expected = "an object with query, passage and perhaps label, query_id, passage_id"
+        return [pair for _, pair in parse(path, expected, bad, _from_json)]
+    return _read_tsv(path, bad)
+
+
+def _from_json(line: str) -> Pair:
+    return _pair(json.loads(line))
+
+
+def _pair(row: dict[str, object]) -> Pair:
+    unknown = set(row) - {*_REQUIRED, *_OPTIONAL}
+    query, passage = (row[name] for name in _REQUIRED)
+    if unknown or not isinstance(query, str) or not isinstance(passage, str):
+        raise ValueError(unknown)
+    if not query.strip() or not passage.strip():
+        raise ValueError("empty text")
+    label = row.get("label")
+    value = None if label in (None, "") else unit_score(str(label))
+    return Pair(query, passage, value, str(row.get("query_id", "")), str(row.get("passage_id", "")))
+
+
+def _read_tsv(path: Path, bad: BadRows) -> list[Pair]:
+    pairs = []
+    with open_text(path) as handle:
+        names: list[str] | None = None
+        reader = csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
+        for number, row in enumerate(reader, start=1):
+            if not row:
+                continue
+            if number == 1 and set(_REQUIRED) <= set(row):
+                names = row
+                continue
+            columns = names or [*_REQUIRED, "label"][: max(2, len(row))]
+            try:
+                pairs.append(_pair(dict(zip(columns, row, strict=names is not None))))
+            except (ValueError, KeyError):
+                bad.report(path, number, f"the columns {', '.join(columns)}", row)
+    return pairs

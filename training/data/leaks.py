@@ -1,0 +1,76 @@
+"""The leak check: nothing that is measured on may be trained on, under any of its names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from training.data.catalog import QUESTION_LISTS, parse_source
+from training.data.pairs import Pair, normalise
+
+
+class LeakError(ValueError):
+    """A recipe trains on what is held out for measuring."""
+
+
+def check_sources(train: Iterable[str], held_out: Iterable[str], lists: Iterable[str] = ()) -> None:
+    """Refuse a plan by names alone: held-out splits, and splits that share their text.
+
+    Raises `LeakError` naming every offender at once.
+    """
+    families: dict[str, str] = {}
+    measured: set[str] = set()
+    for source in held_out:
+        _, split = parse_source(source)
+        measured.add(source)
+        if split.family:
+            families[split.family] = source
+    faults = []
+    for source in train:
+        _, split = parse_source(source)
+        if split.held_out:
+            faults.append(f"{source} is a test split: it is for measuring only")
+        elif source in measured:
+            faults.append(f"{source} is both trained on and measured on")
+        elif split.family in families:
+            faults.append(f"{source} holds the same text as {families[str(split.family)]}")
+    for name in lists:
+        entry = QUESTION_LISTS.get(name)
+        if entry and entry.family in families:
+            faults.append(
+                f"the questions {name} are those of {families[str(entry.family)]}, measured on"
+            )
+    if faults:
+        raise LeakError("the plan leaks: " + "; ".join(faults) + ". Leave these sources out.")
+
+
+class HeldOut:
+    """Recognises held-out text in any spelling of case, spacing and punctuation."""
+
+    def __init__(self, pairs: Iterable[Pair]) -> None:
+        self.queries: set[str] = set()
+        self.passages: set[str] = set()
+        for pair in pairs:
+            self.queries.add(normalise(pair.query))
+            self.passages.add(normalise(pair.passage))
+
+    def has_query(self, query: str) -> bool:
+        """Whether this question is measured on."""
+        return normalise(query) in self.queries
+
+    def has_passage(self, passage: str) -> bool:
+        """Whether this passage is measured on."""
+        return normalise(passage) in self.passages
+
+    def drop(self, pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
+        """The pairs whose query and passage are not held out, and how many were dropped."""
+        kept = [p for p in pairs if not self.has_query(p.query) and not self.has_passage(p.passage)]
+        return kept, len(pairs) - len(kept)
+
+    def check(self, pairs: Iterable[Pair], what: str) -> None:
+        """Raise `LeakError` if any pair's query is held out."""
+        found = [pair.query for pair in pairs if self.has_query(pair.query)]
+        if found:
+            raise LeakError(
+                f"{what}: {len(found)} queries are held out for measuring, for instance "
+                f"{found[0]!r}. Build the corpus again with these sets under held_out."
+            )

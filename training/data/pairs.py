@@ -1,0 +1,43 @@
+"""A pair: one query and one passage, perhaps with a label."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`label` is 1 for an answer, 0 for none, between them for a published teacher score."""
+
+    query: str
+    passage: str
+    label: float | None = None
+    query_id: str = ""
+    passage_id: str = ""
+
+    @property
+    def key(self) -> int:
+        """64-bit content key; two pairs share one with probability n²/2⁶⁵ (3e-8 for a million)."""
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(self.query.encode())
+        digest.update(b"\x00")
+        digest.update(self.passage.encode())
+        return int.from_bytes(digest.digest(), "little")
+
+
+def normalise(text: str) -> str:
+    """Lower case, word characters only, single spaces: how two copies of a text are recognised.
+
+    Example: `normalise("Who's  there ?")` is `"who s there"`.
+    """
+    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
+def group_by_query(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """Pairs by `query_id` (by the query's text where there is none), in order of appearance."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.query_id or pair.query, []).append(pair)
+    return groups

@@ -1,0 +1,78 @@
+"""The evaluation sets: near misses and topical re-ranking, for measuring and for choosing.
+
+`measure` sets are test splits; `choose` sets are for choosing between students while training.
+One kind of test hides half of the truth: a ranker that knows details may have forgotten topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.data.catalog import CATALOG, read_pairs
+from training.data.corpus import reranking_pairs
+from training.data.pairs import Pair
+from training.data.readers import squad_reqa_candidates
+from training.data.rows import BadRows
+from training.rankings import EvaluationSet
+
+DEPTH = 100
+SEED = 2020
+
+
+def measure_sets(root: Path, queries: int = 200) -> list[EvaluationSet]:
+    """NeuronBlocks test, WikiQA test, TREC-QA test and two re-ranking sets of `queries` each."""
+    reqa = read_pairs(root, "squad-reqa/test")
+    qed = read_pairs(root, "qed/dev")
+    folder = root / CATALOG["squad-reqa"].folder
+    pool = [
+        *squad_reqa_candidates(folder, "test", BadRows()),
+        *(pair.passage for pair in qed),
+    ]
+    return [
+        classification("neuronblocks-test", read_pairs(root, "neuronblocks/test")),
+        ranking("wikiqa-test", answered(read_pairs(root, "wikiqa/test")), "AP"),
+        ranking("trecqa-test", answered(read_pairs(root, "trecqa/test")), "AP"),
+        ranking("rerank-squad", reranking_pairs(reqa, pool, DEPTH, queries, SEED), "nDCG@10"),
+        ranking("rerank-qed", reranking_pairs(qed, pool, DEPTH, queries, SEED), "nDCG@10"),
+    ]
+
+
+def parity_pairs(measured: Sequence[EvaluationSet], queries: int = 15) -> tuple[Pair, ...]:
+    """The first queries of each re-ranking set: what an exported graph is held to.
+
+    Their texts may be given away with a bundle, as golden pairs; those of WikiQA may not.
+    """
+    chosen: list[Pair] = []
+    for item in measured:
+        if item.name.startswith("rerank-"):
+            wanted = list(dict.fromkeys(pair.query_id for pair in item.pairs))[:queries]
+            chosen += [pair for pair in item.pairs if pair.query_id in wanted]
+    return tuple(chosen)
+
+
+def choose_sets(root: Path) -> list[EvaluationSet]:
+    """NeuronBlocks valid (BERT-large's verdicts for labels), WikiQA dev and TREC-QA dev."""
+    return [
+        classification("neuronblocks-valid", read_pairs(root, "neuronblocks/valid")),
+        ranking("wikiqa-dev", answered(read_pairs(root, "wikiqa/dev")), "AP"),
+        ranking("trecqa-dev", answered(read_pairs(root, "trecqa/dev")), "AP"),
+    ]
+
+
+def answered(pairs: Sequence[Pair]) -> list[Pair]:
+    """Leave out the queries without a right answer, as MAP and MRR are reported in the literature."""
+    labels: dict[str, set[float]] = {}
+    for pair in pairs:
+        labels.setdefault(pair.query_id, set()).add(pair.label or 0.0)
+    return [pair for pair in pairs if 1.0 in labels[pair.query_id]]
+
+
+def ranking(name: str, pairs: Sequence[Pair], headline: str) -> EvaluationSet:
+    """A set measured query by query."""
+    return EvaluationSet(name, tuple(pairs), "ranking", headline=headline)
+
+
+def classification(name: str, pairs: Sequence[Pair]) -> EvaluationSet:
+    """A set measured pair by pair."""
+    return EvaluationSet(name, tuple(pairs), "classification")

@@ -1,0 +1,51 @@
+"""Export: a student written as an ONNX graph, small on disk, its calibration folded in."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from models.encoding import Truncation
+from models.manifest import Range, ShapeProfile
+from training.graph import FloatArray, build_graph
+from training.storage import Storage, shrink
+from training.student import Student
+
+
+def export_graph(student: Student, path: Path, storage: Storage = "int8") -> onnx.ModelProto:
+    """Write `student` to `path` and return the graph as written.
+
+    The file appears whole or not at all. Raises `UnsupportedStudentError` or `StorageError`.
+    """
+    weights: dict[str, FloatArray] = {
+        name: value.detach().float().cpu().numpy().astype(np.float32)
+        for name, value in student.state_dict().items()
+    }
+    model = shrink(build_graph(student.config, student.heads, weights), storage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(model.SerializeToString(deterministic=True))
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return model
+
+
+def shape_profiles(truncation: Truncation) -> tuple[ShapeProfile, ...]:
+    """Shapes that TensorRT builds engines for: one for few pairs, one for many.
+
+    An engine is fastest near its `opt` shape, so a single passage and a full batch get one each.
+    """
+    longest = truncation.max_length
+    sequence = Range(min=min(8, longest), opt=min(128, longest), max=longest)
+    return (
+        ShapeProfile(batch=Range(min=1, opt=10, max=16), sequence=sequence),
+        ShapeProfile(batch=Range(min=16, opt=64, max=256), sequence=sequence),
+    )

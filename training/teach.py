@@ -1,0 +1,101 @@
+"""Teaching: fine-tune a backbone into a teacher with one objective on labelled pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.encoding import PairEncoder, Truncation
+from training.backbone import load_backbone
+from training.batching import Rows, single_units
+from training.bi_encoder import BiEncoder, in_batch_loss, split_segments
+from training.checkpoint import save_student
+from training.data.pairs import Pair
+from training.data.table import read_table, table_digest
+from training.loop import fit, set_dropout
+from training.objectives import OBJECTIVES, POSITIVE
+from training.recipe import TeacherRecipe
+from training.student import Head, take_layers
+from training.tokens import TokenBatch, TokenTable
+
+
+def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
+    """Rows by query; with `mixed` only queries that have both a right and a wrong passage."""
+    groups: dict[str, list[int]] = {}
+    for row, pair in enumerate(pairs):
+        groups.setdefault(pair.query_id or pair.query, []).append(row)
+    units = []
+    for rows in groups.values():
+        right = {(pairs[row].label or 0.0) > POSITIVE for row in rows}
+        if not mixed or len(right) == 2:
+            units.append(np.array(rows, dtype=np.int64))
+    return units
+
+
+def group_numbers(pairs: Sequence[Pair]) -> Tensor:
+    """A number for each pair's query, (pairs,)."""
+    numbers: dict[str, int] = {}
+    return torch.tensor(
+        [numbers.setdefault(pair.query_id or pair.query, len(numbers)) for pair in pairs]
+    )
+
+
+def teach(recipe: TeacherRecipe) -> Path:
+    """Train the teacher of a recipe and return its folder. Resumes after a kill."""
+    table = read_table(recipe.table)
+    chosen = [
+        pair
+        for pair, source in zip(table.pairs, table.sources, strict=True)
+        if recipe.sources is None or source in recipe.sources
+    ]
+    pairs = [pair for pair in chosen if pair.label is not None]
+    if not pairs:
+        raise ValueError(f"{recipe.table}: no labelled pairs of {recipe.sources}: nothing to learn")
+    torch.manual_seed(recipe.seed)
+    backbone = load_backbone(recipe.backbone)
+    truncation = Truncation(recipe.length.max_length, recipe.length.max_query_tokens)
+    encoder = PairEncoder.from_file(backbone.tokenizer_path, truncation)
+    tokens = TokenTable(encoder, pairs)
+    labels = torch.tensor([float(pair.label or 0.0) for pair in pairs])
+    groups = group_numbers(pairs)
+    depth = backbone.encoder.config.num_hidden_layers
+    student = take_layers(backbone.encoder, list(range(depth)), [Head("golden")])
+    bi = recipe.shape == "bi-encoder"
+    model: nn.Module = BiEncoder(student.encoder) if bi else student
+    set_dropout(model, recipe.dropout)
+    if recipe.objective == "pointwise":
+        units = single_units(len(pairs))
+    else:
+        units = query_units(pairs, mixed=not bi)
+    cls_id = int(tokens.gather(np.array([0])).input_ids[0, 0])
+
+    def objective(module: nn.Module, batch: TokenBatch) -> Tensor:
+        target, group = labels.to(batch.rows.device)[batch.rows], groups.to(batch.rows.device)
+        inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        if bi:
+            query, passage = split_segments(*inputs, cls_id)
+            loss = in_batch_loss(module(*query), module(*passage), target > POSITIVE, recipe.scale)
+            return loss
+        scores = module(*inputs)[:, 0]
+        return OBJECTIVES[recipe.objective](scores.float(), target, group[batch.rows])
+
+    curve = fit(
+        model, tokens, units, objective, recipe.optimiser,
+        folder=recipe.out, seed=recipe.seed, checkpoint_steps=recipe.checkpoint_steps,
+        title=recipe.name,
+    )  # fmt: skip
+    meta = {
+        "name": recipe.name,
+        "recipe": json.loads(recipe.model_dump_json()),
+        "table": table_digest(recipe.table),
+        "facts": table.facts.get("recipe"),
+        "pairs": len(pairs),
+        "curve": curve,
+    }
+    save_student(recipe.out, student.eval(), backbone.tokenizer_path, truncation, meta)
+    return recipe.out
