@@ -11,6 +11,7 @@ BUNDLE ?= retort-small
 RECIPE ?= recipes/retort-small.yaml
 PYTEST_ARGS ?=
 
+STUDENT := runs/retort-small/student
 TEACHERS := ce-pointwise ce-listwise bi-answers
 comma := ,
 space := $(subst ,, )
@@ -59,12 +60,14 @@ serve: $(VENV)/.serve ## Serve the shipped student on http://localhost:8080 (POR
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the server beside its bare engine and PyTorch; writes docs/performance.md
-	$(BIN)/retort bench --bundle $(BUNDLE) --output docs/performance.md
+	$(BIN)/retort bench --bundle $(BUNDLE) --output docs/performance.md \
+		$(if $(wildcard $(STUDENT)),--checkpoint $(STUDENT))
 
 # --- the shipped student, from the data to the bundle ---------------------------------------------
 # Every step keeps what it has done: `make student` after a kill goes on where it was.
 
 .PHONY: student
+.NOTPARALLEL: student
 student: train evaluate export ## Make the shipped student again: train, evaluate, export
 
 .PHONY: train
@@ -80,7 +83,7 @@ train: $(VENV)/.dev ## Build the data, teach the teachers, let them label, disti
 evaluate: $(VENV)/.dev ## Measure student and teachers on held-out sets; writes docs/quality.md
 	$(BIN)/retort data sets runs/sets
 	$(BIN)/retort evaluate runs/sets/measure \
-		--system student=runs/retort-small --system undistilled=runs/undistilled \
+		--system student=$(STUDENT) --system undistilled=runs/undistilled/student \
 		$(foreach teacher,$(TEACHERS),--system $(teacher)=runs/teachers/$(teacher)) \
 		--system teachers=ensemble:$(subst $(space),$(comma),$(TEACHERS)) \
 		--student student --teacher teachers --undistilled undistilled \
@@ -88,7 +91,7 @@ evaluate: $(VENV)/.dev ## Measure student and teachers on held-out sets; writes 
 
 .PHONY: export
 export: $(VENV)/.dev ## Export the student to models/, refused unless it ranks as the original
-	$(BIN)/retort export runs/retort-small models/retort-small \
+	$(BIN)/retort export $(STUDENT) models/retort-small \
 		--held-out runs/sets/measure/rerank-qed.jsonl --quality docs/quality.json --method TMKD
 
 # --- checks -----------------------------------------------------------------------------------

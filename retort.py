@@ -86,7 +86,7 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     extras = "train,cpu" if extra == "train" else extra
     return (
         f"this command needs {module}, which is not installed: it comes with the extra "
-        f"`{extra}`. Run: pip install -c constraints.txt -e '.[{extras}]'"
+        f"`{extra}`. Run: make install, or pip install -c constraints.txt -e '.[{extras}]'"
     )
 
 

@@ -111,7 +111,8 @@ def verify(
 ) -> None:
     """Check a bundle: its files, its hashes, and its golden scores on every backend there is.
 
-    Ends with status 1 if a file is wrong, if a backend gives other scores, or if none can run.
+    Ends with status 1 if a file is wrong, if a backend gives other scores in fp32 or in the
+    precision that was asked for, or if none can run.
 
     Example: `retort verify retort-small`
     """

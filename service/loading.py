@@ -6,6 +6,7 @@ its first second that it lives and is not ready yet.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from models.bundle import Bundle
 from models.encoding import Batch, PairEncoder
 from service.backends.base import Backend
 from service.backends.choose import Chosen, choose
-from service.backends.golden import check_golden
+from service.backends.golden import compare_golden, require
 from service.scheduler import Policy, length_steps
 from service.settings import Settings
 
@@ -48,8 +49,13 @@ def load(settings: Settings, bundle: Bundle, backend: Backend | None = None) -> 
     if backend is None:
         chosen = choose(bundle, encoder, settings.wish, settings.cache_dir)
     else:
-        chosen = Chosen(backend, check_golden(backend, encoder, bundle), {})
+        report = compare_golden(backend, encoder, bundle)
+        require(report, backend, bundle)
+        chosen = Chosen(backend, report, {})
     gpu = chosen.backend.info.on_gpu
+    if not gpu:
+        # The backend has every core already: tokenizing on all of them only gets in its way.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     lengths = length_steps(encoder.truncation.max_length, LENGTH_STEP)
     batch_tokens = settings.batch_tokens or (GPU_BATCH_TOKENS if gpu else CPU_BATCH_TOKENS)
     batch_tokens = max(batch_tokens, lengths[-1])

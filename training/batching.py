@@ -39,7 +39,7 @@ def epoch_batches(
             current.append(units[number])
             count += len(units[number])
         batches.append(np.concatenate(current))
-    rng.shuffle(batches)  # type: ignore[arg-type]  # a list of arrays is shuffled by position
+    rng.shuffle(batches)
     return batches
 
 

@@ -82,7 +82,9 @@ def list_command(as_json: JsonOption = False) -> None:
     for dataset in CATALOG.values():
         splits = ", ".join(s.name + (" (held out)" if s.held_out else "") for s in dataset.splits)
         ship = "" if dataset.shippable else "; not for shipped models"
-        typer.echo(f"{dataset.name:14} {dataset.summary}\n{'':14} {splits}; {dataset.licence}{ship}")
+        typer.echo(
+            f"{dataset.name:14} {dataset.summary}\n{'':14} {splits}; {dataset.licence}{ship}"
+        )
     typer.echo(f"{'questions':14} {', '.join([*QUESTION_LISTS, 'web-queries'])}")
 
 
@@ -129,7 +131,6 @@ def build_command(
 
     Example: retort data build recipes/stage1.yaml questions.limit=10000
     """
-    from training.data.catalog import data_root
     from training.data.corpus import build_corpus
     from training.data.rows import BadRows
     from training.data.table import write_table
@@ -138,7 +139,7 @@ def build_command(
     with reported():
         plan = _load(recipe, overrides, CorpusRecipe)
         bad = BadRows(skip_bad)
-        table = build_corpus(plan, data_root(data), bad, log)
+        table = build_corpus(plan, data, bad, log)
         write_table(plan.out, table)
     if bad.places:
         log(f"{len(bad.places)} malformed rows left out, the first at {bad.places[0]}")
@@ -261,7 +262,9 @@ def validate_command(
 
     with reported():
         plan = load_recipe(recipe, overrides or [])
-    typer.echo(plan.model_dump_json(indent=1) if as_json else f"{recipe}: a sound {plan.kind} recipe")
+    typer.echo(
+        plan.model_dump_json(indent=1) if as_json else f"{recipe}: a sound {plan.kind} recipe"
+    )
 
 
 def _load(recipe: Path, overrides: list[str] | None, kind: type[Any]) -> Any:

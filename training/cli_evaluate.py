@@ -33,7 +33,8 @@ EXPORT_HELP = """Export a student to a bundle that `retort serve` can serve.
 
 Example:
 
-    retort export runs/student models/retort-small --held-out runs/held_out.jsonl
+    retort export runs/retort-small/student models/retort-small
+    --held-out runs/sets/measure/rerank-qed.jsonl --calibrate runs/validation.jsonl
     --version 1.0.0 --method TMKD --data "SQuAD=CC BY-SA 4.0" --quality docs/quality.json
 
 A graph that does not rank as the PyTorch student does is refused, with the figures.
@@ -111,7 +112,11 @@ def export_command(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of the student's checkpoint.")],
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; replaced if there.")],
     held_out: Annotated[
-        Path, typer.Option(help="Labelled pairs that the student never saw (*.jsonl).")
+        list[Path],
+        typer.Option(
+            help="Labelled pairs that the student never saw (*.jsonl); repeatable. Some ship with "
+            "the bundle as golden pairs: their licence has to allow it."
+        ),
     ],
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
     name: Annotated[str, typer.Option(help="Name of the bundle (default: the folder's).")] = "",
@@ -149,7 +154,7 @@ def export_command(
             loaded.student,
             loaded.tokenizer_path,
             loaded.truncation,
-            read_pairs(held_out),
+            [pair for path in held_out for pair in read_pairs(path)],
             spec,
             calibration=read_pairs(calibrate) if calibrate else (),
             progress=True,

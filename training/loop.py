@@ -36,9 +36,7 @@ def set_dropout(model: nn.Module, probability: float) -> None:
             module.p = probability
 
 
-def plan_batches(
-    units: Sequence[Rows], lengths: Rows, plan: Optimiser, seed: int
-) -> list[Rows]:
+def plan_batches(units: Sequence[Rows], lengths: Rows, plan: Optimiser, seed: int) -> list[Rows]:
     """The batches of all epochs in order; a fraction of an epoch is a prefix of it."""
     batches: list[Rows] = []
     for epoch in range(math.ceil(plan.epochs)):
@@ -67,7 +65,9 @@ def fit(
     """
     torch.manual_seed(seed)
     accelerator = Accelerator(
-        mixed_precision=plan.precision, cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False
+        mixed_precision=plan.precision,
+        cpu=not torch.cuda.is_available(),
+        step_scheduler_with_optimizer=False,
     )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not (plan.freeze_words and name.endswith(_WORDS)))

@@ -100,7 +100,11 @@ class TeacherScores:
             sample = sample[np.isfinite(sample)]
             if len(sample) < 2 or float(sample.std()) == 0.0:
                 raise StoreError(f"{self.name}: {len(sample)} scores do not make a scale")
-            facts = {"name": self.name, "mean": float(sample.mean()), "deviation": float(sample.std())}
+            facts = {
+                "name": self.name,
+                "mean": float(sample.mean()),
+                "deviation": float(sample.std()),
+            }
             path.write_text(json.dumps({**facts, "pairs": len(sample)}, indent=1) + "\n")
         return self.scale()
 

@@ -77,7 +77,9 @@ class CrossEncoder:
         def model(batch: Batch) -> Floats:
             return self.function(batch.input_ids, batch.attention_mask, batch.token_type_ids)
 
-        return run(model, self.encoder, pairs, progress=self.name if progress else "").mean(1)
+        logits = run(model, self.encoder, pairs, progress=self.name if progress else "")
+        mean: Floats = logits.mean(axis=1)
+        return mean
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ class BiEncoderTeacher:
         bar = tqdm(total=len(distinct), desc=self.name, disable=not progress, mininterval=10)
         for start in range(0, len(distinct), 64):
             block = distinct[start : start + 64]
-            encoded = [text.ids[: BI_ENCODER_TOKENS - 2] for text in self.encoder.encode_passages(block)]
+            encoded = [
+                text.ids[: BI_ENCODER_TOKENS - 2] for text in self.encoder.encode_passages(block)
+            ]
             width = max(len(ids) for ids in encoded) + 2
             ids = np.zeros((len(block), width), dtype=np.int64)
             mask = np.zeros_like(ids)

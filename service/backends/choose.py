@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from models.bundle import Bundle
 from models.encoding import Batch, PairEncoder
 from models.errors import BundleError
 from service.backends.base import Backend, BackendInfo, BackendUnavailable
-from service.backends.golden import GoldenMismatch, GoldenReport, check_golden
+from service.backends.golden import GoldenMismatch, GoldenReport, compare_golden, require
 from service.backends.memory import choice_file, recall, remember
 from service.errors import StartError
 
@@ -78,39 +78,47 @@ def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Cho
     remembered = recall(kept)
     if remembered in allowed:
         try:
-            backend, report = _load_checked(remembered, bundle, encoder, wish, cache)
+            backend, report = load_compared(remembered, bundle, encoder, wish.threads, cache)
+            require(report, backend, bundle)
             return Chosen(backend, report, {})
         except (BackendUnavailable, GoldenMismatch) as problem:
             logger.warning("%s was the fastest once, now: %s", remembered, problem)
 
     best: tuple[Backend, GoldenReport] | None = None
     speeds: dict[str, float] = {}
-    problems: list[str] = []
-    mismatch: GoldenMismatch | None = None
+    problems: list[BackendUnavailable | GoldenMismatch] = []
     for info in allowed:
         try:
-            backend, report = _load_checked(info, bundle, encoder, wish, cache)
-        except BackendUnavailable as problem:
-            problems.append(f"{info}: {problem}")
-            continue
-        except GoldenMismatch as problem:
-            mismatch = problem
-            problems.append(str(problem))
-            logger.warning("%s", problem)
+            backend, report = load_compared(info, bundle, encoder, wish.threads, cache)
+            require(report, backend, bundle)
+        except (BackendUnavailable, GoldenMismatch) as problem:
+            logger.debug("not %s: %s", info, problem)
+            problems.append(problem)
             continue
         speeds[str(info)] = _measure(backend, encoder)
         if best is None or speeds[str(info)] > speeds[str(best[0].info)]:
             best = backend, report
     if best is None:
-        if mismatch is not None:
-            raise mismatch
-        raise StartError(
-            "no backend can run as asked "
-            f"(backend {wish.backend}, provider {wish.provider}, precision {wish.precision}): "
-            + ("; ".join(problems) or "there is no such combination")
-        )
+        raise _refusal(wish, problems)
     remember(kept, best[0].info, speeds)
     return Chosen(*best, speeds)
+
+
+def load_compared(
+    info: BackendInfo, bundle: Bundle, encoder: PairEncoder, threads: int, cache: Path
+) -> tuple[Backend, GoldenReport]:
+    """Load one backend and compare it with the golden pairs.
+
+    Raises `BackendUnavailable` if it does not run here, `BundleError` if the pairs are bad.
+    """
+    try:
+        backend = load(info, bundle, threads, cache)
+        return backend, compare_golden(backend, encoder, bundle)
+    except (BackendUnavailable, BundleError):
+        raise
+    except Exception as error:
+        # A runtime raises what it likes; here it all means that this one cannot be used.
+        raise BackendUnavailable(f"{info}: {type(error).__name__}: {error}") from error
 
 
 def load(info: BackendInfo, bundle: Bundle, threads: int, cache: Path) -> Backend:
@@ -134,17 +142,13 @@ def load(info: BackendInfo, bundle: Bundle, threads: int, cache: Path) -> Backen
     )
 
 
-def _load_checked(
-    info: BackendInfo, bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path
-) -> tuple[Backend, GoldenReport]:
-    try:
-        backend = load(info, bundle, wish.threads, cache)
-        return backend, check_golden(backend, encoder, bundle)
-    except (BackendUnavailable, GoldenMismatch, BundleError):
-        raise
-    except Exception as error:
-        # A runtime raises what it likes; here it all means that this one cannot be used.
-        raise BackendUnavailable(f"{type(error).__name__}: {error}") from error
+def _refusal(wish: Wish, problems: Sequence[Exception]) -> StartError:
+    for problem in problems:
+        if isinstance(problem, GoldenMismatch):
+            return problem
+    asked = f"backend {wish.backend}, provider {wish.provider}, precision {wish.precision}"
+    reasons = "; ".join(map(str, problems)) or "there is no such combination"
+    return StartError(f"no backend can run as asked ({asked}): {reasons}")
 
 
 def _measure(backend: Backend, encoder: PairEncoder) -> float:

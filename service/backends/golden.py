@@ -72,9 +72,8 @@ def compare_golden(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> Go
     )
 
 
-def check_golden(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> GoldenReport:
-    """Compare, and raise `GoldenMismatch` unless the backend passes."""
-    report = compare_golden(backend, encoder, bundle)
+def require(report: GoldenReport, backend: Backend, bundle: Bundle) -> None:
+    """Raise `GoldenMismatch` unless `report` lets the backend answer."""
     if not report.passed:
         raise GoldenMismatch(
             f"{bundle.folder}: {backend.info} does not reproduce the golden scores: the largest "
@@ -82,7 +81,6 @@ def check_golden(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> Gold
             f"{report.swapped} pairs changed their order; ask for another backend or precision, "
             "or export the bundle again"
         )
-    return report
 
 
 def _swapped(expected: FloatArray, found: FloatArray, margin: float) -> int:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
 
 from models.bundle import Bundle
+from models.encoding import Batch
 from service.app import create_app
+from service.backends.base import LogitArray
 from service.backends.fake import FakeBackend, InferFunction
 from service.settings import Settings
 from service.state import Service
+from tests.fake_bundle import make_encoder, overlap
 
 ROOT = Path(__file__).parents[2]
 # A machine that is busy with something else is slow, not wrong.
 PATIENCE_SECONDS = 180
+
+
+AppTest = Callable[[httpx.AsyncClient, Service], Awaitable[None]]
+# In no golden pair.
+POISON = make_encoder().encode_passages(["%"])[0].ids[0]
 
 
 @asynccontextmanager
@@ -39,8 +48,25 @@ async def in_process(
         end = time.monotonic() + PATIENCE_SECONDS
         while (await client.get("/readyz")).json()["status"] == "loading":
             assert time.monotonic() < end
-            await client.get("/livez")
+            await asyncio.sleep(0.01)
         yield client, app.state.service
+
+
+def ask(
+    bundle: Bundle, test: AppTest, infer: InferFunction = overlap, settings: Settings | None = None
+) -> None:
+    async def main() -> None:
+        async with in_process(bundle, infer, settings or Settings()) as (client, service):
+            await test(client, service)
+
+    asyncio.run(main())
+
+
+def fragile(batch: Batch) -> LogitArray:
+    """Fails for every batch with a per cent sign in it."""
+    if (batch.input_ids == POISON).any():
+        raise RuntimeError("no per cent")
+    return overlap(batch)
 
 
 class ServerProcess:

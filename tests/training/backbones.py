@@ -12,21 +12,19 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tests.tiny import make_tokenizer
+from tests.tiny_texts import make_tokenizer
 
 
-def tiny_config(vocabulary: int, **changes: int) -> BertConfig:
+def tiny_config(vocabulary: int) -> BertConfig:
     """Two layers, width 32, positions for 64 tokens."""
-    values = {
-        "vocab_size": vocabulary,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 64,
-        **changes,
-    }
-    return BertConfig(**values)
+    return BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
 
 
 def save_backbone(folder: Path) -> Path:

@@ -56,7 +56,6 @@ def tiny_student() -> Student:
         num_attention_heads=4,
         intermediate_size=64,
         max_position_embeddings=64,
-        attn_implementation="eager",
     )
     heads = [
         Head("golden"),

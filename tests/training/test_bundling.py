@@ -104,7 +104,7 @@ def test_calibration_pairs_make_the_score_a_probability(
 ) -> None:
     with torch.no_grad():
         tiny_student.shift.add_(4.0)  # every score near one
-    labels = [pair.label for pair in labelled_pairs]
+    labels = [float(pair.label or 0.0) for pair in labelled_pairs]
     before = probabilities(run(student_model(tiny_student), encoder, labelled_pairs))
     bundle = build_bundle(
         tmp_path / "tiny",

@@ -70,10 +70,16 @@ def make_recipe(tmp_path: Path, table: Path, **changes: object) -> DistillRecipe
 def teach_ce(tmp_path: Path, table: Path, **changes: object) -> Path:
     recipe = parse_recipe(
         {
-            "kind": "teacher", "name": "ce", "backbone": str(tmp_path / "backbone"),
-            "table": str(table), "out": str(tmp_path / "ce"), "optimiser": OPTIMISER,
-            "length": LENGTH, "dropout": 0.0, **changes,
-        }  # fmt: skip
+            "kind": "teacher",
+            "name": "ce",
+            "backbone": str(tmp_path / "backbone"),
+            "table": str(table),
+            "out": str(tmp_path / "ce"),
+            "optimiser": OPTIMISER,
+            "length": LENGTH,
+            "dropout": 0.0,
+            **changes,
+        }
     )
     assert isinstance(recipe, TeacherRecipe)
     return teach(recipe)
@@ -131,7 +137,7 @@ def test_a_teacher_of_every_objective_learns(
     assert len(curve) >= 1
     from training.recipe import TeacherRef
 
-    teacher = load_teacher(TeacherRef(name="t", path=str(folder), kind=shape))  # type: ignore[arg-type]
+    teacher = load_teacher(TeacherRef(name="t", path=str(folder), kind=shape))
     scores = teacher.score(make_pairs())
     labels = np.array([pair.label for pair in make_pairs()])
     assert scores[labels == 1].mean() > scores[labels == 0].mean()
@@ -152,4 +158,3 @@ def test_a_limit_is_a_sample_and_always_the_same(table: Path) -> None:
     assert chosen != list(make_pairs()[:10])
     with pytest.raises(ValueError, match="no pairs of"):
         select(Stage(table=table, sources=["nothing"]))
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoding import PairEncoder, Truncation
-from tests.tiny import PASSAGES, QUERIES, make_tokenizer
+from tests.tiny_texts import PASSAGES, QUERIES, make_tokenizer
 from tests.training.backbones import tiny_config
 from training.batching import epoch_batches, single_units
 from training.data.pairs import Pair
@@ -113,4 +114,4 @@ def test_the_schedule_rises_then_falls_to_zero() -> None:
     assert factors[9] == 1.0
     assert factors[100] == 0.0
     assert max(factors) == 1.0
-    assert all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a > b for a, b in pairwise(factors[10:]))

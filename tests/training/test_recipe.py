@@ -70,7 +70,7 @@ def test_the_shipped_models_corpus_is_shippable_and_leaks_nothing() -> None:
         if not isinstance(recipe, CorpusRecipe):
             continue
         plan = recipe.questions
-        sources = [s.source for s in (*recipe.labelled, *recipe.positives)]
+        sources = [s.source for s in recipe.labelled] + [s.source for s in recipe.positives]
         sources += plan.passages if plan else []
         lists = plan.lists if plan else []
         check_sources(sources, recipe.held_out, lists)

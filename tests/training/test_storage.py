@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.encoding import PairEncoder
+from models.encoding import Batch, PairEncoder
 from training.data.pairs import Pair
 from training.export import export_graph
 from training.inference import graph_model, run, student_model
@@ -45,7 +46,7 @@ def test_both_runtimes_read_it(
     assert run(graph_model(path), encoder, pairs) == pytest.approx(expected, abs=tolerance)
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def openvino_model(batch: object) -> np.ndarray:  # type: ignore[type-arg]
+    def openvino_model(batch: Batch) -> NDArray[np.float32]:
         names = ("input_ids", "attention_mask", "token_type_ids")
         return np.asarray(compiled({name: getattr(batch, name) for name in names})["logits"])
 
@@ -103,7 +104,7 @@ def test_an_unknown_storage_is_refused() -> None:
         as_storage("int4")
 
 
-def holding(weights: dict[str, np.ndarray]) -> onnx.ModelProto:  # type: ignore[type-arg]
+def holding(weights: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:
     """A graph that does nothing but hold `weights`."""
     nodes = [helper.make_node("Gather", [name, "row"], [f"{name}.out"], axis=0) for name in weights]
     last = f"{next(iter(weights))}.out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from training.data.pairs import Pair
 from training.label import label
-from training.store import ScoreStore, StoreError, pair_keys
+from training.store import Floats, ScoreStore, StoreError, pair_keys
 
 PAIRS = [Pair(f"q{n}", f"p{n}") for n in range(10)]
 
@@ -25,7 +26,7 @@ class LengthTeacher:
         self.asked: list[str] = []
         self.budget = budget
 
-    def score(self, pairs: list[Pair], progress: bool = False) -> np.ndarray:
+    def score(self, pairs: Sequence[Pair], progress: bool = False) -> Floats:
         if len(self.asked) + len(pairs) > self.budget:
             raise KeyboardInterrupt
         self.asked += [pair.query for pair in pairs]

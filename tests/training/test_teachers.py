@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.encoding import Truncation
-from tests.tiny import PASSAGES, QUERIES
+from tests.tiny_texts import PASSAGES, QUERIES
 from tests.training.backbones import save_backbone, save_cross_encoder
 from training.backbone import BackboneError, load_backbone
 from training.checkpoint import CheckpointError, load_student, save_student
@@ -26,7 +26,7 @@ def save_teacher(folder: Path, backbone: Path, bias: float = 0.0) -> Path:
     torch.manual_seed(1)
     student = take_layers(loaded.encoder, [0, 1], [Head("golden")])
     with torch.no_grad():
-        student.head_bank[0].linear.bias.fill_(bias)
+        student.get_parameter("head_bank.0.linear.bias").fill_(bias)
     save_student(folder, student, loaded.tokenizer_path, Truncation(64, 16), {"name": "t"})
     return folder
 
@@ -60,7 +60,8 @@ def test_a_bi_encoder_gives_the_cosine_of_mean_pooled_texts(tmp_path: Path) -> N
         ids = torch.tensor([[*special[0], *tokenizer.encode(text).ids, *special[1]]])
         with torch.inference_mode():
             mean: torch.Tensor = loaded.encoder.eval()(input_ids=ids).last_hidden_state[0].mean(0)
-        return mean / mean.norm()
+        unit: torch.Tensor = mean / mean.norm()
+        return unit
 
     expected = [float(embed(pair.query) @ embed(pair.passage)) for pair in PAIRS]
     assert np.abs(teacher.score(PAIRS) - np.array(expected)).max() < 0.02

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from tests.training.backbones import tiny_config
 from training.recipe import TeacherRef
 from training.student import Head, Student, probability
 from training.tmkd import Tmkd
-from tests.training.backbones import tiny_config
 
 TEACHERS = (
     TeacherRef(name="a", path="a"),

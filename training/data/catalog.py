@@ -164,12 +164,22 @@ def read_pairs(root: Path, source: str, bad: BadRows | None = None) -> list[Pair
     return list(dataset.reader(root / dataset.folder, split.name, bad or BadRows()))
 
 
-def read_questions(root: Path, name: str, bad: BadRows | None = None) -> list[str]:
-    """A list of questions by name; `web-queries` is NeuronBlocks' list of queries."""
+def read_questions(root: Path | None, name: str, bad: BadRows | None = None) -> list[str]:
+    """A list of questions by name, or a file of one's own by its path.
+
+    `web-queries` is NeuronBlocks' list of queries.
+    """
     bad = bad or BadRows()
+    if Path(name).suffix:
+        return list(readers.questions(locate(Path(name).parent, Path(name).name), bad))
+    root = root or data_root()
     if name == "web-queries":
         folder = root / CATALOG["neuronblocks"].folder
-        return [q for split in ("train", "valid") for q in readers.neuronblocks_queries(folder, split, bad)]
+        return [
+            q
+            for split in ("train", "valid")
+            for q in readers.neuronblocks_queries(folder, split, bad)
+        ]
     if name not in QUESTION_LISTS:
         known = ", ".join(sorted([*QUESTION_LISTS, "web-queries"]))
         raise DataError(f"no list of questions {name!r}: there are {known}")

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from training.data.bm25 import Bm25Index
-from training.data.catalog import read_pairs, read_questions
+from training.data.catalog import read_questions
+from training.data.generic import read_any
 from training.data.leaks import HeldOut, check_sources
 from training.data.pairs import Pair, group_by_query, normalise
 from training.data.rows import BadRows
@@ -23,29 +24,34 @@ from training.recipe import CorpusRecipe, LabelledSource, PositiveSource, Questi
 Log = Callable[[str], None]
 
 
-def build_corpus(recipe: CorpusRecipe, root: Path, bad: BadRows, log: Log = print) -> PairTable:
-    """Build the table a recipe describes. Raises `DataError` and `LeakError`."""
-    trained = [s.source for s in (*recipe.labelled, *recipe.positives)]
+def build_corpus(
+    recipe: CorpusRecipe, root: Path | None, bad: BadRows, log: Log = print
+) -> PairTable:
+    """Build the table a recipe describes; `root` None asks RETORT_DATA where it is needed.
+
+    Raises `DataError` and `LeakError`.
+    """
+    trained = [s.source for s in recipe.labelled] + [s.source for s in recipe.positives]
     plan = recipe.questions
     lists = plan.lists if plan else []
     check_sources([*trained, *(plan.passages if plan else [])], recipe.held_out, lists)
-    held = HeldOut(p for source in recipe.held_out for p in read_pairs(root, source))
+    held = HeldOut(p for source in recipe.held_out for p in read_any(source, root, bad))
     rows: list[tuple[Pair, str]] = []
     dropped = 0
     for labelled in recipe.labelled:
-        pairs, lost = held.drop(read_pairs(root, labelled.source, bad))
+        pairs, lost = held.drop(read_any(labelled.source, root, bad))
         dropped += lost
         chosen = _thin(pairs, labelled, recipe.seed)
         rows += [(pair, labelled.source) for pair in chosen]
         log(f"{labelled.source}: {len(chosen)} labelled pairs")
     for positive in recipe.positives:
-        pairs, lost = held.drop(read_pairs(root, positive.source, bad))
+        pairs, lost = held.drop(read_any(positive.source, root, bad))
         dropped += lost
         mined = mine_negatives(pairs, positive, recipe.seed)
         rows += [(pair, positive.source) for pair in mined]
         log(f"{positive.source}: {len(mined)} pairs with BM25 negatives")
     if plan:
-        candidates = mine_candidates(plan, root, held, recipe.seed, log)
+        candidates = mine_candidates(plan, root, held, recipe.seed, bad, log)
         rows += [(pair, "candidates") for pair in candidates]
     rows = _distinct(rows)
     log(f"{len(rows)} pairs; {dropped} dropped because they are held out")
@@ -109,17 +115,17 @@ def mine_negatives(pairs: Sequence[Pair], plan: PositiveSource, seed: int) -> li
 
 
 def mine_candidates(
-    plan: QuestionPlan, root: Path, held: HeldOut, seed: int, log: Log
+    plan: QuestionPlan, root: Path | None, held: HeldOut, seed: int, bad: BadRows, log: Log
 ) -> list[Pair]:
     """Unlabelled pairs for stage 1: questions times BM25 candidates, near and deep."""
     rng = random.Random(f"{seed} candidates")
     questions: dict[str, str] = {}
     for name in plan.lists:
-        for query in read_questions(root, name, BadRows(skip=True)):
+        for query in read_questions(root, name, bad):
             questions.setdefault(normalise(query), query)
     pool: dict[str, str] = {}
     for source in plan.passages:
-        for pair in read_pairs(root, source):
+        for pair in read_any(source, root, bad):
             for text in windows(pair.passage, plan.window_words, plan.windows):
                 pool.setdefault(normalise(text), text)
             if source in plan.queries_of:

@@ -14,15 +14,20 @@ _REQUIRED = ("query", "passage")
 _OPTIONAL = ("label", "query_id", "passage_id")
 
 
+def is_own(source: str) -> bool:
+    """Whether a source is a file of one's own, or of the hub, rather than one of the catalog."""
+    return source.startswith("hub:") or source.removesuffix(".gz").endswith((".tsv", ".jsonl"))
+
+
 def read_any(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
     """`name/split` of the catalog, `hub:name/split`, or a file of one's own by its path."""
     if source.startswith("hub:"):
         from training.data.hub import read_hub
 
         return read_hub(source.removeprefix("hub:"))
-    if source.removesuffix(".gz").endswith((".tsv", ".jsonl")):
+    if is_own(source):
         return read_file(Path(source), bad)
-    return read_pairs(data_root(root), source, bad)
+    return read_pairs(root or data_root(), source, bad)
 
 
 def read_file(path: Path, bad: BadRows) -> list[Pair]:

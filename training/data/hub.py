@@ -70,5 +70,7 @@ def read_hub(source: str, *, path: str | None = None) -> list[Pair]:
     try:
         rows = load_dataset(path or entry.path, None if path else entry.config, split=split)
     except (OSError, ValueError) as error:
-        raise DataError(f"hub:{source}: cannot be loaded from {path or entry.path}: {error}") from error
+        raise DataError(
+            f"hub:{source}: cannot be loaded from {path or entry.path}: {error}"
+        ) from error
     return [pair for number, row in enumerate(rows) for pair in entry.convert(row, number)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from training.data.pairs import Pair
@@ -39,9 +39,9 @@ def neuronblocks(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:
         yield Pair(query, passage, label, f"nb-{split}-{number}", f"nb-{split}-{number}")
 
 
-def _third(line: str, convert: object) -> tuple[str, str, float]:
+def _third(line: str, convert: Callable[[str], float]) -> tuple[str, str, float]:
     fields = line.split("\t")
-    if not fields[0].strip() or not fields[1].strip() or not callable(convert):
+    if not fields[0].strip() or not fields[1].strip():
         raise ValueError(line)
     return fields[0].strip(), fields[1].strip(), convert(fields[2])
 
@@ -88,12 +88,12 @@ def _wikiqa(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:
     except DataError:
         path = locate(folder, f"WikiQA-{split}.txt")
         expected = "question<TAB>sentence<TAB>0 or 1"
-        for number, (query, passage, label) in parse(
-            path, expected, bad, lambda s: _third(s, binary_label)
-        ):
-            yield Pair(query, passage, label, f"wikiqa-{query}", f"wikiqa-{split}-{number}")
+        for number, row in parse(path, expected, bad, lambda s: _third(s, binary_label)):
+            yield Pair(*row, f"wikiqa-{row[0]}", f"wikiqa-{split}-{number}")
         return
-    columns = "QuestionID Question DocumentID DocumentTitle SentenceID Sentence Label".split()
+    columns = [
+        "QuestionID", "Question", "DocumentID", "DocumentTitle", "SentenceID", "Sentence", "Label",
+    ]  # fmt: skip
     for number, line in lines(path):
         fields = line.split("\t")
         if number == 1:
@@ -117,8 +117,8 @@ def trecqa(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:
             if number == 1 and fields[0] == "qid":
                 continue
             try:
-                qid, query, passage, label = fields
-                yield Pair(query, passage, binary_label(label), f"trec-{qid}", f"trec-all-{number}")
+                qid, query, passage, mark = fields
+                yield Pair(query, passage, binary_label(mark), f"trec-{qid}", f"trec-all-{number}")
             except ValueError:
                 bad.report(path, number, "qid<TAB>question<TAB>sentence<TAB>0 or 1", line)
         return
@@ -199,10 +199,8 @@ def selqa(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:
     """SelQA answer sentence selection: `question<TAB>sentence<TAB>0 or 1`."""
     path = locate(folder, f"selqa-ass-{split}.tsv")
     expected = "question<TAB>sentence<TAB>0 or 1"
-    for number, (query, passage, label) in parse(
-        path, expected, bad, lambda s: _third(s, binary_label)
-    ):
-        yield Pair(query, passage, label, f"selqa-{query}", f"selqa-{split}-{number}")
+    for number, row in parse(path, expected, bad, lambda s: _third(s, binary_label)):
+        yield Pair(*row, f"selqa-{row[0]}", f"selqa-{split}-{number}")
 
 
 def medquad(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:

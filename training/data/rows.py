@@ -70,7 +70,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def parse(
     path: Path, expected: str, bad: BadRows, convert: Callable[[str], T]
 ) -> Iterator[tuple[int, T]]:
-    """Each line through `convert`; a `ValueError`, `KeyError` or `IndexError` of it is a bad row."""
+    """Each line through `convert`; where that raises, the row is a bad one."""
     for number, line in lines(path):
         try:
             value = convert(line)
@@ -86,7 +86,9 @@ def csv_rows(path: Path, columns: tuple[str, ...], bad: BadRows) -> Iterator[tup
         reader = csv.reader(handle)
         header = next(reader, [])
         if tuple(header) != columns:
-            raise DataError(f"{path}, line 1: expected the header {','.join(columns)}, found {header}")
+            raise DataError(
+                f"{path}, line 1: expected the header {','.join(columns)}, found {header}"
+            )
         for row in reader:
             if len(row) != len(columns):
                 bad.report(path, reader.line_num, f"{len(columns)} columns", row)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from training.data.catalog import CATALOG, read_pairs
 from training.data.corpus import reranking_pairs
+from training.data.leaks import HeldOut
 from training.data.pairs import Pair
 from training.data.readers import squad_reqa_candidates
 from training.data.rows import BadRows
@@ -52,16 +53,28 @@ def parity_pairs(measured: Sequence[EvaluationSet], queries: int = 15) -> tuple[
 
 
 def choose_sets(root: Path) -> list[EvaluationSet]:
-    """NeuronBlocks valid (BERT-large's verdicts for labels), WikiQA dev and TREC-QA dev."""
+    """NeuronBlocks valid (BERT-large's verdicts for labels), WikiQA dev, TREC-QA dev, and topics.
+
+    The topical set asks questions of SQuAD train, less those that recipes train on.
+    """
+    trained = HeldOut(read_pairs(root, "squad-reqa/train"))
+    asked = read_pairs(root, "squad-nqg/test")
+    pool = [
+        *(pair.passage for pair in asked),
+        *(pair.passage for pair in read_pairs(root, "qed/train")),
+    ]
+    unseen = [pair for pair in asked if not trained.has_query(pair.query)]
+    topical = reranking_pairs(unseen, pool, DEPTH // 2, 100, SEED)
     return [
         classification("neuronblocks-valid", read_pairs(root, "neuronblocks/valid")),
         ranking("wikiqa-dev", answered(read_pairs(root, "wikiqa/dev")), "AP"),
         ranking("trecqa-dev", answered(read_pairs(root, "trecqa/dev")), "AP"),
+        ranking("rerank-nqg", topical, "nDCG@10"),
     ]
 
 
 def answered(pairs: Sequence[Pair]) -> list[Pair]:
-    """Leave out the queries without a right answer, as MAP and MRR are reported in the literature."""
+    """Leave out the queries without a right answer, as the literature reports MAP and MRR."""
     labels: dict[str, set[float]] = {}
     for pair in pairs:
         labels.setdefault(pair.query_id, set()).add(pair.label or 0.0)

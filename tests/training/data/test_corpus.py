@@ -106,3 +106,24 @@ def test_a_corpus_is_built_whole_and_twice_the_same(tmp_path: Path) -> None:
     ]
     assert again.sources == table.sources
     assert again.facts == table.facts
+
+
+def test_a_teams_own_files_make_a_corpus_without_any_public_set(tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("query\tpassage\tlabel\nwho is it\tit is Ada\t1\n")
+    (tmp_path / "asked.txt").write_text("is it Ada\nwhat is ada\n")
+    plan = parse_recipe(
+        {
+            "kind": "corpus",
+            "out": "unused",
+            "labelled": [{"source": str(tmp_path / "mine.tsv")}],
+            "questions": {
+                "lists": [str(tmp_path / "asked.txt")],
+                "passages": [str(tmp_path / "mine.tsv")],
+            },
+        }
+    )
+    assert isinstance(plan, CorpusRecipe)
+    table = build_corpus(plan, None, BadRows(), lambda text: None)
+    assert [pair.query for pair in table.pairs] == ["who is it", "is it Ada", "what is ada"] or [
+        pair.query for pair in table.pairs
+    ] == ["who is it", "what is ada", "is it Ada"]

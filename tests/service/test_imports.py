@@ -1,0 +1,53 @@
+"""Serving needs neither torch nor transformers, and phones nobody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from models.bundle import Bundle
+from tests.service.running import ROOT
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from models.bundle import read_bundle
+from service.app import create_app
+from service.backends.choose import CANDIDATES, Wish, load
+from service.backends.base import BackendUnavailable
+from service.server import serve
+from service.settings import Settings
+bundle = read_bundle(Path(sys.argv[1]))
+create_app(Settings(), bundle)
+for info in CANDIDATES:
+    try:
+        load(info, bundle, 1, Path(sys.argv[1]))
+    except BackendUnavailable:
+        pass
+heavy = {"torch", "transformers", "training", "datasets", "sklearn", "scipy", "pandas", "onnx"}
+loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
+print(sorted(loaded & (heavy | {"openvino_telemetry"})), "openvino" in loaded)
+"""
+
+
+def test_what_serving_imports(tiny_bundle: Bundle) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tiny_bundle.folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "[] True\n", ended.stderr
+
+
+def test_the_command_line_imports_no_engine() -> None:
+    program = (
+        "import service.cli, sys; "
+        "print([m for m in ('onnxruntime', 'openvino', 'torch', 'fastapi', 'numpy') "
+        "if m in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "[]\n", ended.stderr

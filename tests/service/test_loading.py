@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from models.bundle import Bundle
+from models.encoding import Batch
+from service.backends.base import LogitArray
+from service.backends.fake import FakeBackend
+from service.backends.golden import GoldenMismatch
+from service.loading import load
+from service.settings import Settings
+from tests.fake_bundle import overlap
+
+
+def test_every_length_is_warm_and_the_golden_pairs_came_first(fake_bundle: Bundle) -> None:
+    shapes: list[tuple[int, int]] = []
+
+    def infer(batch: Batch) -> LogitArray:
+        shapes.append(batch.shape)
+        return overlap(batch)
+
+    loaded = load(Settings(batch_tokens=256), fake_bundle, FakeBackend(infer))
+    assert loaded.policy.lengths == (16, 32, 48, 64)
+    assert {(256 // length, length) for length in loaded.policy.lengths} <= set(shapes[4:])
+    assert loaded.chosen.golden.passed
+    assert loaded.seconds_per_token > 0
+    assert loaded.slots == 1
+
+
+def test_a_batch_always_has_room_for_a_pair(fake_bundle: Bundle) -> None:
+    loaded = load(Settings(batch_tokens=1), fake_bundle, FakeBackend(overlap))
+    assert loaded.policy.batch_tokens == 64
+
+
+def test_a_backend_that_scores_otherwise_is_not_loaded(fake_bundle: Bundle) -> None:
+    with pytest.raises(GoldenMismatch):
+        load(Settings(), fake_bundle, FakeBackend(lambda batch: -overlap(batch)))

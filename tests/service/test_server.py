@@ -1,0 +1,250 @@
+"""The real server in its own process, over HTTP, with the real graph of the tiny bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from models.bundle import Bundle
+from service.backends.choose import Wish, choose
+from service.backends.direct import infer_pairs
+from service.errors import StartError
+from service.scores import combine
+from service.server import listen
+from tests.service.running import PATIENCE_SECONDS, ROOT, ServerProcess, server
+from tests.tiny_texts import PASSAGES, QUERIES
+
+QUERY = QUERIES[0]
+
+
+@pytest.fixture(scope="module")
+def running(tiny_bundle: Bundle) -> Iterator[ServerProcess]:
+    with server("--bundle", str(tiny_bundle.folder), "--threads", "1") as process:
+        yield process
+
+
+@pytest.fixture
+def client(running: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, timeout=PATIENCE_SECONDS) as client:
+        yield client
+
+
+def error_of(reply: httpx.Response, status: int) -> dict[str, Any]:
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/json"
+    body = reply.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"type", "message", "param"}
+    error: dict[str, Any] = body["error"]
+    return error
+
+
+def test_served_scores_are_the_golden_ones(client: httpx.Client, tiny_bundle: Bundle) -> None:
+    for pair in tiny_bundle.golden[::7]:
+        reply = client.post("/score", json={"query": pair.query, "passages": [pair.passage]})
+        assert reply.json()["results"][0]["score"] == pytest.approx(pair.score, abs=0.03)
+
+
+def test_served_scores_are_the_backends_own(
+    client: httpx.Client, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    info = client.get("/info").json()["backend"]
+    wish = Wish(info["backend"], info["provider"], info["precision"], threads=1)
+    encoder = tiny_bundle.encoder()
+    backend = choose(tiny_bundle, encoder, wish, tmp_path).backend
+    expected = combine(infer_pairs(backend, encoder, encoder.encode(QUERY, PASSAGES)))
+    reply = client.post("/score", json={"query": QUERY, "passages": list(PASSAGES)}).json()
+    for result in reply["results"]:
+        assert result["score"] == pytest.approx(expected.score[result["index"]], abs=0.01)
+        assert result["spread"] == pytest.approx(expected.spread[result["index"]], abs=0.01)
+
+
+def test_many_clients_at_once(client: httpx.Client) -> None:
+    bodies = [
+        {"query": QUERIES[n % 4], "passages": [f"{PASSAGES[(n + k) % 4]} {n}" for k in range(5)]}
+        for n in range(40)
+    ]
+    alone = [client.post("/score", json=body).json()["results"] for body in bodies]
+    with ThreadPoolExecutor(8) as pool:
+        together = [
+            reply.json()["results"]
+            for reply in pool.map(lambda body: client.post("/score", json=body), bodies)
+        ]
+    for one, other in zip(alone, together, strict=True):
+        scores = {result["index"]: result["score"] for result in one}
+        for result in other:
+            assert result["score"] == pytest.approx(scores[result["index"]], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"query": "", "passages": ["a"]}, "query"),
+        ({"query": "q", "passages": []}, "passages"),
+        ({"query": "q"}, "passages"),
+        ({"query": 3, "passages": ["a"]}, "query"),
+        ({"query": "q", "passages": ["a", 3]}, "passages.1"),
+        ({"query": "q", "passages": ["a"], "topn": 3}, "topn"),
+    ],
+)
+def test_invalid_requests(client: httpx.Client, body: dict[str, Any], param: str) -> None:
+    error = error_of(client.post("/score", json=body), 422)
+    assert (error["type"], error["param"]) == ("invalid_request", param)
+
+
+def test_what_is_not_utf8(client: httpx.Client) -> None:
+    reply = client.post("/score", content=b'{"query": "\xff\xfe", "passages": ["a"]}')
+    assert "UTF-8" in error_of(reply, 422)["message"]
+
+
+def test_half_a_character(client: httpx.Client) -> None:
+    reply = client.post("/score", content=b'{"query": "\\ud800", "passages": ["a"]}')
+    error_of(reply, 422)
+
+
+def test_a_body_of_ten_megabytes(client: httpx.Client) -> None:
+    body = json.dumps({"query": "q", "passages": ["a" * 10_000_000]}).encode()
+    error = error_of(client.post("/score", content=body), 413)
+    assert "8388608 bytes" in error["message"]
+
+
+def test_a_body_of_ten_megabytes_that_does_not_say_so(client: httpx.Client) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(160):
+            yield b"a" * 65_536
+
+    error_of(client.post("/score", content=chunks()), 413)
+
+
+def test_a_hundred_thousand_passages(client: httpx.Client) -> None:
+    error = error_of(client.post("/score", json={"query": "q", "passages": ["a"] * 100_000}), 413)
+    assert error["param"] == "passages"
+    assert "100000 passages, the limit is 4000" in error["message"]
+
+
+def test_passages_of_a_million_characters(client: httpx.Client) -> None:
+    passages = ["old " * 250_000, "x" * 1_000_000, "paris"]
+    reply = client.post("/score", json={"query": QUERY, "passages": passages})
+    assert reply.status_code == 200
+    assert len(reply.json()["results"]) == 3
+    assert reply.json()["usage"]["truncated"] == 2
+
+
+def test_thousands_of_passages(client: httpx.Client) -> None:
+    passages = [f"{PASSAGES[n % 4]} {n}" for n in range(1500)]
+    body = {"query": QUERY, "passages": passages, "top_n": 3, "timeout_ms": 60_000}
+    reply = client.post("/score", json=body)
+    assert reply.status_code == 200
+    assert len(reply.json()["results"]) == 3
+    assert reply.json()["usage"]["pairs"] == 1500
+
+
+def test_a_client_that_leaves_is_noticed(client: httpx.Client, running: ServerProcess) -> None:
+    body = json.dumps({"query": QUERY, "passages": ["old city " * 20] * 4000}).encode()
+    request = b"POST /score HTTP/1.1\r\nHost: retort\r\nContent-Length: %d\r\n\r\n" % len(body)
+    port = int(running.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(request + body)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while "retort_queue_tokens 0.0" in client.get("/metrics").text:
+            assert time.monotonic() < end
+    while 'retort_rejected_total{reason="client_gone"} 1.0' not in client.get("/metrics").text:
+        assert time.monotonic() < end
+    assert "retort_queue_tokens 0.0" in client.get("/metrics").text
+
+
+def test_after_all_that_it_is_well(client: httpx.Client) -> None:
+    assert client.get("/readyz").json() == {"status": "ready"}
+    assert client.get("/health").status_code == 200
+    assert "retort_queue_tokens 0.0" in client.get("/metrics").text
+
+
+def test_sigterm_finishes_what_was_accepted(tiny_bundle: Bundle) -> None:
+    with server("--bundle", str(tiny_bundle.folder), "--backend", "openvino") as process:
+        body = {"query": QUERY, "passages": [f"{PASSAGES[n % 4]} {n}" for n in range(4000)]}
+        replies: list[httpx.Response] = []
+
+        def ask() -> None:
+            replies.append(httpx.post(f"{process.url}/score", json=body, timeout=PATIENCE_SECONDS))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        end = time.monotonic() + PATIENCE_SECONDS
+        while "retort_queue_tokens 0.0" in httpx.get(f"{process.url}/metrics").text:
+            if not asking.is_alive():
+                pytest.skip("the request was over before the signal could be sent")
+            assert time.monotonic() < end
+        assert process.stop() == 0
+        asking.join()
+        assert [reply.status_code for reply in replies] == [200]
+        assert len(replies[0].json()["results"]) == 4000
+
+
+def test_the_api_key_from_the_environment(tiny_bundle: Bundle) -> None:
+    with server("--bundle", str(tiny_bundle.folder), RETORT_API_KEY="hush") as process:
+        body = {"query": QUERY, "passages": ["paris"]}
+        error_of(httpx.post(f"{process.url}/score", json=body), 401)
+        headers = {"Authorization": "Bearer hush"}
+        assert httpx.post(f"{process.url}/score", json=body, headers=headers).status_code == 200
+
+
+def start(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "retort", "serve", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def test_a_port_in_use(tiny_bundle: Bundle) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = start("--bundle", str(tiny_bundle.folder), "--port", str(port))
+    assert ended.returncode == 1
+    assert f"port {port} on 127.0.0.1 is in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_missing_bundle() -> None:
+    ended = start("--bundle", "nowhere-to-be-found")
+    assert ended.returncode == 1
+    assert "nowhere-to-be-found: no bundle of that name or path" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_damaged_bundle(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    for file in tiny_bundle.folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with (tmp_path / "model.onnx").open("ab") as graph:
+        graph.write(b"more")
+    ended = start("--bundle", str(tmp_path))
+    assert ended.returncode == 1
+    assert "model.onnx: sha256 is" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_provider_that_is_not_there_is_refused(tiny_bundle: Bundle) -> None:
+    ended = start("--bundle", str(tiny_bundle.folder), "--port", "0", "--provider", "tensorrt")
+    assert ended.returncode == 1
+    assert "no backend can run as asked" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_address_that_is_not_ours() -> None:
+    with pytest.raises(StartError, match=r"cannot listen on 192\.0\.2\.1"):
+        listen("192.0.2.1", 0)
