@@ -88,7 +88,11 @@ def _parity(parity: Parity | None) -> str:
             f"{parity.max_score_difference:.2g}",
             f"at most {bounds.max_score_difference}",
         ),
-        ("change in nDCG", f"{parity.ndcg_change:+.2g}", f"at most {bounds.ndcg_change} lost"),
+        (
+            "change in nDCG",
+            f"{parity.ndcg_change:+.2g}",
+            f"within ±{bounds.ndcg_change}",
+        ),
     ]
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""What all tests share: a tiny bundle, the real thing in everything but size."""
+"""What all tests share: the tiny bundle, and an environment of their own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ CHECKED_IN = Path(__file__).parent / "tiny-bundle"
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The bundle in `tests/tiny-bundle`, or a student with random weights, exported on the spot."""
-    if CHECKED_IN.is_dir():
-        return read_bundle(CHECKED_IN)
-    from tests.tiny import make_tiny_bundle
-
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+def tiny_bundle() -> Bundle:
+    """The small trained bundle in `tests/tiny-bundle`; `python -m tests.tiny` makes it again."""
+    return read_bundle(CHECKED_IN)
 
 
 @pytest.fixture(autouse=True)

@@ -149,7 +149,7 @@ def build_command(
 
 def sets_command(
     out: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("runs/sets"),
-    queries: Annotated[int, typer.Option(help="Queries of each re-ranking set.")] = 200,
+    queries: Annotated[int, typer.Option(help="Queries of each re-ranking set.")] = 150,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -157,7 +157,7 @@ def sets_command(
 
     OUT/parity holds the pairs by which an exported graph is judged.
 
-    Example: retort data sets runs/sets --queries 200
+    Example: retort data sets runs/sets --queries 150
     """
     from training.data.catalog import data_root
     from training.data.sets import choose_sets, measure_sets, parity_pairs, ranking

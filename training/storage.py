@@ -28,6 +28,7 @@ Floats = NDArray[np.float32]
 # Smaller tensors (biases, norms) stay as they are: they weigh nothing and every row needs them.
 MIN_ELEMENTS = 256
 # Operators whose first input is a table of rows; of all others the last axis holds the outputs.
+# A table needs its scales by row: given them by column, OpenVINO 2026.4 crashes in its Gather.
 ROW_OPERATORS = frozenset({"Gather", "Slice"})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from training.recipe import TeacherRef
 Floats = NDArray[np.float32]
 
 BI_ENCODER_TOKENS = 128
+VECTORS_KEPT = 500_000  # texts; at width 384 under a gigabyte
 
 
 class Teacher(Protocol):
@@ -84,29 +85,32 @@ class CrossEncoder:
 
 @dataclass(frozen=True)
 class BiEncoderTeacher:
-    """Cosine of query and passage; every distinct text is encoded once."""
+    """Cosine of query and passage; a text is encoded once, however many pairs it stands in."""
 
     name: str
     identity: str
     encoder: PairEncoder
     function: Function
     block_pairs: int = 65_536
+    _vectors: dict[str, Floats] = field(default_factory=dict, repr=False)
 
     def score(self, pairs: Sequence[Pair], progress: bool = False) -> Floats:
         """Cosines (pairs,)."""
-        queries = self._embed([pair.query for pair in pairs], progress)
-        passages = self._embed([pair.passage for pair in pairs], progress)
+        if len(self._vectors) > VECTORS_KEPT:
+            self._vectors.clear()
+        self._embed({pair.query for pair in pairs}, progress)
+        self._embed({pair.passage for pair in pairs}, progress)
+        vectors = self._vectors
         return np.array(
-            [queries[pair.query] @ passages[pair.passage] for pair in pairs], dtype=np.float32
+            [vectors[pair.query] @ vectors[pair.passage] for pair in pairs], dtype=np.float32
         )
 
-    def _embed(self, texts: Sequence[str], progress: bool) -> dict[str, Floats]:
+    def _embed(self, texts: set[str], progress: bool) -> None:
         cls, sep = self.encoder.special_ids
-        distinct = sorted(set(texts), key=len)
-        vectors: dict[str, Floats] = {}
-        bar = tqdm(total=len(distinct), desc=self.name, disable=not progress, mininterval=10)
-        for start in range(0, len(distinct), 64):
-            block = distinct[start : start + 64]
+        new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))
+        bar = tqdm(total=len(new), desc=self.name, disable=not progress, mininterval=10)
+        for start in range(0, len(new), 64):
+            block = new[start : start + 64]
             encoded = [
                 text.ids[: BI_ENCODER_TOKENS - 2] for text in self.encoder.encode_passages(block)
             ]
@@ -116,9 +120,8 @@ class BiEncoderTeacher:
             for row, tokens in enumerate(encoded):
                 ids[row, : len(tokens) + 2] = [cls, *tokens, sep]
                 mask[row, : len(tokens) + 2] = 1
-            vectors.update(zip(block, self.function(ids, mask), strict=True))
+            self._vectors.update(zip(block, self.function(ids, mask), strict=True))
             bar.update(len(block))
-        return vectors
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,18 @@ def _qnli(row: Row, number: int) -> Iterator[Pair]:
     yield Pair(row["question"], row["sentence"], label, f"qnli-{row['idx']}", f"qnli-{row['idx']}")
 
 
+def _rte(row: Row, number: int) -> Iterator[Pair]:
+    label = None if row["label"] < 0 else 1.0 - float(row["label"])
+    yield Pair(row["sentence2"], row["sentence1"], label, f"rte-{row['idx']}", f"rte-{row['idx']}")
+
+
 HUB_SETS = {
     "wikiqa": HubSet("microsoft/wiki_qa", None, _wikiqa),
     "squad": HubSet("rajpurkar/squad", None, _squad),
     "squad-v2": HubSet("rajpurkar/squad_v2", None, _squad),
     "msmarco": HubSet("microsoft/ms_marco", "v1.1", _msmarco),
     "qnli": HubSet("nyu-mll/glue", "qnli", _qnli),
+    "rte": HubSet("nyu-mll/glue", "rte", _rte),
 }
 
 

@@ -21,7 +21,7 @@ DEPTH = 100
 SEED = 2020
 
 
-def measure_sets(root: Path, queries: int = 200) -> list[EvaluationSet]:
+def measure_sets(root: Path, queries: int = 150) -> list[EvaluationSet]:
     """NeuronBlocks test, WikiQA test, TREC-QA test and two re-ranking sets of `queries` each."""
     reqa = read_pairs(root, "squad-reqa/test")
     qed = read_pairs(root, "qed/dev")
@@ -39,7 +39,7 @@ def measure_sets(root: Path, queries: int = 200) -> list[EvaluationSet]:
     ]
 
 
-def parity_pairs(measured: Sequence[EvaluationSet], queries: int = 15) -> tuple[Pair, ...]:
+def parity_pairs(measured: Sequence[EvaluationSet], queries: int = 50) -> tuple[Pair, ...]:
     """The first queries of each re-ranking set: what an exported graph is held to.
 
     Their texts may be given away with a bundle, as golden pairs; those of WikiQA may not.
