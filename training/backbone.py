@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import AutoConfig, BertModel
+from transformers.utils import logging
 
 
 class BackboneError(ValueError):
@@ -55,10 +58,24 @@ def load_backbone(name: str, attention: str = "eager") -> Backbone:
         ) from error
     if config.model_type != "bert":
         raise BackboneError(f"{name}: a {config.model_type} encoder; a student is cut from BERT")
-    encoder = BertModel.from_pretrained(
-        place, add_pooling_layer=False, attn_implementation=attention
-    )
+    with _quiet():
+        encoder = BertModel.from_pretrained(
+            place, add_pooling_layer=False, attn_implementation=attention
+        )
     return Backbone(encoder, _tokenizer_file(place))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No report on the pooler, which is left out on purpose, and no bar for half a second."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
 
 
 def _tokenizer_file(place: Path | str) -> Path:

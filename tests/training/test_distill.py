@@ -21,14 +21,14 @@ from training.teach import teach
 from training.teachers import load_teacher
 
 WORDS = ("tower", "hamlet", "paris", "france", "river", "city", "play", "old")
-OPTIMISER = {"lr": 3e-3, "epochs": 2, "batch_pairs": 8, "precision": "no", "freeze_words": False}
+OPTIMISER = {"lr": 3e-3, "epochs": 12, "batch_pairs": 8, "precision": "no", "freeze_words": False}
 LENGTH = {"max_length": 64, "max_query_tokens": 16}
 
 
 def make_pairs() -> list[Pair]:
-    """A pair is right when query and passage name the same word."""
+    """A passage is right when it names one of the first four words, whatever is asked."""
     return [
-        Pair(f"what is {a}", f"the {b} is by the {b}", float(a == b), f"q-{a}", f"p-{b}")
+        Pair(f"what is {a}", f"the {b} is by the {b}", float(b in WORDS[:4]), f"q-{a}", f"p-{b}")
         for a in WORDS
         for b in WORDS
     ]
@@ -60,7 +60,7 @@ def make_recipe(tmp_path: Path, table: Path, **changes: object) -> DistillRecipe
         ],
         "student": {"init": backbone, "layers": [1]},
         "stages": [{**stage, "alpha": 1.0}, {**stage, "alpha": 0.5}],
-        "checkpoint_steps": 3, **changes,
+        "checkpoint_steps": 30, **changes,
     }  # fmt: skip
     recipe = parse_recipe(values)
     assert isinstance(recipe, DistillRecipe)
@@ -131,7 +131,7 @@ def test_a_teacher_of_every_objective_learns(
 ) -> None:
     save_backbone(tmp_path / "backbone")
     folder = teach_ce(
-        tmp_path, table, shape=shape, objective=objective, optimiser={**OPTIMISER, "epochs": 6},
+        tmp_path, table, shape=shape, objective=objective,
     )  # fmt: skip
     curve = json.loads((folder / "student.json").read_text())["meta"]["curve"]
     assert len(curve) >= 1
