@@ -68,7 +68,7 @@ bench: $(VENV)/.dev ## Measure the server beside its bare engine and PyTorch; wr
 		$(if $(wildcard $(STUDENT)),--checkpoint $(STUDENT))
 
 # --- the shipped student, from the data to the bundle ---------------------------------------------
-# Every step keeps what it has done: `make student` after a kill goes on where it was.
+# Teaching, labelling and distilling keep what they have done: after a kill they go on from there.
 
 .PHONY: student
 student: train ## Make the shipped student again: train, export, evaluate

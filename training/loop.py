@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -151,8 +150,3 @@ def _resume(accelerator: Accelerator, folder: Path, curve: list[tuple[int, float
             curve.extend((int(step), float(loss)) for step, loss in state["curve"])
             return int(state["step"])
     return 0
-
-
-def to_rows(values: np.ndarray) -> Rows:
-    """Row numbers as the batching takes them."""
-    return np.asarray(values, dtype=np.int64)

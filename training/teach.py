@@ -14,7 +14,7 @@ from models.encoding import PairEncoder, Truncation
 from training.backbone import load_backbone
 from training.batching import Rows, single_units
 from training.bi_encoder import BiEncoder, in_batch_loss, split_segments
-from training.checkpoint import save_student
+from training.checkpoint import load_student, save_student
 from training.data.pairs import Pair
 from training.data.table import read_table, table_digest
 from training.loop import fit, set_dropout
@@ -45,9 +45,25 @@ def group_numbers(pairs: Sequence[Pair]) -> Tensor:
     )
 
 
+def finished(recipe: TeacherRecipe) -> bool:
+    """Whether the folder holds what this recipe makes of the table as it now is."""
+    if not (recipe.out / "student.json").is_file():
+        return False
+    meta = load_student(recipe.out).meta
+    return bool(
+        meta.get("recipe") == json.loads(recipe.model_dump_json())
+        and meta.get("table") == table_digest(recipe.table)
+    )
+
+
 def teach(recipe: TeacherRecipe) -> Path:
-    """Train the teacher of a recipe and return its folder. Resumes after a kill."""
+    """Train the teacher of a recipe and return its folder.
+
+    Resumes after a kill; a teacher that this recipe made of this table is not trained again.
+    """
     table = read_table(recipe.table)
+    if finished(recipe):
+        return recipe.out
     chosen = [
         pair
         for pair, source in zip(table.pairs, table.sources, strict=True)

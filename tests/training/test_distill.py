@@ -143,6 +143,18 @@ def test_a_teacher_of_every_objective_learns(
     assert scores[labels == 1].mean() > scores[labels == 0].mean()
 
 
+def test_a_finished_teacher_is_not_taught_again_unless_its_recipe_changed(
+    tmp_path: Path, table: Path
+) -> None:
+    save_backbone(tmp_path / "backbone")
+    weights = teach_ce(tmp_path, table) / "model.safetensors"
+    before = weights.read_bytes(), weights.stat().st_mtime_ns
+    teach_ce(tmp_path, table)
+    assert (weights.read_bytes(), weights.stat().st_mtime_ns) == before
+    teach_ce(tmp_path, table, seed=5)
+    assert weights.read_bytes() != before[0]
+
+
 def test_the_undistilled_student_has_one_head(tmp_path: Path, table: Path) -> None:
     stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH, "alpha": 0.0}
     recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
