@@ -222,11 +222,15 @@ def label_command(
         from training.store import ScoreStore
         from training.teachers import load_teacher
 
-        pairs = [pair for stage in plan.stages for pair in select(stage)]
+        stages = [(select(stage), stage.hidden > 0) for stage in plan.stages]
         counts = {}
         for item in plan.teachers:
             if not teacher or item.name in teacher:
-                scores = label(load_teacher(item), pairs, ScoreStore(plan.store), log)
+                asked, store = load_teacher(item), ScoreStore(plan.store)
+                matched = [pair for pairs, hidden in stages if hidden for pair in pairs]
+                if item.hidden and matched:
+                    label(asked, matched, store, log, hidden=True)
+                scores = label(asked, [pair for pairs, _ in stages for pair in pairs], store, log)
                 counts[item.name] = len(scores)
     if as_json:
         typer.echo(json.dumps(counts))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 
 class RecipeError(ValueError):
@@ -108,22 +108,38 @@ class TeacherRecipe(_Part):
 
 
 class TeacherRef(_Part):
-    """A teacher by name and place; `head` is the shape of the soft head that imitates it."""
+    """A teacher by name and place; `head` is the shape of the soft head that imitates it.
+
+    `hidden` keeps its `[CLS]` vectors beside its scores, for stages that match them.
+    """
 
     name: str
     path: str
     kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder"] = "cross-encoder"
     head: Literal["linear", "cosine"] = "linear"
+    hidden: bool = False
+
+    @model_validator(mode="after")
+    def _hidden_is_ours(self) -> Self:
+        if self.hidden and self.kind != "cross-encoder":
+            raise ValueError(f"hidden: {self.name} is a {self.kind}; only a cross-encoder has them")
+        return self
 
 
 class Stage(_Part):
-    """One pass over a table; `alpha` is the weight of the soft loss (TMKD equation 5)."""
+    """One pass over a table; `alpha` is the weight of the soft loss (TMKD equation 5).
+
+    `limit` draws a sample of that size, `skip` leaves out the sample that a `limit` of that size
+    draws. `hidden` is the weight of the hidden-state loss (`training/hidden.py`).
+    """
 
     table: Path
     sources: list[str] | None = None
     limit: int | None = Field(None, ge=1)
+    skip: int | None = Field(None, ge=1)
     alpha: float = Field(1.0, ge=0, le=1)
     listwise: float = Field(0.0, ge=0)
+    hidden: float = Field(0.0, ge=0)
     optimiser: Optimiser = Optimiser()
     length: Length = Length()
 
@@ -149,6 +165,20 @@ class DistillRecipe(_Part):
     student: StudentPlan = StudentPlan()
     stages: list[Stage] = Field(min_length=1)
     checkpoint_steps: int = Field(200, ge=1)
+
+    @property
+    def hidden_teacher(self) -> TeacherRef | None:
+        """The teacher whose hidden states are kept, if there is one."""
+        return next((teacher for teacher in self.teachers if teacher.hidden), None)
+
+    @model_validator(mode="after")
+    def _one_hidden(self) -> Self:
+        keeping = [teacher.name for teacher in self.teachers if teacher.hidden]
+        if len(keeping) > 1:
+            raise ValueError(f"hidden states of {', '.join(keeping)}: one teacher's can be matched")
+        if not keeping and any(stage.hidden for stage in self.stages):
+            raise ValueError("a stage has a hidden loss, but no teacher says `hidden: true`")
+        return self
 
 
 Recipe = Annotated[CorpusRecipe | TeacherRecipe | DistillRecipe, Field(discriminator="kind")]

@@ -104,6 +104,23 @@ class Student(nn.Module):
         return logits * self.gain + self.shift, hidden
 
 
+class WithHidden(nn.Module):
+    """A student whose forward pass gives hidden states too.
+
+    A module of its own, because wrappers for several GPUs know nothing but `forward`.
+    """
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `Student.forward_hidden`."""
+        return self.student.forward_hidden(input_ids, attention_mask, token_type_ids)
+
+
 def probability(logits: Tensor) -> Tensor:
     """TMKD equation 6: the mean over all heads of `sigmoid(logit)`; (batch, heads) to (batch,)."""
     return torch.sigmoid(logits).mean(-1)
@@ -121,6 +138,8 @@ def take_layers(source: BertModel, layers: Sequence[int], heads: Sequence[Head])
         )
     config = BertConfig.from_dict(source.config.to_dict())
     config.num_hidden_layers = len(layers)
+    # As a checkpoint is loaded: a stage that goes on from one must add up the same way.
+    config._attn_implementation = "eager"
     student = Student(config, heads)
     student.encoder.embeddings.load_state_dict(source.embeddings.state_dict())
     for target, layer in enumerate(layers):

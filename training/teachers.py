@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from models.encoding import Batch, PairEncoder, Truncation
@@ -26,6 +26,7 @@ from training.data.pairs import Pair
 from training.engine import Function, compile_module, engine_name
 from training.inference import run
 from training.recipe import TeacherRef
+from training.student import Student
 
 Floats = NDArray[np.float32]
 
@@ -62,9 +63,21 @@ def content_identity(module: nn.Module, *facts: object) -> str:
     return digest.hexdigest()
 
 
+class _LogitAndState(nn.Module):
+    """A checkpoint's mean logit and its `[CLS]` vector side by side, (batch, 1 + width)."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        logits, hidden = self.student.forward_hidden(input_ids, attention_mask, token_type_ids)
+        return torch.cat([logits.mean(-1, keepdim=True), hidden[:, 0]], dim=-1)
+
+
 @dataclass(frozen=True)
 class CrossEncoder:
-    """A checkpoint of ours: the mean of its logits."""
+    """A checkpoint of ours: the mean of its logits, and its `[CLS]` vector where it is wanted."""
 
     name: str
     identity: str
@@ -74,13 +87,16 @@ class CrossEncoder:
 
     def score(self, pairs: Sequence[Pair], progress: bool = False) -> Floats:
         """Logits (pairs,)."""
+        return self.represent(pairs, progress)[0]
+
+    def represent(self, pairs: Sequence[Pair], progress: bool = False) -> tuple[Floats, Floats]:
+        """Logits (pairs,) and `[CLS]` vectors (pairs, width)."""
 
         def model(batch: Batch) -> Floats:
             return self.function(batch.input_ids, batch.attention_mask, batch.token_type_ids)
 
-        logits = run(model, self.encoder, pairs, progress=self.name if progress else "")
-        mean: Floats = logits.mean(axis=1)
-        return mean
+        rows = run(model, self.encoder, pairs, progress=self.name if progress else "")
+        return rows[:, 0], rows[:, 1:]
 
 
 @dataclass(frozen=True)
@@ -179,9 +195,8 @@ def load_teacher(reference: TeacherRef) -> Teacher:
     loaded = load_student(folder)
     identity = content_identity(loaded.student, loaded.truncation, engine)
     inputs = ("input_ids", "attention_mask", "token_type_ids")
-    return CrossEncoder(
-        reference.name, identity, loaded.encoder(), compile_module(loaded.student, inputs)
-    )
+    function = compile_module(_LogitAndState(loaded.student), inputs)
+    return CrossEncoder(reference.name, identity, loaded.encoder(), function)
 
 
 def _hub(reference: TeacherRef) -> HubCrossEncoder:

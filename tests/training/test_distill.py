@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from training.checkpoint import load_student
 from training.data.pairs import Pair
 from training.data.table import PairTable, write_table
 from training.distill import distill, select
+from training.hidden import HiddenStates, hidden_loss, variance
 from training.label import label
-from training.recipe import DistillRecipe, Stage, TeacherRecipe, parse_recipe
-from training.store import ScoreStore, StoreError
+from training.recipe import DistillRecipe, Stage, TeacherRecipe, TeacherRef, parse_recipe
+from training.store import ScoreStore, StoreError, pair_keys
 from training.teach import teach
 from training.teachers import load_teacher
 
@@ -105,7 +107,9 @@ def test_the_whole_road_in_small(tmp_path: Path, table: Path) -> None:
     with torch.inference_mode():
         logits = loaded.student(*(torch.from_numpy(getattr(batch, name)) for name in (
             "input_ids", "attention_mask", "token_type_ids"))).numpy()  # fmt: skip
-    identities = loaded.meta["teachers"]
+    basis = loaded.meta["basis"]
+    assert isinstance(basis, dict)
+    identities = {name: identity for name, _, identity in basis["teachers"]}
     for column, name in enumerate(("ce", "bi"), start=1):
         targets = store.teacher(name, identities[name]).targets(pairs)
         assert np.mean((logits[:, column] - targets) ** 2) < 0.95 * np.var(targets)
@@ -122,6 +126,66 @@ def test_the_whole_road_in_small(tmp_path: Path, table: Path) -> None:
     assert (distill(elsewhere, quiet) / "model.safetensors").read_bytes() == before
 
 
+def test_hidden_states_are_kept_and_matched(tmp_path: Path, table: Path) -> None:
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH}
+    backbone = str(tmp_path / "backbone")
+    teachers = [{"name": "ce", "path": str(tmp_path / "ce"), "hidden": True}]
+    stages = [{**stage, "hidden": 1.0}]
+    recipe = make_recipe(tmp_path, table, teachers=teachers, stages=stages)
+    plain = make_recipe(
+        tmp_path, table, teachers=teachers, stages=[stage], out=str(tmp_path / "plain")
+    )
+    teach_ce(tmp_path, table)
+    pairs = select(recipe.stages[0])
+    teacher = load_teacher(recipe.teachers[0])
+    label(teacher, pairs, ScoreStore(recipe.store), quiet)
+    with pytest.raises(StoreError, match="64 of 64 pairs have no hidden state"):
+        distill(recipe, quiet)
+    label(teacher, pairs, ScoreStore(recipe.store), quiet, hidden=True)
+    states = HiddenStates(recipe.store / teacher.identity / "hidden", "ce")
+    targets = states.lookup(pair_keys(pairs))
+
+    def distance(folder: Path) -> float:
+        loaded = load_student(folder)
+        encoded = [loaded.encoder().encode(pair.query, [pair.passage])[0] for pair in pairs]
+        batch = loaded.encoder().collate(encoded)
+        with torch.inference_mode():
+            _, hidden = loaded.student.eval().forward_hidden(
+                torch.from_numpy(batch.input_ids),
+                torch.from_numpy(batch.attention_mask),
+                torch.from_numpy(batch.token_type_ids),
+            )
+        return float(hidden_loss(hidden, targets, variance(targets)))
+
+    assert distance(distill(recipe, quiet)) < 0.7 * distance(distill(plain, quiet))
+    bi = load_teacher(TeacherRef(name="bi", path=backbone, kind="bi-encoder"))
+    with pytest.raises(TypeError, match="bi is no cross-encoder of ours"):
+        label(bi, pairs, ScoreStore(recipe.store), quiet, hidden=True)
+
+
+def test_a_stage_of_another_table_or_teacher_is_not_taken_over(tmp_path: Path, table: Path) -> None:
+    recipe = make_recipe(tmp_path, table, method="none", teachers=[])
+    stages = [recipe.stages[1]]
+    recipe = recipe.model_copy(update={"stages": stages})
+    distill(recipe, quiet)
+    pairs = make_pairs()[:40]
+    write_table(table, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    with pytest.raises(ValueError, match="from other tables"):
+        distill(recipe, quiet)
+
+
+def test_a_run_that_goes_on_keeps_the_curves_of_finished_stages(
+    tmp_path: Path, table: Path
+) -> None:
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH, "alpha": 0.0}
+    recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage, stage])
+    first = load_student(distill(recipe, quiet)).meta["stages"]
+    shutil.rmtree(recipe.out / "stage-2")
+    assert load_student(distill(recipe, quiet)).meta["stages"] == first
+    assert isinstance(first, list)
+    assert [len(record["curve"]) > 0 for record in first] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("shape", "objective"),
     [("cross-encoder", "margin"), ("cross-encoder", "listwise"), ("bi-encoder", "infonce")],
@@ -135,8 +199,6 @@ def test_a_teacher_of_every_objective_learns(
     )  # fmt: skip
     curve = json.loads((folder / "student.json").read_text())["meta"]["curve"]
     assert len(curve) >= 1
-    from training.recipe import TeacherRef
-
     teacher = load_teacher(TeacherRef(name="t", path=str(folder), kind=shape))
     scores = teacher.score(make_pairs())
     labels = np.array([pair.label for pair in make_pairs()])
@@ -168,5 +230,8 @@ def test_a_limit_is_a_sample_and_always_the_same(table: Path) -> None:
     assert len(chosen) == 10
     assert chosen == select(stage)
     assert chosen != list(make_pairs()[:10])
+    rest = select(Stage(table=table, skip=10))
+    assert len(rest) == len(make_pairs()) - 10
+    assert {pair.key for pair in rest}.isdisjoint(pair.key for pair in chosen)
     with pytest.raises(ValueError, match="no pairs of"):
         select(Stage(table=table, sources=["nothing"]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.recipe import CorpusRecipe, DistillRecipe, RecipeError, load_recipe
+from training.recipe import CorpusRecipe, DistillRecipe, RecipeError, load_recipe, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
@@ -79,3 +79,17 @@ def test_the_shipped_models_corpus_is_shippable_and_leaks_nothing() -> None:
         assert {"neuronblocks/test", "wikiqa/test", "squad-reqa/test", "qed/dev"} <= set(
             recipe.held_out
         )
+
+
+def test_a_hidden_loss_needs_one_cross_encoder_that_keeps_its_states() -> None:
+    stage = {"table": "t.parquet", "hidden": 1.0}
+    plan = {"kind": "distill", "name": "s", "out": "o", "store": "x", "stages": [stage]}
+    cross = {"name": "ce", "path": "p"}
+    with pytest.raises(RecipeError, match="no teacher says `hidden: true`"):
+        parse_recipe({**plan, "teachers": [cross]})
+    with pytest.raises(RecipeError, match="ce is a bi-encoder; only a cross-encoder has them"):
+        parse_recipe({**plan, "teachers": [{**cross, "kind": "bi-encoder", "hidden": True}]})
+    kept = {**cross, "hidden": True}
+    with pytest.raises(RecipeError, match="one teacher's can be matched"):
+        parse_recipe({**plan, "teachers": [kept, {**kept, "name": "other"}]})
+    parse_recipe({**plan, "teachers": [kept]})

@@ -78,5 +78,5 @@ class HeldOut:
         if found:
             raise LeakError(
                 f"{what}: {len(found)} queries are held out for measuring, for instance "
-                f"{found[0]!r}. Build the corpus again with these sets under held_out."
+                f"{found[0]!r}. Leave their source out of the recipe."
             )
