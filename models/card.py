@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from models.manifest import Figure, Manifest, Parity
+from models.manifest import Agreement, Architecture, Figure, Manifest, Parity
 
 CARD_FILE = "README.md"
 
@@ -15,6 +15,7 @@ def render_card(manifest: Manifest) -> str:
         _head(manifest),
         _score(manifest),
         _quality(manifest.quality),
+        _agreement(manifest.agreement),
         _parity(manifest.parity),
         _data(manifest),
         _use(manifest.name),
@@ -25,9 +26,14 @@ def render_card(manifest: Manifest) -> str:
 def _head(manifest: Manifest) -> str:
     size = manifest.architecture
     rule = manifest.truncation
+    what = (
+        "A small cross-encoder that says"
+        if size.encoders == 1
+        else "An ensemble of teachers, whose mean says"
+    )
     facts = [
         ("version", f"{manifest.version}, made {manifest.created}"),
-        ("encoder", f"{size.layers} layers, {size.width} wide, {size.attention_heads} heads"),
+        ("encoder" if size.encoders == 1 else "encoders", _size(size)),
         ("vocabulary", f"{size.vocabulary:,} tokens"),
         ("longest pair", f"{rule.max_length} tokens, of the query at most {rule.max_query_tokens}"),
         ("weights", f"stored as {manifest.precision.storage}"),
@@ -37,7 +43,7 @@ def _head(manifest: Manifest) -> str:
         [
             f"# {manifest.name}",
             "",
-            "A small cross-encoder that says how likely a passage answers a query.",
+            f"{what} how likely a passage answers a query.",
             "This page is generated from `manifest.json`.",
             "",
             *_table(("what", "value"), facts),
@@ -45,8 +51,14 @@ def _head(manifest: Manifest) -> str:
     )
 
 
+def _size(size: Architecture) -> str:
+    several = f"{size.encoders}, together " if size.encoders > 1 else ""
+    return f"{several}{size.layers} layers, {size.width} wide, {size.attention_heads} heads"
+
+
 def _score(manifest: Manifest) -> str:
-    rows = [(head.name, head.kind, head.teacher or "the labels") for head in manifest.heads]
+    untold = "the labels" if manifest.architecture.encoders == 1 else "a model of its own"
+    rows = [(head.name, head.kind, head.teacher or untold) for head in manifest.heads]
     return "\n".join(
         [
             "## What a score is",
@@ -74,6 +86,21 @@ def _interval(figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f"{figure.low:.4g} to {figure.high:.4g}"
+
+
+def _agreement(agreement: Agreement | None) -> str:
+    if agreement is None:
+        return ""
+    interval = _interval(Figure(value=agreement.top1, low=agreement.low, high=agreement.high))
+    return "\n".join(
+        [
+            "## How often it agrees with its teacher",
+            "",
+            f"On {agreement.top1:.1%} of {agreement.queries:,} held-out queries it puts the same "
+            f"passage first as `{agreement.teacher}` does"
+            + (f" (95% interval {interval})." if interval else "."),
+        ]
+    )
 
 
 def _parity(parity: Parity | None) -> str:

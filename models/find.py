@@ -9,13 +9,15 @@ from models.errors import BundleNotFound
 from models.manifest import MANIFEST_FILE
 
 SHIPPED = Path(__file__).parent
+# In a checkout: bundles made here and not committed, a teacher's for instance.
+MADE = SHIPPED.parent / "runs" / "bundles"
 ENVIRONMENT_VARIABLE = "RETORT_MODELS"
 
 
 def bundle_folders() -> list[Path]:
-    """Where bundles are looked for by name: `RETORT_MODELS` first, then those that ship."""
+    """Where bundles are looked for by name: `RETORT_MODELS`, those that ship, those made here."""
     extra = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    return [*(Path(part) for part in extra.split(os.pathsep) if part), SHIPPED]
+    return [*(Path(part) for part in extra.split(os.pathsep) if part), SHIPPED, MADE]
 
 
 def list_bundles() -> dict[str, Path]:

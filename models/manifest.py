@@ -27,8 +27,12 @@ class _Value(BaseModel):
 
 
 class Architecture(_Value):
-    """The encoder's size; `vocabulary` counts tokens."""
+    """The encoder's size; `vocabulary` counts tokens.
 
+    Of an ensemble, `layers` counts those of all its `encoders` together: what a pair costs.
+    """
+
+    encoders: Count = Field(1, exclude_if=lambda count: count == 1)
     layers: Count
     width: Count
     attention_heads: Count
@@ -67,6 +71,20 @@ class Figure(_Value):
     note: str = ""
 
 
+class Agreement(_Value):
+    """On which share of queries student and teacher put the same passage first.
+
+    `top1` with its 95% interval over `queries` held-out queries, when the student was exported:
+    the level that a live agreement is held against.
+    """
+
+    teacher: str
+    top1: Annotated[float, Field(ge=0, le=1)]
+    low: float | None = None
+    high: float | None = None
+    queries: Count
+
+
 class ParityBounds(_Value):
     """What the exported graph had to reach against the PyTorch student, or be refused."""
 
@@ -86,6 +104,26 @@ class Parity(_Value):
     max_score_difference: float
     ndcg_change: float
     bounds: ParityBounds
+
+    def failures(self) -> list[str]:
+        """One sentence for every bound that was missed, with the value and the bound."""
+        bounds = self.bounds
+        checks = [
+            ("top-1 agreement", self.top1_agreement, "at least", bounds.top1_agreement),
+            ("Kendall tau", self.kendall_tau, "at least", bounds.kendall_tau),
+            (
+                "largest score difference",
+                self.max_score_difference,
+                "at most",
+                bounds.max_score_difference,
+            ),
+            ("change in nDCG@10", abs(self.ndcg_change), "at most", bounds.ndcg_change),
+        ]
+        return [
+            f"{name} is {value:.4f}, the bound is {word} {bound}"
+            for name, value, word, bound in checks
+            if (value < bound if word == "at least" else value > bound)
+        ]
 
 
 class Range(_Value):
@@ -129,6 +167,12 @@ class Manifest(_Value):
     data: tuple[DataSource, ...] = ()
     quality: dict[str, Figure] = Field(default_factory=dict)
     parity: Parity | None = None
+    # What the graph reached in other precisions than float32, as far as they were measured.
+    lower_parity: dict[str, Parity] = Field(
+        default_factory=dict, exclude_if=lambda value: not value
+    )
+    # Left out where there is none, so that a release which does not know the field reads the rest.
+    agreement: Agreement | None = Field(None, exclude_if=lambda value: value is None)
     shape_profiles: tuple[ShapeProfile, ...] = ()
 
     @field_validator("created")

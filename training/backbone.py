@@ -58,15 +58,15 @@ def load_backbone(name: str, attention: str = "eager") -> Backbone:
         ) from error
     if config.model_type != "bert":
         raise BackboneError(f"{name}: a {config.model_type} encoder; a student is cut from BERT")
-    with _quiet():
+    with quiet():
         encoder = BertModel.from_pretrained(
             place, add_pooling_layer=False, attn_implementation=attention
         )
-    return Backbone(encoder, _tokenizer_file(place))
+    return Backbone(encoder, tokenizer_file(place))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No report on the pooler, which is left out on purpose, and no bar for half a second."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -78,7 +78,8 @@ def _quiet() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def _tokenizer_file(place: Path | str) -> Path:
+def tokenizer_file(place: Path | str) -> Path:
+    """The `tokenizer.json` of a folder or hub name. Raises `BackboneError` where there is none."""
     if isinstance(place, Path):
         path = place / "tokenizer.json"
         if not path.is_file():

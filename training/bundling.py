@@ -1,4 +1,4 @@
-"""Bundling: a student checkpoint and held-out pairs become a bundle that can be served.
+"""Bundling: a student, or its teachers, and held-out pairs become a bundle that can be served.
 
 calibrate (if pairs are given) → export → parity gate → golden pairs → models.bundle.write_bundle
 """
@@ -18,6 +18,7 @@ from models.bundle import Bundle, write_bundle
 from models.encoding import PairEncoder, Truncation
 from models.golden import MIN_GOLDEN_PAIRS, GoldenPair
 from models.manifest import (
+    Agreement,
     Architecture,
     DataSource,
     Figure,
@@ -29,10 +30,12 @@ from models.manifest import (
 )
 from training.calibration import calibrate, fit_calibration
 from training.data.pairs import Pair
+from training.ensemble import Ensemble
 from training.evaluation import EvaluationReport
 from training.export import export_graph, shape_profiles
 from training.inference import Logits, graph_model, probabilities, run, student_model
 from training.parity import DEFAULT_BOUNDS, check_parity, measure_parity
+from training.precisions import measure_precisions
 from training.storage import Storage
 from training.student import Student
 
@@ -54,6 +57,7 @@ class BundleSpec:
     methods: tuple[str, ...] = ()
     data: tuple[DataSource, ...] = ()
     quality: dict[str, Figure] = field(default_factory=dict)
+    agreement: Agreement | None = None
     storage: Storage = "int8"
     bounds: ParityBounds = DEFAULT_BOUNDS
 
@@ -63,7 +67,7 @@ Say = Callable[[str], None]
 
 def build_bundle(
     folder: Path,
-    student: Student,
+    student: Student | Ensemble,
     tokenizer: Path,
     truncation: Truncation,
     held_out: Sequence[Pair],
@@ -73,13 +77,19 @@ def build_bundle(
     progress: bool = False,
     say: Say = lambda message: None,
 ) -> Bundle:
-    """Write the bundle of `student` to `folder`.
+    """Write the bundle of `student`, or of the teachers in its place, to `folder`.
 
     `held_out` are labelled pairs, several a query, that the student never trained on: the parity
     gate judges by them and the golden pairs are drawn from them. `calibration`, if given, are
     labelled pairs by which the heads' gains and shifts are set; the student keeps them. Raises
-    `ParityError` if the graph fails the gate, and `BundlingError` for too few pairs.
+    `ParityError` if the graph fails the gate, and `BundlingError` for too few pairs, or for a
+    bi-encoder without calibration.
     """
+    if isinstance(student, Ensemble) and student.uncalibrated and not calibration:
+        raise BundlingError(
+            f"{', '.join(student.uncalibrated)} gives cosines, which are no logits: give labelled "
+            "pairs to calibrate on (--calibrate)"
+        )
     encoder = PairEncoder.from_file(tokenizer, truncation)
     model = student_model(student)
     if calibration:
@@ -99,9 +109,17 @@ def build_bundle(
         )
         parity = measure_parity(held_out, reference, exported, spec.bounds)
         check_parity(parity)
+        manifest = describe(student, truncation, spec, parity)
+        width = manifest.architecture.width
+        lower = measure_precisions(
+            graph, spec.storage, width, encoder, held_out, reference, spec.bounds, progress=progress
+        )
+        for precision, reached in lower.items():
+            verdict = "; ".join(reached.failures()) or "ranks as the original does"
+            say(f"multiplied in {precision}: {verdict}")
         return write_bundle(
             folder,
-            manifest=describe(student, truncation, spec, parity),
+            manifest=manifest.model_copy(update={"lower_parity": lower}),
             graph=graph,
             tokenizer=tokenizer,
             golden=golden,
@@ -109,19 +127,21 @@ def build_bundle(
 
 
 def describe(
-    student: Student, truncation: Truncation, spec: BundleSpec, parity: Parity | None
+    student: Student | Ensemble, truncation: Truncation, spec: BundleSpec, parity: Parity | None
 ) -> Manifest:
     """The manifest, without hashes."""
-    config = student.config
+    configs = student.configs if isinstance(student, Ensemble) else (student.config,)
+    widest = max(configs, key=lambda config: config.hidden_size)
     return Manifest(
         name=spec.name,
         version=spec.version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         architecture=Architecture(
-            layers=config.num_hidden_layers,
-            width=config.hidden_size,
-            attention_heads=config.num_attention_heads,
-            vocabulary=config.vocab_size,
+            encoders=len(configs),
+            layers=sum(config.num_hidden_layers for config in configs),
+            width=widest.hidden_size,
+            attention_heads=widest.num_attention_heads,
+            vocabulary=widest.vocab_size,
         ),
         truncation=truncation,
         heads=tuple(
@@ -137,6 +157,7 @@ def describe(
         data=spec.data,
         quality=spec.quality,
         parity=parity,
+        agreement=spec.agreement,
         shape_profiles=shape_profiles(truncation),
     )
 
@@ -188,22 +209,51 @@ def _spread(indices: NDArray[np.int64], scores: NDArray[np.float64], count: int)
     return sorted(picked[:count] if missing < 0 else picked, key=lambda index: scores[index])
 
 
-def quality_figures(report: EvaluationReport) -> dict[str, Figure]:
-    """The student's headline figure on each set, and how much of the teacher it retained."""
+def quality_figures(report: EvaluationReport, system: str | None = None) -> dict[str, Figure]:
+    """A system's headline figure on each set, the student's where none is named.
+
+    The student's say how much of the teacher it retained. Raises `BundlingError` for a system that
+    the report does not have.
+    """
+    name = system or report.roles.student
     figures: dict[str, Figure] = {}
     for item in report.sets:
+        if name not in item.systems:
+            raise BundlingError(
+                f"no figures of {name} on {item.name}: there are {', '.join(item.systems)}"
+            )
         of_pairs = item.kind == "classification"
         count = item.pairs if of_pairs else item.queries
         unit = "pairs" if of_pairs else "queries"
-        estimate = item.systems[report.roles.student].measures[item.headline]
+        estimate = item.systems[name].measures[item.headline]
         note = f"n counts {unit}"
         retained = item.comparisons[item.headline].retained
-        if retained is not None:
+        if retained is not None and name == report.roles.student:
             note = f"{retained.value:.1%} of the teachers' ensemble; {note}"
         figures[f"{item.name} {item.headline}"] = Figure(
             value=estimate.value, low=estimate.low, high=estimate.high, n=count, note=note
         )
-        error = item.systems[report.roles.student].calibration_error
+        error = item.systems[name].calibration_error
         if error is not None:
             figures[f"{item.name} calibration error"] = Figure(value=error, n=item.pairs)
     return figures
+
+
+def agreement_of(
+    report: EvaluationReport, system: str | None = None, teacher: str | None = None
+) -> Agreement | None:
+    """The student's top-1 agreement with `teacher`, the report's own where none is named.
+
+    None for a bundle of another system than the student, and for a report without a teacher or
+    from before agreement was measured. Raises `BundlingError` where a named teacher has none.
+    """
+    if system is not None and system != report.roles.student:
+        return None
+    found = report.agreement.get(teacher or report.roles.teacher or "")
+    if found is None and teacher is not None:
+        known = ", ".join(report.agreement) or "none"
+        raise BundlingError(
+            f"no agreement with {teacher}: there is one with {known}; measure it with "
+            "`retort evaluate`"
+        )
+    return found

@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 if TYPE_CHECKING:
+    from training.ensemble import Ensemble
     from training.student import Student
 
 Floats = NDArray[np.float64]
@@ -91,7 +92,7 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     return Calibration(tuple(map(float, gain)), tuple(map(float, shift)))
 
 
-def calibrate(student: Student, calibration: Calibration) -> None:
+def calibrate(student: Student | Ensemble, calibration: Calibration) -> None:
     """Put `calibration`, fitted on the student's present logits, on top of its gains and shifts."""
     import torch
 

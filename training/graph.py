@@ -92,20 +92,31 @@ class GraphBuilder:
         return self.weight(name, np.asarray(values, dtype=np.int64))
 
 
-class _Encoder:
-    """Writes the encoder: embeddings, then layer after layer."""
+class Encoder:
+    """Writes an encoder: embeddings, then layer after layer.
+
+    `scope` goes before the names of its weights where a graph holds several encoders.
+    """
 
     def __init__(
-        self, builder: GraphBuilder, config: BertConfig, weights: Mapping[str, FloatArray]
+        self,
+        builder: GraphBuilder,
+        config: BertConfig,
+        weights: Mapping[str, FloatArray],
+        scope: str = "",
     ) -> None:
         self.builder = builder
         self.config = config
         self.weights = weights
+        self.scope = scope
+
+    def weight(self, name: str) -> str:
+        """The encoder's weight `name` as an initializer."""
+        return self.builder.weight(f"{self.scope}{name}", self.weights[name])
 
     def norm(self, value: str, prefix: str) -> str:
         b = self.builder
-        scale = b.weight(f"{prefix}.weight", self.weights[f"{prefix}.weight"])
-        bias = b.weight(f"{prefix}.bias", self.weights[f"{prefix}.bias"])
+        scale, bias = self.weight(f"{prefix}.weight"), self.weight(f"{prefix}.bias")
         epsilon = b.scalar(float(self.config.layer_norm_eps))
         centred = b.op("Sub", value, b.op("ReduceMean", value, axes=[-1], keepdims=1))
         variance = b.op("ReduceMean", b.op("Pow", centred, b.scalar(2.0)), axes=[-1], keepdims=1)
@@ -114,25 +125,35 @@ class _Encoder:
 
     def linear(self, value: str, prefix: str) -> str:
         b = self.builder
-        weight = b.weight(f"{prefix}.weight", self.weights[f"{prefix}.weight"].T)
-        bias = b.weight(f"{prefix}.bias", self.weights[f"{prefix}.bias"])
+        name = f"{prefix}.weight"
+        weight = b.weight(f"{self.scope}{name}", self.weights[name].T)
+        bias = self.weight(f"{prefix}.bias")
         return b.op("Add", b.op("MatMul", value, weight), bias)
 
-    def embed(self) -> str:
+    def embed(
+        self,
+        ids: str = "input_ids",
+        types: str = "token_type_ids",
+        positions: str = "",
+        length: str = "sequence",
+    ) -> str:
+        """Embeddings of `ids` (batch, `length`); `positions` are 0, 1, 2 … where none are given."""
         b = self.builder
         prefix = "encoder.embeddings"
         tables = {
-            kind: b.weight(f"{prefix}.{kind}.weight", self.weights[f"{prefix}.{kind}.weight"])
+            kind: self.weight(f"{prefix}.{kind}.weight")
             for kind in ("word_embeddings", "position_embeddings", "token_type_embeddings")
         }
-        length = b.op("Gather", b.op("Shape", "input_ids"), b.integers(1), axis=0)
-        positions = b.op(
-            "Slice", tables["position_embeddings"], b.integers(0), length, b.integers(0)
-        )
-        words = b.op("Gather", tables["word_embeddings"], "input_ids", axis=0)
-        types = b.op("Gather", tables["token_type_embeddings"], "token_type_ids", axis=0)
-        total = b.op("Add", b.op("Add", words, types), positions)
-        b.shape(total, ["batch", "sequence", self.config.hidden_size])
+        places = tables["position_embeddings"]
+        if positions:
+            placed = b.op("Gather", places, positions, axis=0)
+        else:
+            end = b.op("Gather", b.op("Shape", ids), b.integers(1), axis=0)
+            placed = b.op("Slice", places, b.integers(0), end, b.integers(0))
+        words = b.op("Gather", tables["word_embeddings"], ids, axis=0)
+        typed = b.op("Gather", tables["token_type_embeddings"], types, axis=0)
+        total = b.op("Add", b.op("Add", words, typed), placed)
+        b.shape(total, ["batch", length, self.config.hidden_size])
         return self.norm(total, f"{prefix}.LayerNorm")
 
     def attention_bias(self) -> str:
@@ -167,9 +188,11 @@ class _Encoder:
 
     def write(self) -> str:
         """Write the whole encoder; returns the last hidden states (batch, sequence, width)."""
+        return self.layers(self.embed(), self.attention_bias())
+
+    def layers(self, hidden: str, bias: str) -> str:
+        """Write the layers alone; `bias` is added to the attention scores of each."""
         b = self.builder
-        hidden = self.embed()
-        bias = self.attention_bias()
         for layer in range(self.config.num_hidden_layers):
             prefix = f"encoder.encoder.layer.{layer}"
             hidden = self.attend(hidden, bias, f"{prefix}.attention")
@@ -179,7 +202,7 @@ class _Encoder:
         return hidden
 
 
-def _unit_mean(builder: GraphBuilder, hidden: str, mask: str) -> str:
+def unit_mean(builder: GraphBuilder, hidden: str, mask: str) -> str:
     """Mean of the tokens that `mask` (batch, sequence) keeps, scaled to length 1: (batch, width).
 
     Mean and scaling come before the product, unlike in the PyTorch head: sums over a passage
@@ -194,9 +217,14 @@ def _unit_mean(builder: GraphBuilder, hidden: str, mask: str) -> str:
     return b.op("Div", mean, b.op("Sqrt", b.op("Max", square, b.scalar(TINY))))
 
 
-def _write_heads(
-    builder: GraphBuilder, hidden: str, heads: Sequence[Head], weights: Mapping[str, FloatArray]
-) -> None:
+def write_heads(
+    builder: GraphBuilder,
+    hidden: str,
+    heads: Sequence[Head],
+    weights: Mapping[str, FloatArray],
+    scope: str = "",
+) -> list[str]:
+    """Write the heads on the last hidden states; returns one column (batch, 1) for each."""
     b = builder
     columns: list[str] = []
     cosine = ""
@@ -205,7 +233,7 @@ def _write_heads(
         types = b.op("Cast", "token_type_ids", to=TensorProto.FLOAT)
         passage = b.op("Mul", types, mask)
         query = b.op("Sub", mask, passage)
-        product = b.op("Mul", _unit_mean(b, hidden, query), _unit_mean(b, hidden, passage))
+        product = b.op("Mul", unit_mean(b, hidden, query), unit_mean(b, hidden, passage))
         cosine = b.op("ReduceSum", product, axes=[1], keepdims=1)
     first = b.op("Gather", hidden, b.weight("first", np.asarray(0, dtype=np.int64)), axis=1)
     for index, head in enumerate(heads):
@@ -217,10 +245,11 @@ def _write_heads(
             else (first, f"{prefix}.linear.weight")
         )
         offset = f"{prefix}.bias" if head.kind == "cosine" else f"{prefix}.linear.bias"
-        weight = b.weight(factor, np.reshape(weights[factor] * gain, (-1, 1)))
-        bias = b.weight(offset, np.reshape(weights[offset] * gain + shift, (1,)))
-        columns.append(b.op("Add", b.op("MatMul", source, weight), bias))
-    b.op("Concat", *columns, axis=1, name=OUTPUT)
+        weight = np.reshape(weights[factor] * gain, (-1, 1))
+        bias = np.reshape(weights[offset] * gain + shift, (1,))
+        product = b.op("MatMul", source, b.weight(f"{scope}{factor}", weight))
+        columns.append(b.op("Add", product, b.weight(f"{scope}{offset}", bias)))
+    return columns
 
 
 def build_graph(
@@ -234,14 +263,21 @@ def build_graph(
     """
     check_config(config)
     builder = GraphBuilder()
-    hidden = _Encoder(builder, config, weights).write()
-    _write_heads(builder, hidden, heads, weights)
+    hidden = Encoder(builder, config, weights).write()
+    return finish(builder, write_heads(builder, hidden, heads, weights))
+
+
+def finish(
+    builder: GraphBuilder, columns: Sequence[str], title: str = "student"
+) -> onnx.ModelProto:
+    """Make the columns (batch, 1) the logits, and the nodes collected so far a checked model."""
+    builder.op("Concat", *columns, axis=1, name=OUTPUT)
     shape = ["batch", "sequence"]
     graph = helper.make_graph(
         builder.nodes,
-        "student",
+        title,
         [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in INPUTS],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(heads)])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", len(columns)])],
         list(builder.initializers.values()),
         value_info=builder.shapes,
     )

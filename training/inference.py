@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from models.encoding import Batch, EncodedPair, EncodedText, PairEncoder
 from training.data.pairs import Pair
+from training.ensemble import Ensemble
 from training.student import Student
 
 Floats = NDArray[np.float64]
@@ -73,8 +74,8 @@ def run(
     return logits
 
 
-def student_model(student: Student, device: str | torch.device = "cpu") -> Model:
-    """The PyTorch student in float32 and evaluation mode, on `device`."""
+def student_model(student: Student | Ensemble, device: str | torch.device = "cpu") -> Model:
+    """The PyTorch student, or ensemble, in float32 and evaluation mode, on `device`."""
     student.eval().to(device)
 
     @torch.inference_mode()

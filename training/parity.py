@@ -83,30 +83,9 @@ def measure_parity(
     )
 
 
-def failures(parity: Parity) -> list[str]:
-    """One sentence for every bound that was missed, with the value and the bound."""
-    bounds = parity.bounds
-    checks = [
-        ("top-1 agreement", parity.top1_agreement, "at least", bounds.top1_agreement),
-        ("Kendall tau", parity.kendall_tau, "at least", bounds.kendall_tau),
-        (
-            "largest score difference",
-            parity.max_score_difference,
-            "at most",
-            bounds.max_score_difference,
-        ),
-        ("change in nDCG@10", abs(parity.ndcg_change), "at most", bounds.ndcg_change),
-    ]
-    return [
-        f"{name} is {value:.4f}, the bound is {word} {bound}"
-        for name, value, word, bound in checks
-        if (value < bound if word == "at least" else value > bound)
-    ]
-
-
 def check_parity(parity: Parity) -> None:
     """Raise `ParityError`, naming every bound that was missed."""
-    missed = failures(parity)
+    missed = parity.failures()
     if missed:
         raise ParityError(
             f"the graph does not rank as the PyTorch student does on {parity.pairs} pairs of "

@@ -13,6 +13,8 @@ REGENERATE = "retort evaluate --from {source} --report {target}"
 def render_report(report: EvaluationReport, source: str = "", target: str = "") -> str:
     """The page. `source` and `target` are the paths named in the line that makes it again."""
     sections = [_head(report, source, target), _summary(report)]
+    if report.agreement:
+        sections.append(_agreement(report))
     sections += [_set(item, report) for item in report.sets]
     sections.append(_legend(report))
     return "\n\n".join(sections) + "\n"
@@ -56,6 +58,19 @@ def _summary(report: EvaluationReport) -> str:
         )
     star = "\\* the interval excludes zero." if roles.undistilled else ""
     return "\n".join(["## In short", "", *table(header, rows), *(["", star] if star else [])])
+
+
+def _agreement(report: EvaluationReport) -> str:
+    rankings = [item for item in report.sets if item.agreement]
+    header = ["system", *(item.name for item in rankings), "all queries"]
+    rows = []
+    for name, pooled in report.agreement.items():
+        total = f"{pooled.top1:.1%}"
+        if pooled.low is not None and pooled.high is not None:
+            total += f" [{pooled.low:.1%}, {pooled.high:.1%}]"
+        rows.append([name, *(percent(item.agreement.get(name)) for item in rankings), total])
+    lead = f"On how many queries `{report.roles.student}` puts first what each other system does."
+    return "\n".join(["## Top-1 agreement", "", lead, "", *table(header, rows)])
 
 
 def _set(item: SetResult, report: EvaluationReport) -> str:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from models.card import render_card
-from models.manifest import DataSource
+from models.manifest import Agreement, DataSource
 from tests.fake_bundle import make_manifest
 from tests.models.test_manifest import full_manifest
 
@@ -34,3 +34,14 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_a_bar_does_not_break_a_table() -> None:
     manifest = make_manifest().model_copy(update={"methods": ("a|b",)})
     assert r"a\|b" in render_card(manifest)
+
+
+def test_an_ensemble_and_an_agreement_are_told() -> None:
+    manifest = make_manifest()
+    size = manifest.architecture.model_copy(update={"encoders": 3, "layers": 18})
+    agreement = Agreement(teacher="teachers", top1=0.9, low=0.85, high=0.94, queries=600)
+    told = {"architecture": size, "agreement": agreement}
+    card = render_card(manifest.model_copy(update=told))
+    assert "| encoders | 3, together 18 layers" in card
+    assert "On 90.0% of 600 held-out queries" in card
+    assert "`teachers` does (95% interval 0.85 to 0.94)." in card

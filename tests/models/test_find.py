@@ -30,3 +30,15 @@ def test_not_found_lists_what_there_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_folder_that_is_no_bundle_is_left_to_the_reader(tmp_path: Path) -> None:
     assert find_bundle(tmp_path) == tmp_path
+
+
+def test_bundles_made_in_this_checkout_are_found_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_fake_bundle(tmp_path / "teacher")
+    monkeypatch.setattr("models.find.MADE", tmp_path)
+    assert find_bundle("teacher") == bundle.folder
+    # One that ships goes before one of the same name that was made here.
+    make_fake_bundle(tmp_path / "shipped" / "teacher")
+    monkeypatch.setattr("models.find.SHIPPED", tmp_path / "shipped")
+    assert find_bundle("teacher") == tmp_path / "shipped" / "teacher"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from models.manifest import Figure, Manifest, Parity, ParityBounds, Range, ShapeProfile
+from models.manifest import Agreement, Figure, Manifest, Parity, ParityBounds, Range, ShapeProfile
 from tests.fake_bundle import make_manifest
 
 
@@ -62,3 +62,14 @@ def test_wrong_values_are_refused(change: dict[str, object]) -> None:
     raw = make_manifest().model_dump() | change
     with pytest.raises(ValidationError, match=next(iter(change))):
         Manifest.model_validate(raw)
+
+
+def test_an_agreement_is_read_back_and_its_absence_not_written() -> None:
+    # A release that does not know the field refuses it: it is written only where it says something.
+    assert '"agreement"' not in make_manifest().to_json()
+    assert '"encoders"' not in make_manifest().to_json()
+    agreement = Agreement(teacher="teachers", top1=0.9, low=0.85, high=0.94, queries=600)
+    manifest = make_manifest().model_copy(update={"agreement": agreement})
+    assert Manifest.model_validate_json(manifest.to_json()).agreement == agreement
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        Agreement(teacher="teachers", top1=90.0, queries=600)

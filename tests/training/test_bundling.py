@@ -12,7 +12,14 @@ from models.bundle import read_bundle
 from models.encoding import PairEncoder, Truncation
 from models.errors import BundleNotFound
 from models.manifest import DataSource, ParityBounds
-from training.bundling import BundleSpec, BundlingError, build_bundle, golden_pairs, quality_figures
+from training.bundling import (
+    BundleSpec,
+    BundlingError,
+    agreement_of,
+    build_bundle,
+    golden_pairs,
+    quality_figures,
+)
 from training.calibration import expected_calibration_error
 from training.data.pairs import Pair
 from training.evaluation import Roles, evaluate
@@ -161,3 +168,24 @@ def test_quality_figures_are_those_of_the_report() -> None:
     assert figure.n == 40
     assert "of the teachers' ensemble" in figure.note
     assert figures["wikiqa calibration error"].n == 160
+    of_teacher = quality_figures(report, "teachers")["wikiqa AP"]
+    assert of_teacher.value == report.sets[0].systems["teachers"].measures["AP"].value
+    assert of_teacher.note == "n counts queries"
+    with pytest.raises(BundlingError, match="no figures of nobody on wikiqa"):
+        quality_figures(report, "nobody")
+
+
+def test_agreement_is_the_students_alone() -> None:
+    pairs = tuple(Pair(f"q{q}", f"p{p}", float(p == 0)) for q in range(40) for p in range(4))
+    items = EvaluationSet("wikiqa", pairs)
+    scores = {name: {"wikiqa": items.labels} for name in ("student", "teachers", "other")}
+    report = evaluate([items], scores, Roles(teacher="teachers"), resamples=100)
+    found = agreement_of(report)
+    assert found is not None
+    assert (found.teacher, found.top1, found.queries) == ("teachers", 1.0, 40)
+    other = agreement_of(report, teacher="other")
+    assert other is not None
+    assert other.teacher == "other"
+    assert agreement_of(report, "teachers") is None
+    alone = report.model_copy(update={"agreement": {}})
+    assert agreement_of(alone) is None

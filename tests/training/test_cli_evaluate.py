@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -19,7 +20,7 @@ from training.checkpoint import save_student
 from training.cli_evaluate import register
 from training.data.pairs import Pair
 from training.rankings import EvaluationSet, write_sets
-from training.student import Student
+from training.student import Head, Student, take_layers
 from training.systems import write_scores
 
 app = typer.Typer()
@@ -129,6 +130,71 @@ def test_export_writes_a_bundle(work: Path) -> None:
     assert manifest.data[0].licence == "CC BY-SA 4.0"
     assert "far AP" in manifest.quality
     assert manifest.parity is not None
+    measured = json.loads(figures.read_text())["agreement"]["teachers"]
+    assert manifest.agreement is not None
+    assert manifest.agreement.teacher == "teachers"
+    assert manifest.agreement.top1 == measured["top1"]
+    assert manifest.agreement.queries == 30
+
+
+def test_export_names_the_agreement_with_the_teacher_that_is_asked_for(work: Path) -> None:
+    figures = work / "quality.json"
+    assert runner.invoke(app, evaluate(work, f"--out={figures}")).exit_code == 0
+    given = ["--storage=fp16", f"--quality={figures}"]
+    result = runner.invoke(app, export(work, *given, "--agreement-with=plain"))
+    assert result.exit_code == 0, result.output
+    agreement = read_bundle(work / "retort-tiny").manifest.agreement
+    assert agreement is not None
+    assert agreement.teacher == "plain"
+    result = runner.invoke(app, export(work, *given, "--agreement-with=nobody"))
+    assert result.exit_code == 1
+    assert "no agreement with nobody: there is one with teachers, plain" in result.stderr
+
+
+@pytest.fixture
+def members(work: Path, tiny_student: Student, tokenizer_path: Path) -> list[str]:
+    """A cross-encoder and a bi-encoder, as the command line names them."""
+    teacher = take_layers(tiny_student.encoder, [0, 1], [Head("golden")])
+    with torch.no_grad():
+        teacher.get_parameter("head_bank.0.linear.weight").normal_(0.0, 0.5)
+    save_student(work / "ce", teacher, tokenizer_path, Truncation(40, 10), {})
+    return [str(work / "ce"), f"texts=bi-encoder:{work / 'student'}"]
+
+
+def test_several_teachers_become_one_bundle(work: Path, members: list[str]) -> None:
+    pairs = work / "held_out.jsonl"
+    bundle = str(work / "teachers")
+    given = ["--storage=fp16", f"--held-out={pairs}", "--depth=5"]
+    command = ["export", *members, bundle, *given, f"--calibrate={pairs}", f"--calibrate={pairs}"]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    made = read_bundle(work / "teachers").manifest
+    assert [head.name for head in made.heads] == ["ce", "texts"]
+    assert (made.architecture.encoders, made.architecture.layers) == (2, 4)
+    assert (made.truncation.max_length, made.truncation.max_query_tokens) == (48, 12)
+    assert made.parity is not None
+    assert (made.parity.pairs, made.parity.queries) == (150, 30)  # five passages of each query
+    assert made.agreement is None
+
+    result = runner.invoke(app, ["export", *members, bundle, *given])
+    assert result.exit_code == 1
+    assert "texts gives cosines, which are no logits" in result.stderr
+
+
+def test_one_teacher_under_a_name_and_a_length_of_its_own(work: Path, members: list[str]) -> None:
+    pairs = f"--held-out={work / 'held_out.jsonl'}"
+    lengths = ["--max-length=24", "--max-query-tokens=6"]
+    bundle = str(work / "teacher")
+    result = runner.invoke(
+        app, ["export", f"big={members[0]}", bundle, pairs, "--storage=fp16", *lengths]
+    )
+    assert result.exit_code == 0, result.output
+    made = read_bundle(work / "teacher").manifest
+    assert [head.name for head in made.heads] == ["big"]
+    assert (made.truncation.max_length, made.truncation.max_query_tokens) == (24, 6)
+    result = runner.invoke(app, export(work, *lengths))
+    assert result.exit_code == 1
+    assert "--max-length and --max-query-tokens are for teachers" in result.stderr
 
 
 def test_export_tells_what_it_made(work: Path) -> None:

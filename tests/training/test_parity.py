@@ -19,7 +19,6 @@ from training.parity import (
     DEFAULT_BOUNDS,
     ParityError,
     check_parity,
-    failures,
     measure_parity,
 )
 from training.student import Student
@@ -67,7 +66,7 @@ def test_each_bound_is_checked_alone() -> None:
     ours = np.tile([[2.0], [1.0], [0.0]], (20, 1))
     for field in type(LOOSE).model_fields:
         bounds = LOOSE.model_copy(update={field: getattr(DEFAULT_BOUNDS, field)})
-        assert len(failures(measure_parity(pairs, ours, -ours, bounds))) == 1
+        assert len(measure_parity(pairs, ours, -ours, bounds).failures()) == 1
 
 
 def test_either_of_two_tied_passages_may_stand_first() -> None:

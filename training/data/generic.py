@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from training.data.catalog import data_root, read_pairs
+from training.data.disagreements import is_disagreements, read_disagreements
 from training.data.pairs import Pair
 from training.data.rows import BadRows, DataError, open_text, parse, unit_score
 
@@ -35,11 +36,13 @@ def read_file(path: Path, bad: BadRows) -> list[Pair]:
 
     A `.tsv` has a header that names `query` and `passage`, and may name `label`, `query_id` and
     `passage_id`; without a header it is query, passage and perhaps label. A `.jsonl` has these
-    fields by name.
+    fields by name, or is a server's disagreement file.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.name.removesuffix(".gz").endswith(".jsonl"):
+        if is_disagreements(path):
+            return read_disagreements(path, bad)
         expected = "an object with query, passage and perhaps label, query_id, passage_id"
         return [pair for _, pair in parse(path, expected, bad, _from_json)]
     return _read_tsv(path, bad)

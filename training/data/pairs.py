@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -41,3 +41,8 @@ def group_by_query(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
     for pair in pairs:
         groups.setdefault(pair.query_id or pair.query, []).append(pair)
     return groups
+
+
+def first_of_each_query(pairs: Sequence[Pair], depth: int | None) -> list[Pair]:
+    """The first `depth` pairs of each query, in order of appearance; all where it is None."""
+    return [pair for group in group_by_query(pairs).values() for pair in group[:depth]]

@@ -1,4 +1,8 @@
-"""The pair table: a corpus on disk, one parquet file, with its description beside it."""
+"""The pair table: a corpus on disk, one parquet file, with its description beside it.
+
+Where a table is read, a file of one's own pairs (`.tsv`, `.jsonl`) will do as well, and so will a
+server's disagreement file.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.data.generic import is_own, read_file
 from training.data.pairs import Pair
-from training.data.rows import DataError
+from training.data.rows import BadRows, DataError
 
 _COLUMNS = ("query", "passage", "label", "query_id", "passage_id")
 
@@ -49,6 +54,9 @@ def read_table(path: Path) -> PairTable:
     """Raises `DataError` when the file is missing or is no pair table."""
     if not path.is_file():
         raise DataError(f"{path}: no such table; build it with `retort data build RECIPE`")
+    if is_own(str(path)):
+        pairs = tuple(read_file(path, BadRows()))
+        return PairTable(pairs, (path.name,) * len(pairs), {})
     arrow = pq.read_table(path)
     if not {*_COLUMNS, "source"} <= set(arrow.column_names):
         raise DataError(f"{path}: columns {arrow.column_names} are not those of a pair table")
