@@ -6,7 +6,8 @@
     POST /v1/score     vLLM
 
 Any `model` is accepted, since there is one; errors are in our own shape. A field that asks for
-something that is not done here is refused rather than ignored.
+something that is not done here is refused rather than ignored. Who scores is the server's `mode`:
+these shapes have no field for it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from service.body import read_body
 from service.docs import error_responses, request_body
 from service.engine.job import Outcome
 from service.errors import InferenceFailed, InvalidRequest
+from service.modes import Asked
 from service.schemas import check_passages, parse
 from service.state import Service
 
@@ -67,7 +69,7 @@ def alias_router(service: Service) -> APIRouter:
 
 async def _tei(service: Service, request: Request, body: bytes) -> Response:
     asked = parse(TeiRequest, body)
-    outcome = await _outcome(service, request, asked.query, asked.texts, "texts")
+    outcome = await _outcome(service, request, Asked(asked.query, asked.texts), "texts")
     if asked.truncate is False and outcome.truncated:
         raise InvalidRequest(
             f"{outcome.truncated} texts are too long: shorten them, or leave truncate out",
@@ -85,13 +87,14 @@ async def _tei(service: Service, request: Request, body: bytes) -> Response:
 async def _jina(service: Service, request: Request, body: bytes) -> Response:
     asked = parse(JinaRequest, body)
     texts = asked.texts()
-    outcome = await _outcome(service, request, asked.query, texts, "documents")
+    top_n = asked.top_n or None
+    outcome = await _outcome(service, request, Asked(asked.query, texts, top_n), "documents")
     numbers = outcome.raw if asked.raw_scores else outcome.score
     return _told(
         {
             "id": uuid.uuid4().hex,
             "object": "rerank",
-            "model": service.bundle.manifest.name,
+            "model": service.manifest(service.settings.mode).name,
             "usage": {"prompt_tokens": outcome.tokens, "total_tokens": outcome.tokens},
             "results": [
                 {
@@ -99,9 +102,7 @@ async def _jina(service: Service, request: Request, body: bytes) -> Response:
                     "relevance_score": score,
                     **({"document": {"text": texts[i]}} if asked.return_documents else {}),
                 }
-                for i, score in _ranked(
-                    numbers.tolist(), best_first(numbers, outcome, asked.top_n or None)
-                )
+                for i, score in _ranked(numbers.tolist(), best_first(numbers, outcome, top_n))
             ],
         }
     )
@@ -109,7 +110,8 @@ async def _jina(service: Service, request: Request, body: bytes) -> Response:
 
 async def _cohere(service: Service, request: Request, body: bytes) -> Response:
     asked = parse(CohereRequest, body)
-    outcome = await _outcome(service, request, asked.query, asked.texts(), "documents")
+    wanted = Asked(asked.query, asked.texts(), asked.top_n)
+    outcome = await _outcome(service, request, wanted, "documents")
     order = best_first(outcome.score, outcome, asked.top_n)
     return _told(
         {
@@ -132,13 +134,11 @@ async def _vllm(service: Service, request: Request, body: bytes) -> Response:
     check_passages(len(documents), service.settings.max_passages, "documents")
     # One query to all documents is one request; query by query is as many as there are queries.
     groups = (
-        [(queries[0], documents)]
+        [Asked(queries[0], documents)]
         if len(queries) == 1
-        else [(query, [document]) for query, document in zip(queries, documents, strict=True)]
+        else [Asked(query, [document]) for query, document in zip(queries, documents, strict=True)]
     )
-    outcomes = await service.score_each(request, groups, None)
-    for outcome in outcomes:
-        _whole(outcome)
+    outcomes = [_whole(s.outcome) for s in await service.score_each(request, groups, None)]
     raw = asked.use_activation is False
     scores = [s for o in outcomes for s in (o.raw if raw else o.score).tolist()]
     tokens = sum(outcome.tokens for outcome in outcomes)
@@ -147,7 +147,7 @@ async def _vllm(service: Service, request: Request, body: bytes) -> Response:
             "id": f"score-{uuid.uuid4().hex}",
             "object": "list",
             "created": int(time.time()),
-            "model": service.bundle.manifest.name,
+            "model": service.manifest(service.settings.mode).name,
             "data": [
                 {"index": i, "object": "score", "score": score} for i, score in enumerate(scores)
             ],
@@ -156,11 +156,9 @@ async def _vllm(service: Service, request: Request, body: bytes) -> Response:
     )
 
 
-async def _outcome(
-    service: Service, request: Request, query: str, texts: list[str], param: str
-) -> Outcome:
-    check_passages(len(texts), service.settings.max_passages, param)
-    return _whole(await service.score(request, query, texts, None))
+async def _outcome(service: Service, request: Request, asked: Asked, param: str) -> Outcome:
+    check_passages(len(asked.passages), service.settings.max_passages, param)
+    return _whole((await service.score(request, asked, None)).outcome)
 
 
 def _whole(outcome: Outcome) -> Outcome:

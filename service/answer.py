@@ -12,6 +12,7 @@ import orjson
 from models.manifest import Manifest
 from service.engine.job import Outcome
 from service.errors import InferenceFailed
+from service.modes import Scored
 from service.schemas import PassageField, ScoreRequest
 from service.scores import FloatArray
 
@@ -24,13 +25,15 @@ def best_first(scores: FloatArray, outcome: Outcome, top_n: int | None) -> list[
     return order[:top_n]
 
 
-def render(request: ScoreRequest, outcome: Outcome, manifest: Manifest, total_ms: float) -> bytes:
+def render(request: ScoreRequest, scored: Scored, manifest: Manifest, total_ms: float) -> bytes:
     """The whole body."""
+    outcome = scored.outcome
     body: dict[str, Any] = {
         "id": uuid.uuid4().hex,
         "model": manifest.name,
         "version": manifest.version,
-        "results": list(_results(request, outcome)),
+        "mode": scored.mode,
+        "results": list(_results(request, scored)),
     }
     if outcome.errors:
         body["errors"] = [
@@ -45,6 +48,7 @@ def render(request: ScoreRequest, outcome: Outcome, manifest: Manifest, total_ms
     body["usage"] = {
         "pairs": len(request.passages),
         "tokens": outcome.tokens,
+        "teacher_pairs": len(scored.by_teacher),
         "truncated": outcome.truncated,
     }
     seconds = outcome.seconds
@@ -57,7 +61,8 @@ def render(request: ScoreRequest, outcome: Outcome, manifest: Manifest, total_ms
     return orjson.dumps(body)
 
 
-def _results(request: ScoreRequest, outcome: Outcome) -> Iterator[dict[str, Any]]:
+def _results(request: ScoreRequest, scored: Scored) -> Iterator[dict[str, Any]]:
+    outcome = scored.outcome
     numbers = outcome.raw if request.raw_scores else outcome.score
     scores, spreads = numbers.tolist(), outcome.spread.tolist()
     for index in best_first(numbers, outcome, request.top_n):
@@ -68,6 +73,8 @@ def _results(request: ScoreRequest, outcome: Outcome) -> Iterator[dict[str, Any]
             "score": scores[index],
             "spread": spreads[index],
         }
+        if scored.mode == "cascade":
+            result["by"] = "teacher" if index in scored.by_teacher else "student"
         if request.return_passages:
             result["text"] = passage if isinstance(passage, str) else passage.text
         yield result

@@ -23,8 +23,16 @@ from service.docs import DOCS_PAGE, error_responses, request_body
 from service.errors import ServiceError, error_body
 from service.gate import Gate
 from service.health import State
-from service.info import describe
-from service.schemas import ScoreRequest, ScoreResponse, check_passages, parse
+from service.info import compared, describe
+from service.modes import Asked
+from service.page import add_page
+from service.schemas import (
+    ComparisonResponse,
+    ScoreRequest,
+    ScoreResponse,
+    check_passages,
+    parse,
+)
 from service.settings import Settings
 from service.state import Service, elapsed_ms
 
@@ -35,14 +43,24 @@ def create_app(
     settings: Settings,
     bundle: Bundle,
     *,
+    teacher: Bundle | None = None,
     backend: Backend | None = None,
+    teacher_backend: Backend | None = None,
     on_failure: Callable[[str], None] | None = None,
 ) -> FastAPI:
     """Make the app; it begins to load the model when it starts.
 
-    `backend` takes the place of the chosen one, for tests. `app.state.service` is the service.
+    The backends take the place of the chosen ones, for tests. `app.state.service` is the service.
+    Raises `StartError` if the disagreement file cannot be written.
     """
-    service = Service(settings, bundle, backend=backend, on_failure=on_failure)
+    service = Service(
+        settings,
+        bundle,
+        teacher=teacher,
+        backend=backend,
+        teacher_backend=teacher_backend,
+        on_failure=on_failure,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,6 +80,7 @@ def create_app(
     _add_scoring(app, service)
     app.include_router(alias_router(service))
     _add_watching(app, service)
+    add_page(app)
     _add_errors(app, service)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
@@ -78,7 +97,7 @@ def package_version() -> str:
 
 
 def _add_scoring(app: FastAPI, service: Service) -> None:
-    settings, manifest = service.settings, service.bundle.manifest
+    settings = service.settings
     total = service.metrics.stages["total"]
 
     @app.post(
@@ -91,10 +110,12 @@ def _add_scoring(app: FastAPI, service: Service) -> None:
         start = time.perf_counter()
         asked = parse(ScoreRequest, await read_body(request, settings.max_body_bytes))
         check_passages(len(asked.passages), settings.max_passages, "passages")
-        outcome = await service.score(request, asked.query, asked.texts(), asked.timeout_ms)
+        wanted = Asked(asked.query, asked.texts(), asked.top_n)
+        scored = await service.score(request, wanted, asked.timeout_ms, asked.mode)
         total_ms = elapsed_ms(start)
         total.observe(total_ms / 1000)
-        return Response(render(asked, outcome, manifest, total_ms), media_type=JSON)
+        body = render(asked, scored, service.manifest(scored.mode), total_ms)
+        return Response(body, media_type=JSON)
 
 
 def _add_watching(app: FastAPI, service: Service) -> None:
@@ -120,6 +141,14 @@ def _add_watching(app: FastAPI, service: Service) -> None:
     @app.get("/info", summary="What is served, by what, under which limits")
     async def info() -> Response:
         return told(200, describe(service, package_version()))
+
+    @app.get(
+        "/comparison",
+        summary="Student beside teacher: speedup and agreement, live",
+        responses={200: {"model": ComparisonResponse}},
+    )
+    async def comparison() -> Response:
+        return told(200, compared(service))
 
     @app.get("/metrics", summary="Metrics for Prometheus")
     async def metrics() -> Response:

@@ -20,7 +20,7 @@ ProviderOption = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda or tensorrt.", show_default="auto")
 ]
 PrecisionOption = Annotated[
-    str | None, typer.Option(help="auto, fp32, fp16 or bf16.", show_default="auto")
+    str | None, typer.Option(help="auto, fp32, fp16, bf16 or int8.", show_default="auto")
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option(help="CPU threads; 0: one a core.", show_default="0")
@@ -45,6 +45,38 @@ def serve(
     provider: ProviderOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Name or path of the teacher's bundle.", show_default="none")
+    ] = None,
+    teacher_backend: BackendOption = None,
+    teacher_provider: ProviderOption = None,
+    teacher_precision: PrecisionOption = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="Who scores: student, teacher or cascade.", show_default="student"),
+    ] = None,
+    shadow: Annotated[
+        float | None,
+        typer.Option(help="Share of requests to compare with the teacher.", show_default="0"),
+    ] = None,
+    cascade_share: Annotated[
+        float | None,
+        typer.Option(help="Largest share of passages a cascade sends on.", show_default="0.25"),
+    ] = None,
+    disagreements: Annotated[
+        Path | None, typer.Option(help="JSONL file of disagreements.", show_default="none")
+    ] = None,
+    disagreement_texts: Annotated[
+        bool | None,
+        typer.Option(help="Write their texts, not only hashes.", show_default="hashes"),
+    ] = None,
+    disagreements_max_bytes: Annotated[
+        int | None, typer.Option(help="Bound of that file.", show_default="67108864")
+    ] = None,
+    passage_cache: Annotated[
+        int | None,
+        typer.Option(help="Passages whose tokens are kept; 0: none.", show_default="10000"),
+    ] = None,
     batch_tokens: Annotated[
         int | None,
         typer.Option(help="Tokens in a batch, padding counted.", show_default="by the backend"),
@@ -92,6 +124,17 @@ def serve(
                 provider=provider,
                 precision=precision,
                 threads=threads,
+                teacher=teacher,
+                teacher_backend=teacher_backend,
+                teacher_provider=teacher_provider,
+                teacher_precision=teacher_precision,
+                mode=mode,
+                shadow=shadow,
+                cascade_share=cascade_share,
+                disagreements=disagreements,
+                disagreement_texts=disagreement_texts,
+                disagreements_max_bytes=disagreements_max_bytes,
+                passage_cache=passage_cache,
                 batch_tokens=batch_tokens,
                 queue_tokens=queue_tokens,
                 max_passages=max_passages,

@@ -9,11 +9,14 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import page
 from service.errors import Unauthorized
 from service.metrics import Metrics
 
-# What orchestrators and Prometheus ask for without a key.
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics", "/docs", "/openapi.json"})
+# What orchestrators, Prometheus and browsers ask for without a key.
+OPEN_PATHS = frozenset(
+    {"/livez", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", *page.FILES}
+)
 
 
 class Gate:

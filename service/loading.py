@@ -15,7 +15,7 @@ import numpy as np
 from models.bundle import Bundle
 from models.encoding import Batch, PairEncoder
 from service.backends.base import Backend
-from service.backends.choose import Chosen, choose
+from service.backends.choose import Chosen, Wish, choose
 from service.backends.golden import compare_golden, require
 from service.scheduler import Policy, length_steps
 from service.settings import Settings
@@ -40,14 +40,16 @@ class Loaded:
     seconds_per_token: float
 
 
-def load(settings: Settings, bundle: Bundle, backend: Backend | None = None) -> Loaded:
-    """Choose a backend (or check the one that is given), and warm it.
+def load(
+    settings: Settings, bundle: Bundle, backend: Backend | None = None, wish: Wish | None = None
+) -> Loaded:
+    """Choose a backend by `wish`, the student's by default, or check the one given; warm it.
 
     Raises `StartError` if none runs or reproduces the golden pairs, `BundleError` if they are bad.
     """
     encoder = bundle.encoder()
     if backend is None:
-        chosen = choose(bundle, encoder, settings.wish, settings.cache_dir)
+        chosen = choose(bundle, encoder, wish or settings.wish, settings.cache_dir)
     else:
         report = compare_golden(backend, encoder, bundle)
         require(report, backend, bundle)

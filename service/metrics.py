@@ -6,8 +6,10 @@ Prometheus conventions: base units, `_total`, `_seconds`, few labels, fixed buck
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from threading import Lock
+from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,6 +22,8 @@ from prometheus_client import (
 from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
+from service.comparison_metrics import CascadeMetrics, ShadowMetrics
+
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
     0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -28,32 +32,53 @@ PAIRS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 RATIOS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75)
 STAGES = ("tokenize", "queue", "infer", "total")
+# Sizes of batches by which `retort_pair_seconds` is told apart, and the most pairs of each.
+BATCHES = {"1-8": 8.0, "9-32": 32.0, "33-128": 128.0, "129+": math.inf}
+
+Role = Literal["student", "teacher"]
 
 
 class PairSeconds(Collector):
-    """Seconds of inference and pairs scored, by role: teacher and student.
+    """Seconds in the backend and pairs scored, by role (student, teacher) and batch size.
 
-    A summary whose count is pairs, so that the speedup is a ratio of two rates.
+    A summary whose count is pairs, so that the speedup is a ratio of two rates. Both roles are
+    timed at the same place: around the call of the backend.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._sums: dict[str, tuple[int, float]] = {"student": (0, 0.0)}
+        self._sums: dict[tuple[Role, str], tuple[int, float]] = {}
+        self.begin("student")
 
-    def add(self, role: str, pairs: int, seconds: float) -> None:
+    def begin(self, role: Role) -> None:
+        """Show the series of `role` from now on, at zero."""
+        for batch in BATCHES:
+            self._sums.setdefault((role, batch), (0, 0.0))
+
+    def add(self, role: Role, pairs: int, seconds: float) -> None:
         """Add a batch of `pairs` that took `seconds`."""
+        key = role, next(batch for batch, most in BATCHES.items() if pairs <= most)
         with self._lock:
-            count, total = self._sums.get(role, (0, 0.0))
-            self._sums[role] = (count + pairs, total + seconds)
+            count, total = self._sums.get(key, (0, 0.0))
+            self._sums[key] = count + pairs, total + seconds
+
+    def mean(self, role: Role) -> float | None:
+        """Seconds a pair since the start, all batch sizes together; None before the first."""
+        with self._lock:
+            sums = [value for (of, _), value in self._sums.items() if of == role]
+        pairs = sum(count for count, _ in sums)
+        return sum(total for _, total in sums) / pairs if pairs else None
 
     def collect(self) -> Iterator[SummaryMetricFamily]:
         """What the registry asks for."""
         family = SummaryMetricFamily(
-            "retort_pair_seconds", "Seconds of inference a pair, by role.", labels=["role"]
+            "retort_pair_seconds",
+            "Seconds of inference a pair, by role and by pairs in the batch.",
+            labels=["role", "batch"],
         )
         with self._lock:
-            for role, (count, total) in self._sums.items():
-                family.add_metric([role], count_value=count, sum_value=total)
+            for key, (count, total) in self._sums.items():
+                family.add_metric(key, count_value=count, sum_value=total)
         yield family
 
 
@@ -96,23 +121,30 @@ class Metrics:
         self.model_info = Gauge(
             "retort_model_info",
             "The bundle that is served, and by what; always 1.",
-            ["name", "version", "backend", "provider", "precision"],
+            ["role", "name", "version", "backend", "provider", "precision"],
+            registry=self.registry,
+        )
+        self.passage_cache = Counter(
+            "retort_passage_cache",
+            "Passages whose tokens were kept (hit) or not (miss).",
+            ["result"],
             registry=self.registry,
         )
         self.pair_seconds = PairSeconds()
         self.registry.register(self.pair_seconds)
+        self.shadow = ShadowMetrics(self.registry)
+        self.cascade = CascadeMetrics(self.registry)
 
     def _histogram(
         self, name: str, text: str, buckets: tuple[float, ...], labels: list[str] | None = None
     ) -> Histogram:
         return Histogram(name, text, labels or [], buckets=buckets, registry=self.registry)
 
-    def batch(self, *, pairs: int, tokens: int, padded: int, seconds: float) -> None:
-        """Count one batch that went through the backend."""
+    def batch(self, *, pairs: int, tokens: int, padded: int) -> None:
+        """Count one batch that went through a backend."""
         self.batch_pairs.observe(pairs)
         self.batch_tokens.observe(padded)
         self.padding.observe(1 - tokens / padded)
-        self.pair_seconds.add("student", pairs, seconds)
 
     def watch_queue(self, tokens: Callable[[], float]) -> None:
         """Read the queue's tokens from `tokens` whenever the metrics are read."""

@@ -6,11 +6,12 @@ silence costs its user more than an error.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.errors import InvalidRequest, TooLarge
+from service.settings import Mode
 
 RequestModel = TypeVar("RequestModel", bound="Request")
 
@@ -67,6 +68,9 @@ class ScoreRequest(Request):
     timeout_ms: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Answer 504 rather than later than this."
     )
+    mode: Mode | None = Field(
+        None, description="Who scores; without it, the server's own mode. See /info."
+    )
 
     _query = field_validator("query")(not_blank)
 
@@ -81,7 +85,13 @@ class Result(BaseModel):
     index: int = Field(description="Its place in the request, from 0.")
     id: str | int | None = Field(None, description="The client's id, if it gave one.")
     score: float = Field(description="Probability that the passage answers the query.")
-    spread: float = Field(description="Standard deviation over the student's heads.")
+    spread: float = Field(
+        description="Standard deviation over the heads of the student; in mode teacher, of the "
+        "teacher."
+    )
+    by: Literal["student", "teacher"] | None = Field(
+        None, description="In a cascade: whether the teacher was asked about it too."
+    )
     text: str | None = Field(None, description="The passage, with return_passages.")
 
 
@@ -99,6 +109,7 @@ class Usage(BaseModel):
 
     pairs: int
     tokens: int
+    teacher_pairs: int = Field(description="Pairs that the teacher scored for this answer.")
     truncated: int = Field(description="Pairs that were too long, and of which the end was cut.")
 
 
@@ -117,10 +128,36 @@ class ScoreResponse(BaseModel):
     id: str
     model: str
     version: str
+    mode: Mode
     results: list[Result]
     errors: list[PairError] | None = None
     usage: Usage
     timings_ms: Timings
+
+
+class ServedModel(BaseModel):
+    """A bundle, and what a pair costs it, in milliseconds of its backend since the start."""
+
+    name: str
+    version: str
+    pair_ms: float | None
+
+
+class ComparisonResponse(BaseModel):
+    """Student beside teacher; null where there is nothing to tell yet.
+
+    Agreement, tau and difference are means over the last 1,000 shadowed requests.
+    """
+
+    mode: Mode
+    student: ServedModel
+    teacher: ServedModel | None
+    speedup: float | None = Field(description="The teacher's pair_ms over the student's.")
+    top1_agreement: float | None = Field(description="Share with the same best passage.")
+    kendall_tau: float | None = Field(description="Rank correlation (tau-b).")
+    score_difference: float | None = Field(description="Mean |student - teacher| of a score.")
+    compared: int = Field(description="Shadowed requests since the start.")
+    agreement_at_export: float | None = Field(description="Top-1 agreement when it was exported.")
 
 
 class ErrorDetail(BaseModel):

@@ -10,7 +10,8 @@ from types import FrameType
 
 import uvicorn
 
-from models.bundle import read_bundle
+from models.bundle import Bundle, read_bundle
+from models.errors import BundleError
 from models.find import find_bundle
 from service.app import create_app
 from service.errors import StartError
@@ -51,6 +52,14 @@ def listen(host: str, port: int) -> socket.socket:
         raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
 
 
+def read_teacher(name_or_path: str) -> Bundle:
+    """Read the teacher's bundle. Raises `StartError` that names the setting."""
+    try:
+        return read_bundle(find_bundle(name_or_path))
+    except BundleError as error:
+        raise StartError(f"teacher: {error}") from None
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then finish what was accepted and return.
 
@@ -58,6 +67,7 @@ def serve(settings: Settings) -> None:
     """
     _log(settings)
     bundle = read_bundle(find_bundle(settings.bundle))
+    teacher = None if settings.teacher is None else read_teacher(settings.teacher)
     listener = listen(settings.host, settings.port)
     problems: list[str] = []
 
@@ -65,7 +75,7 @@ def serve(settings: Settings) -> None:
         problems.append(reason)
         server.should_exit = True
 
-    app = create_app(settings, bundle, on_failure=failed)
+    app = create_app(settings, bundle, teacher=teacher, on_failure=failed)
     config = uvicorn.Config(
         app,
         access_log=False,

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,6 +25,9 @@ from pydantic_settings import (
 
 from service.backends.choose import BackendName, PrecisionName, ProviderName, Wish
 from service.errors import StartError
+
+Mode = Literal["student", "teacher", "cascade"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 PREFIX = "RETORT_"
 # Environment variables with our prefix that are not settings of the server.
@@ -50,6 +54,33 @@ class Settings(BaseSettings):
     provider: ProviderName = Field("auto", description="What the runtime runs on.")
     precision: PrecisionName = Field("auto", description="Arithmetic of the forward pass.")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0: one a core.")
+    teacher: str | None = Field(
+        None, description="Name or path of the teacher's bundle, served beside the student's."
+    )
+    teacher_backend: BackendName = Field("auto", description="As backend, for the teacher.")
+    teacher_provider: ProviderName = Field("auto", description="As provider, for the teacher.")
+    teacher_precision: PrecisionName = Field("auto", description="As precision, for the teacher.")
+    mode: Mode = Field(
+        "student", description="Who scores requests that do not say: student, teacher or cascade."
+    )
+    shadow: Share = Field(
+        0.0, description="Share of requests that the teacher scores too, later, to compare."
+    )
+    cascade_share: Share = Field(
+        0.25, description="The largest share of a request's passages that a cascade sends on."
+    )
+    disagreements: Path | None = Field(
+        None, description="JSONL file for shadowed requests whose best passage differs."
+    )
+    disagreement_texts: bool = Field(
+        False, description="Write their texts; otherwise only the sha256 of each."
+    )
+    disagreements_max_bytes: Annotated[int, Field(ge=1)] = Field(
+        64 * 1024 * 1024, description="When the file is as large as this, no more is written."
+    )
+    passage_cache: Annotated[int, Field(ge=0)] = Field(
+        10_000, description="Passages whose tokens are kept for the next request; 0: none."
+    )
     batch_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Tokens in a batch, padding counted; unset: by the backend."
     )
@@ -79,10 +110,36 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        mistakes = []
+        if self.teacher is None:
+            if self.mode != "student":
+                mistakes.append(f"mode is {self.mode}, which needs a teacher: set teacher")
+            if self.shadow:
+                mistakes.append(f"shadow is {self.shadow}, which needs a teacher: set teacher")
+        if self.disagreements is not None and not self.shadow:
+            mistakes.append(
+                f"disagreements is {self.disagreements}, and shadow is 0, so nothing would be "
+                "compared: set shadow"
+            )
+        if self.disagreement_texts and self.disagreements is None:
+            mistakes.append("disagreement_texts is set without a file: set disagreements")
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
+        return self
+
     @property
     def wish(self) -> Wish:
-        """What is asked of the backend."""
+        """What is asked of the student's backend."""
         return Wish(self.backend, self.provider, self.precision, self.threads)
+
+    @property
+    def teacher_wish(self) -> Wish:
+        """What is asked of the teacher's backend."""
+        return Wish(
+            self.teacher_backend, self.teacher_provider, self.teacher_precision, self.threads
+        )
 
 
 def load_settings(file: Path | None = None, **flags: Any) -> Settings:
@@ -96,10 +153,12 @@ def load_settings(file: Path | None = None, **flags: Any) -> Settings:
     try:
         return _with_file(source)(**given)
     except ValidationError as error:
-        mistakes = "; ".join(
-            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors()
-        )
-        raise StartError(f"settings: {mistakes}") from None
+        raise StartError(f"settings: {'; '.join(map(_told, error.errors()))}") from None
+
+
+def _told(mistake: ErrorDetails) -> str:
+    message = mistake["msg"].removeprefix("Value error, ")
+    return ": ".join([*map(str, mistake["loc"]), message])
 
 
 def _with_file(file: Path | None) -> type[Settings]:

@@ -12,24 +12,26 @@ from starlette.requests import Request
 
 from models.bundle import Bundle
 from models.errors import BundleError
+from models.manifest import Manifest
 from service.backends.base import Backend
+from service.disagreements import DisagreementFile
 from service.engine.job import Outcome
-from service.engine.scorer import Scorer
-from service.errors import InferenceFailed, NotReady, ServiceError, StartError
+from service.errors import InferenceFailed, NotReady, StartError
 from service.health import Health, State
-from service.loading import Loaded, load
 from service.metrics import Metrics
-from service.settings import Settings
+from service.modes import Asked, Modes, Scored
+from service.served import Served
+from service.settings import Mode, Settings
+from service.shadow import Shadow
 
 logger = logging.getLogger("retort")
 
-PROBE_SECONDS = 1.0
-
 
 class Service:
-    """One bundle, served. `backend` is for tests; without it one is chosen.
+    """A student's bundle, served, and its teacher's beside it if there is one.
 
-    `on_failure` is told why, should the model turn out not to be servable.
+    The backends are for tests; without them they are chosen. `on_failure` is told why, should a
+    model turn out not to be servable.
     """
 
     def __init__(
@@ -37,19 +39,43 @@ class Service:
         settings: Settings,
         bundle: Bundle,
         *,
+        teacher: Bundle | None = None,
         backend: Backend | None = None,
+        teacher_backend: Backend | None = None,
         on_failure: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
-        self.bundle = bundle
         self.health = Health()
         self.metrics = Metrics()
-        self.loaded: Loaded | None = None
-        self._backend = backend
+        self.student = Served("student", bundle, settings.wish, backend)
+        self.teacher: Served | None = None
+        self.shadow: Shadow | None = None
+        if teacher is not None:
+            self.teacher = Served("teacher", teacher, settings.teacher_wish, teacher_backend)
+            if settings.shadow:
+                self.shadow = self._make_shadow(self.teacher)
+        self.modes = Modes(
+            self.student,
+            self.teacher,
+            self.metrics.cascade,
+            cascade_share=settings.cascade_share,
+            seen=self._seen,
+        )
+        if (agreement := bundle.manifest.agreement) is not None:
+            at_export = self.metrics.shadow.at_export
+            at_export.labels(bundle.manifest.version).set(agreement.top1)
         self._on_failure = on_failure
-        self._scorer: Scorer | None = None
         self._loading: asyncio.Task[None] | None = None
-        self._probe = asyncio.Lock()
+
+    @property
+    def bundle(self) -> Bundle:
+        """The student's."""
+        return self.student.bundle
+
+    def manifest(self, mode: Mode) -> Manifest:
+        """Of the model that answers in `mode`: in a cascade still the student's."""
+        teacher = self.teacher if mode == "teacher" else None
+        return (teacher or self.student).manifest
 
     def start(self) -> None:
         """Begin to load; returns at once."""
@@ -60,12 +86,16 @@ class Service:
         self.health.drain()
         if self._loading is not None:
             await self._loading
-        if self._scorer is not None:
-            await self._scorer.close()
+        if self.shadow is not None:
+            await self.shadow.stop()
+        for served in self._served():
+            await served.close()
 
     async def _load(self) -> None:
         try:
-            loaded = await asyncio.to_thread(load, self.settings, self.bundle, self._backend)
+            # One after the other: each is measured, and would disturb the other's figures.
+            for served in self._served():
+                await served.load(self.settings, self.metrics)
         except Exception as error:
             if not isinstance(error, StartError | BundleError):
                 logger.exception("the model could not be loaded")
@@ -73,81 +103,84 @@ class Service:
             if self._on_failure is not None:
                 self._on_failure(str(error))
             return
-        self.loaded = loaded
-        self._scorer = scorer = Scorer(
-            loaded.encoder,
-            loaded.chosen.backend,
-            loaded.policy,
-            self.metrics,
-            limit_tokens=self.settings.queue_tokens,
-            slots=loaded.slots,
-            seconds_per_token=loaded.seconds_per_token,
-        )
-        self.metrics.watch_queue(lambda: scorer.queue_tokens)
-        manifest, info = self.bundle.manifest, loaded.chosen.backend.info
-        self.metrics.model_info.labels(
-            manifest.name, manifest.version, info.backend, info.provider, info.precision
-        ).set(1)
+        self.metrics.watch_queue(lambda: sum(served.queue_tokens for served in self._served()))
+        if self.shadow is not None:
+            self.shadow.start()
         # What lives now lives for ever: let the collector pass over it.
         gc.collect()
         gc.freeze()
         self.health.ready()
-        logger.info("ready: %s %s on %s", manifest.name, manifest.version, info)
+        logger.info("ready: mode %s", self.settings.mode)
 
     async def score(
-        self, request: Request, query: str, passages: Sequence[str], timeout_ms: int | None
-    ) -> Outcome:
+        self, request: Request, asked: Asked, timeout_ms: int | None, mode: Mode | None = None
+    ) -> Scored:
         """Score for a client that may leave: then, or when time is up, its pairs are dropped.
 
-        Raises `ServiceError`, also when not one of the passages could be scored.
+        Without `mode` the server's own. Raises `ServiceError`, also when not one of the passages
+        could be scored.
         """
-        outcomes = await self.score_each(request, [(query, passages)], timeout_ms)
-        return outcomes[0]
+        return (await self.score_each(request, [asked], timeout_ms, mode))[0]
 
     async def score_each(
         self,
         request: Request,
-        groups: Sequence[tuple[str, Sequence[str]]],
+        groups: Sequence[Asked],
         timeout_ms: int | None,
-    ) -> list[Outcome]:
+        mode: Mode | None = None,
+    ) -> list[Scored]:
         """Score several queries, each against its own passages, for one client."""
-        scorer = self._scorer
-        if scorer is None or self.health.state is not State.READY:
+        mode = mode or self.settings.mode
+        self.modes.check(mode)
+        if self.health.state is not State.READY:
             raise NotReady(self.health.reason, retry_after=1)
         wanted = timeout_ms if timeout_ms is not None else self.settings.timeout_ms
         seconds = min(wanted, self.settings.max_timeout_ms) / 1000
         gone = asyncio.ensure_future(_disconnected(request))
         try:
             if len(groups) == 1:
-                outcomes = [await scorer.score(*groups[0], seconds, gone)]
+                scored = [await self.modes.score(groups[0], mode, seconds, gone)]
             else:
-                scoring = [scorer.score(*group, seconds, gone) for group in groups]
-                outcomes = await asyncio.gather(*scoring)
+                scoring = [self.modes.score(group, mode, seconds, gone) for group in groups]
+                scored = await asyncio.gather(*scoring)
         finally:
             # After a failure of one group this also drops the others.
             gone.cancel()
-        for outcome in outcomes:
-            self._observe(outcome)
-            if len(outcome.errors) == len(outcome.score):
-                raise InferenceFailed(next(iter(outcome.errors.values())))
-        return outcomes
+        for one in scored:
+            self._observe(one.outcome)
+            if len(one.outcome.errors) == len(one.outcome.score):
+                raise InferenceFailed(next(iter(one.outcome.errors.values())))
+        return scored
 
     async def ready(self) -> bool:
-        """Whether requests are welcome; a backend that failed last is asked whether it is back."""
-        scorer = self._scorer
-        if scorer is None or self.health.state is not State.READY:
+        """Whether requests are welcome; a backend that failed last is asked whether it is back.
+
+        A teacher that fails after the start counts only where it is the one that answers: the
+        student does not need it.
+        """
+        if self.health.state is not State.READY:
             return False
-        if scorer.healthy:
-            return True
-        if self._probe.locked():
-            return False
-        async with self._probe:
-            golden = self.bundle.golden[0]
-            try:
-                await scorer.score(golden.query, [golden.passage], PROBE_SECONDS)
-            except ServiceError as error:
-                logger.warning("the backend does not answer: %s", error)
-            return scorer.healthy
+        needed = self.teacher if self.settings.mode == "teacher" else None
+        return await (needed or self.student).recovered()
+
+    def _served(self) -> list[Served]:
+        return [self.student] if self.teacher is None else [self.student, self.teacher]
+
+    def _seen(self, asked: Asked, outcome: Outcome) -> None:
+        if self.shadow is not None:
+            self.shadow.offer(asked, outcome)
+
+    def _make_shadow(self, teacher: Served) -> Shadow:
+        settings, file = self.settings, None
+        if settings.disagreements is not None:
+            file = DisagreementFile(
+                settings.disagreements,
+                texts=settings.disagreement_texts,
+                max_bytes=settings.disagreements_max_bytes,
+                student=self.student.manifest,
+                teacher=teacher.manifest,
+            )
+        return Shadow(settings.shadow, self.student, teacher, self.metrics.shadow, file)
 
     def _observe(self, outcome: Outcome) -> None:
         stages, seconds = self.metrics.stages, outcome.seconds

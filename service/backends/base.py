@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.encoding import Batch
 
 LogitArray = NDArray[np.float32]
-Precision = Literal["fp32", "fp16", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"

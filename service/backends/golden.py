@@ -20,7 +20,7 @@ from service.errors import StartError
 from service.scores import FloatArray, combine
 
 # What rounding in the arithmetic may do to a score.
-COMPUTE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 3e-2}
+COMPUTE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 3e-2, "int8": 3e-2}
 # What rounding of the stored weights may do, where the manifest has no bound of its own.
 STORAGE_TOLERANCE = {"fp32": 0.0, "fp16": 5e-3, "int8": 5e-2}
 

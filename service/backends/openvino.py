@@ -1,4 +1,11 @@
-"""The OpenVINO backend: the CPU in bf16 where it has that, or in fp32."""
+"""The OpenVINO backend: the CPU in fp32, in bf16 where it has that, or in int8.
+
+int8 multiplies int8 weights, as the graph stores them, with activations that are quantised as they
+come: each token's vector by scales of its own, so a pair's score does not hang on its batch. What
+is between the matrix products stays in bf16, or in fp32 where the CPU has no bf16. No calibration
+is needed. Static int8, with ranges of activations fixed beforehand, was a tenth faster and three
+times farther from the original.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +25,25 @@ from service.backends.base import (
 )
 
 DEVICE = "CPU"
-HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+AS_THEY_ARE = 0  # no quantisation of activations
 
 
 class OpenVinoBackend:
     """Runs `graph` on the CPU; `threads` 0 means one to each core.
 
+    `width` is how many values of an activation share a scale in int8: the student's width.
     Raises `BackendUnavailable` if the CPU has no arithmetic of that precision.
     """
 
-    def __init__(self, graph: Path, *, precision: Precision = "fp32", threads: int = 0) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        *,
+        precision: Precision = "fp32",
+        threads: int = 0,
+        width: int = 384,
+    ) -> None:
         core = _quiet_openvino().Core()
         able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         if precision not in HINTS or (precision == "bf16" and "BF16" not in able):
@@ -38,7 +54,12 @@ class OpenVinoBackend:
         properties: dict[str, str | int] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": AS_THEY_ARE,
         }
+        if precision == "int8":
+            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = width
+            if "BF16" in able:
+                properties["INFERENCE_PRECISION_HINT"] = "bf16"
         if threads:
             properties["INFERENCE_NUM_THREADS"] = threads
         self._info = BackendInfo("openvino", "cpu", precision)

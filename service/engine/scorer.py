@@ -9,21 +9,25 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.encoding import PairEncoder
 from service.backends.base import Backend
 from service.engine.job import Job, Outcome
 from service.engine.queue import Clock, WorkQueue
 from service.engine.worker import Pulse, Worker
 from service.errors import ClientGone, DeadlinePassed
-from service.metrics import Metrics
+from service.metrics import Metrics, Role
 from service.scheduler import Policy
-from service.tokenization import estimate_tokens
+from service.tokenization import PassageTokens, estimate_tokens
 
 
 class Scorer:
     """Scores queries against passages, many requests at once.
 
-    `limit_tokens` bounds what waits; `slots` is how many batches the backend may have at once.
+    `limit_tokens` bounds what waits; `slots` is how many batches the backend may have at once;
+    `role` says in the metrics whose seconds are spent.
     """
 
     def __init__(
@@ -34,6 +38,8 @@ class Scorer:
         metrics: Metrics,
         *,
         limit_tokens: int,
+        role: Role = "student",
+        tokens: PassageTokens | None = None,
         slots: int = 1,
         seconds_per_token: float = 1e-5,
         clock: Clock = time.perf_counter,
@@ -44,9 +50,18 @@ class Scorer:
         self._queue.seconds_per_token = seconds_per_token
         self._keys = itertools.count()
         self._pulse = Pulse()
-        worker = Worker(self._queue, encoder, backend, metrics, self._pulse, self._done)
+        worker = Worker(
+            self._queue,
+            encoder,
+            PassageTokens(encoder) if tokens is None else tokens,
+            backend,
+            metrics,
+            role,
+            self._pulse,
+            self._done,
+        )
         self._threads = [
-            threading.Thread(target=worker.run, name=f"retort-worker-{number}", daemon=True)
+            threading.Thread(target=worker.run, name=f"retort-{role}-{number}", daemon=True)
             for number in range(slots + 1)
         ]
         for thread in self._threads:
@@ -68,14 +83,16 @@ class Scorer:
         passages: Sequence[str],
         timeout_seconds: float,
         gone: asyncio.Future[None] | None = None,
+        *,
+        background: bool = False,
     ) -> Outcome:
-        """Score `query` against `passages`.
+        """Score `query` against `passages`; in the background, after all that is not.
 
         When `gone` is done, the client is, and what is not yet inferred is dropped. Raises
         `Overloaded` or `NotReady` at once; later `DeadlinePassed`, `ClientGone` or, if the text
         could not be tokenized, `InferenceFailed`.
         """
-        job = self._job(query, passages, timeout_seconds)
+        job = self._job(query, passages, timeout_seconds, background)
         self._queue.put(job)
         timer = self._loop.call_later(timeout_seconds, _expire, job, timeout_seconds)
         if gone is not None:
@@ -87,17 +104,28 @@ class Scorer:
             if not job.dead:
                 self._queue.leave(job)
 
-    def _job(self, query: str, passages: Sequence[str], timeout_seconds: float) -> Job:
+    def estimate_seconds(self, query: str, passages: Sequence[str]) -> NDArray[np.float64]:
+        """About when each passage would be scored, in seconds from now; (passages,).
+
+        All that waits goes before, and each passage waits for those that stand before it.
+        """
+        own = [estimate_tokens(query, [text], self._encoder.truncation) for text in passages]
+        before = self._queue.tokens + np.cumsum(own, dtype=np.float64)
+        return before * self._queue.seconds_per_token
+
+    def _job(
+        self, query: str, passages: Sequence[str], timeout_seconds: float, background: bool
+    ) -> Job:
         arrival = self._queue.clock()
         deadline = arrival + timeout_seconds
         tokens = estimate_tokens(query, passages, self._encoder.truncation)
-        pace = self._queue.seconds_per_token
+        policy, pace = self._queue.policy, self._queue.seconds_per_token
         return Job(
             key=next(self._keys),
             query=query,
             passages=passages,
             deadline=deadline,
-            due=self._queue.policy.due(arrival, deadline, tokens, pace),
+            due=deadline if background else policy.due(arrival, deadline, tokens, pace),
             held_tokens=tokens,
             result=self._loop.create_future(),
         )

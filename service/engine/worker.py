@@ -11,14 +11,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from models.encoding import PairEncoder
-from service.backends.base import Backend
+from models.encoding import Batch, PairEncoder
+from service.backends.base import Backend, LogitArray
 from service.engine.job import Job
 from service.engine.queue import Span, Text, Work, WorkQueue
 from service.errors import InferenceFailed
-from service.metrics import Metrics
+from service.metrics import Metrics, Role
 from service.scores import combine
-from service.tokenization import encode_chunk
+from service.tokenization import PassageTokens, encode_chunk
 
 logger = logging.getLogger("retort")
 
@@ -39,15 +39,19 @@ class Worker:
         self,
         queue: WorkQueue,
         encoder: PairEncoder,
+        tokens: PassageTokens,
         backend: Backend,
         metrics: Metrics,
+        role: Role,
         pulse: Pulse,
         done: Done,
     ) -> None:
         self._queue = queue
         self._encoder = encoder
+        self._tokens = tokens
         self._backend = backend
         self._metrics = metrics
+        self._role = role
         self._pulse = pulse
         self._done = done
 
@@ -64,7 +68,9 @@ class Worker:
         try:
             if job.encoded_query is None:
                 job.encoded_query = self._encoder.encode_query(job.query)
-            pairs = encode_chunk(self._encoder, job.encoded_query, job.passages, len(job.pairs))
+            pairs = encode_chunk(
+                self._encoder, self._tokens, job.encoded_query, job.passages, len(job.pairs)
+            )
         except Exception as error:
             logger.exception("tokenizing failed")
             self._queue.leave(job)
@@ -80,14 +86,12 @@ class Worker:
         done = self._queue.scored(work, seconds)
         if done:
             self._done(done, None)
-        self._metrics.batch(
-            pairs=work.pairs, tokens=tokens, padded=work.padded_tokens, seconds=seconds
-        )
+        self._metrics.batch(pairs=work.pairs, tokens=tokens, padded=work.padded_tokens)
 
     def _score(self, spans: Sequence[Span], length: int) -> None:
         pairs = [span.job.pairs[index] for span in spans for index in span.indices]
         try:
-            logits = self._backend.infer(self._encoder.collate(pairs, length))
+            logits = self._timed(self._encoder.collate(pairs, length))
             if len(logits) != len(pairs):
                 raise RuntimeError(f"the backend gave {len(logits)} rows for {len(pairs)} pairs")
             scores = combine(logits)
@@ -107,6 +111,12 @@ class Worker:
             stop = start + len(span.indices)
             span.job.keep(span.indices, scores.rows(start, stop))
             start = stop
+
+    def _timed(self, batch: Batch) -> LogitArray:
+        start = self._queue.clock()
+        logits = self._backend.infer(batch)
+        self._metrics.pair_seconds.add(self._role, batch.shape[0], self._queue.clock() - start)
+        return logits
 
 
 def _halves(spans: Sequence[Span], middle: int) -> tuple[list[Span], list[Span]]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -36,10 +37,23 @@ POISON = make_encoder().encode_passages(["%"])[0].ids[0]
 
 @asynccontextmanager
 async def in_process(
-    bundle: Bundle, infer: InferFunction, settings: Settings
+    bundle: Bundle,
+    infer: InferFunction,
+    settings: Settings,
+    teacher_infer: InferFunction | None = None,
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
-    """A client of an app that is ready, and its service."""
-    app = create_app(settings, bundle, backend=FakeBackend(infer))
+    """A client of an app that is ready, and its service.
+
+    With `teacher_infer` the bundle has itself, renamed, for a teacher over that function.
+    """
+    renamed = replace(bundle, manifest=bundle.manifest.model_copy(update={"name": "fake-teacher"}))
+    app = create_app(
+        settings,
+        bundle,
+        teacher=None if teacher_infer is None else renamed,
+        backend=FakeBackend(infer),
+        teacher_backend=None if teacher_infer is None else FakeBackend(teacher_infer),
+    )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -53,10 +67,15 @@ async def in_process(
 
 
 def ask(
-    bundle: Bundle, test: AppTest, infer: InferFunction = overlap, settings: Settings | None = None
+    bundle: Bundle,
+    test: AppTest,
+    infer: InferFunction = overlap,
+    settings: Settings | None = None,
+    teacher_infer: InferFunction | None = None,
 ) -> None:
     async def main() -> None:
-        async with in_process(bundle, infer, settings or Settings()) as (client, service):
+        serving = in_process(bundle, infer, settings or Settings(), teacher_infer)
+        async with serving as (client, service):
             await test(client, service)
 
     asyncio.run(main())

@@ -19,7 +19,11 @@ def test_an_answer_has_what_the_contract_says(fake_bundle: Bundle) -> None:
         reply = await client.post("/score", json={"query": QUERY, "passages": PASSAGES})
         assert reply.status_code == 200
         body = reply.json()
-        assert list(body) == ["id", "model", "version", "results", "usage", "timings_ms"]
+        assert list(body) == [
+            *("id", "model", "version", "mode", "results", "usage", "timings_ms"),
+        ]
+        assert body["mode"] == "student"
+        assert body["usage"]["teacher_pairs"] == 0
         assert (body["model"], body["version"]) == ("fake", "0.0.1")
         assert body["results"][0]["index"] == 1
         assert body["results"][0]["id"] == "b7"

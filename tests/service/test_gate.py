@@ -22,7 +22,7 @@ def test_metrics_count_by_known_routes_only(fake_bundle: Bundle) -> None:
         assert 'retort_requests_total{route="/score",status="200"} 2.0' in text
         assert 'retort_requests_total{route="other",status="404"} 3.0' in text
         assert "retort_truncated_pairs_total 1.0" in text
-        assert 'retort_pair_seconds_count{role="student"} 5.0' in text
+        assert 'retort_pair_seconds_count{batch="1-8",role="student"} 5.0' in text
         assert 'retort_model_info{backend="fake"' in text
         assert 'retort_stage_seconds_count{stage="total"} 2.0' in text
 

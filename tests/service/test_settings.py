@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +71,37 @@ def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.api_key is not None
     assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"mode": "cascade"}, "mode is cascade, which needs a teacher: set teacher"),
+        ({"mode": "teacher"}, "mode is teacher, which needs a teacher: set teacher"),
+        ({"shadow": 0.1}, "shadow is 0.1, which needs a teacher: set teacher"),
+        ({"disagreements": "d.jsonl", "teacher": "t"}, "shadow is 0, so nothing would be"),
+        ({"disagreement_texts": True}, "set disagreements"),
+        ({"shadow": 1.5, "teacher": "t"}, "shadow: Input should be less than or equal to 1"),
+        ({"cascade_share": -1}, "cascade_share: Input should be greater"),
+        ({"mode": "both"}, "mode: Input should be 'student', 'teacher' or 'cascade'"),
+    ],
+)
+def test_what_does_not_go_together(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(StartError, match="settings: ") as caught:
+        load_settings(**given)
+    assert message in str(caught.value)
+    assert "Value error" not in str(caught.value)
+
+
+def test_all_that_does_not_go_together_is_told_at_once() -> None:
+    with pytest.raises(StartError, match=r"mode is cascade.*shadow is 0\.1"):
+        load_settings(mode="cascade", shadow=0.1)
+
+
+def test_the_teacher_has_wishes_of_its_own() -> None:
+    settings = load_settings(
+        teacher="t", backend="openvino", teacher_backend="onnxruntime", teacher_precision="fp32"
+    )
+    assert settings.wish.backend == "openvino"
+    wish = settings.teacher_wish
+    assert (wish.backend, wish.provider, wish.precision) == ("onnxruntime", "auto", "fp32")

@@ -81,8 +81,7 @@ def test_overload_and_deadlines(fake_bundle: Bundle) -> None:
         started = True
         body = {"query": QUERY, "passages": ["paris"] * 4}
         first = asyncio.create_task(client.post("/score", json=body))
-        assert service._scorer is not None
-        while not service._scorer.queue_tokens:
+        while not service.student.queue_tokens:
             await asyncio.sleep(0.01)
         reply = await client.post("/score", json=body)
         assert reply.status_code == 429

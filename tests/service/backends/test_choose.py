@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from models.bundle import Bundle, write_bundle
+from models.bundle import Bundle, read_bundle, write_bundle
+from models.find import find_bundle
+from models.manifest import Precision
 from service.backends.base import BackendInfo, BackendUnavailable
 from service.backends.choose import Wish, choose, load
 from service.backends.golden import GoldenMismatch
@@ -13,6 +16,7 @@ from service.backends.memory import choice_file, recall, remember
 from service.backends.onnxruntime import OnnxRuntimeBackend
 from service.backends.openvino import OpenVinoBackend
 from service.errors import StartError
+from service.scores import combine
 from tests.tiny_texts import PASSAGES, QUERIES
 
 ONNX = BackendInfo("onnxruntime", "cpu", "fp32")
@@ -98,3 +102,30 @@ def test_memory(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_does_not_stop_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     remember(tmp_path / "file" / "choice.json", ONNX, {})
+
+
+INT8 = BackendInfo("openvino", "cpu", "int8")
+
+
+def test_int8_scores_a_pair_alike_in_any_batch(tmp_path: Path) -> None:
+    bundle = read_bundle(find_bundle("retort-small"))
+    encoder = bundle.encoder()
+    backend = choose(bundle, encoder, Wish(precision="int8", threads=1), tmp_path).backend
+    assert backend.info == INT8
+    pairs = [pair for query in QUERIES[:2] for pair in encoder.encode(query, PASSAGES)]
+    together = combine(backend.infer(encoder.collate(pairs))).score
+    alone = [combine(backend.infer(encoder.collate([pair]))).score[0] for pair in pairs]
+    assert together == pytest.approx(np.array(alone), abs=0.02)
+
+
+def test_int8_wants_weights_stored_so(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    halved = tiny_bundle.manifest.model_copy(update={"precision": Precision(storage="fp16")})
+    bundle = write_bundle(
+        tmp_path / "halved",
+        manifest=halved,
+        graph=tiny_bundle.graph_path,
+        tokenizer=tiny_bundle.tokenizer_path,
+        golden=tiny_bundle.golden,
+    )
+    with pytest.raises(StartError, match="stores its weights as fp16: int8 multiplies weights"):
+        choose(bundle, bundle.encoder(), Wish(precision="int8"), tmp_path)

@@ -133,6 +133,49 @@ def test_what_arrives_while_the_backend_works_shares_the_next_batch() -> None:
     assert len(held.shapes) <= 3
 
 
+def test_what_is_in_the_background_comes_after_all_that_is_not() -> None:
+    held = Held()
+    ended: list[str] = []
+
+    async def main() -> None:
+        async with running(held, batch_tokens=64) as scorer:
+
+            async def score(name: str, *, background: bool = False) -> None:
+                await scorer.score(QUERIES[0], list(PASSAGES), 60, background=background)
+                ended.append(name)
+
+            first = asyncio.create_task(score("first"))
+            await held.wait_until_entered()
+            rest = [asyncio.create_task(score("background", background=True))]
+            await asyncio.sleep(0.05)
+            rest.append(asyncio.create_task(score("later")))
+            await asyncio.sleep(0.05)
+            held.let_go.set()
+            await asyncio.gather(first, *rest)
+
+    asyncio.run(main())
+    assert ended == ["first", "later", "background"]
+
+
+def test_an_estimate_counts_what_waits_and_what_stands_before() -> None:
+    held = Held()
+
+    async def main() -> None:
+        async with running(held) as scorer:
+            idle = scorer.estimate_seconds(QUERIES[0], PASSAGES)
+            assert all(idle[1:] > idle[:-1])
+            first = asyncio.create_task(scorer.score(QUERIES[1], list(PASSAGES), 60))
+            await held.wait_until_entered()
+            busy = scorer.estimate_seconds(QUERIES[0], PASSAGES)
+            waiting = scorer.queue_tokens * scorer._queue.seconds_per_token
+            assert np.allclose(busy - idle, waiting)
+            assert waiting > 0
+            held.let_go.set()
+            await first
+
+    asyncio.run(main())
+
+
 def test_a_full_queue_says_when_to_come_back() -> None:
     held = Held()
 

@@ -1,0 +1,74 @@
+// The live figures: what the server has measured of student and teacher, asked for again and again.
+
+import { ask } from "./api.js";
+import { count, milliseconds, percent, times } from "./numbers.js";
+
+const EVERY_MS = 5000;
+const at = (id) => document.getElementById(id);
+
+/** Asks while the tab is visible; `known` is the last answer, null before the first. */
+export class Live {
+  /** `getKey` gives the API key; `onError` is told of an answer that wants one. */
+  constructor(getKey, onUnauthorized) {
+    this.known = null;
+    this.getKey = getKey;
+    this.onUnauthorized = onUnauthorized;
+    this.timer = 0;
+    this.asking = null;
+    document.addEventListener("visibilitychange", () => this.refresh().catch(() => {}));
+  }
+
+  /** Ask now, and from now on. Throws `Told`. */
+  refresh() {
+    clearTimeout(this.timer);
+    if (document.hidden) return Promise.resolve();
+    this.asking ??= this.#once().finally(() => {
+      this.asking = null;
+    });
+    return this.asking;
+  }
+
+  async #once() {
+    let next = true;
+    try {
+      this.known = await ask("comparison", { key: this.getKey() });
+      this.#show();
+    } catch (error) {
+      if (error.type === "unauthorized") {
+        // Nothing will change before there is a key.
+        next = false;
+        this.onUnauthorized();
+      }
+      this.#note(this.known ? "The server does not answer; these figures are old." : "");
+      throw error;
+    } finally {
+      clearTimeout(this.timer);
+      if (next) this.timer = setTimeout(() => this.refresh().catch(() => {}), EVERY_MS);
+    }
+  }
+
+  #note(text) {
+    at("live-note").textContent = text;
+    at("live-note").hidden = !text;
+  }
+
+  #show() {
+    const { student, teacher, speedup, top1_agreement, compared, agreement_at_export } = this.known;
+    at("live").hidden = !teacher;
+    this.#note("");
+    if (!teacher) return;
+    at("speedup").textContent = speedup === null ? "–" : times(speedup);
+    at("speedup-why").textContent =
+      speedup === null
+        ? "one of them has scored nothing yet"
+        : `${milliseconds(student.pair_ms)} a pair, not ${milliseconds(teacher.pair_ms)}`;
+    at("agreement").textContent = top1_agreement === null ? "–" : percent(top1_agreement);
+    const requests = compared
+      ? `${count(compared)} ${compared === 1 ? "request" : "requests"} compared`
+      : "nothing compared yet: see --shadow";
+    at("agreement-why").textContent =
+      agreement_at_export === null
+        ? requests
+        : `${requests}; ${percent(agreement_at_export)} at export`;
+  }
+}

@@ -1,0 +1,161 @@
+// The ranking: one model's column, and the lines that join two of them.
+
+import { milliseconds, ordinal, score } from "./numbers.js";
+
+const SHOWN = 100;
+// Between a row and its line, in pixels.
+const EDGE = 8;
+
+/** An element of a class, with a text: texts come in by textContent alone. */
+function make(tag, name, text = "") {
+  const element = document.createElement(tag);
+  element.className = name;
+  element.textContent = text;
+  return element;
+}
+
+/** A column of the page; `root` is its section. */
+export class Column {
+  constructor(root) {
+    this.root = root;
+    this.list = root.querySelector("ol");
+    /** Milliseconds of the last answer; null while there is none. */
+    this.ms = null;
+    /** The last answer's results, best first. */
+    this.results = [];
+  }
+
+  #set(name, text) {
+    this.root.querySelector(name).textContent = text;
+  }
+
+  /** Empty it; `note` stands in its place. */
+  clear(note, { failed = false, busy = false } = {}) {
+    this.ms = null;
+    this.results = [];
+    this.list.replaceChildren();
+    for (const name of [".time", ".stages"]) this.#set(name, "");
+    this.#set(".note", note);
+    this.root.querySelector(".note").classList.toggle("error", failed);
+    this.root.setAttribute("aria-busy", String(busy));
+    this.clock(0);
+  }
+
+  /** Say whose column it is. */
+  name(model) {
+    this.#set(".model", `${model.name} ${model.version}`);
+  }
+
+  /** Show the answer to a request for `passages`. */
+  show(answer, passages) {
+    this.clear("");
+    this.name({ name: answer.model, version: answer.version });
+    const { tokenize, queue, infer, total } = answer.timings_ms;
+    this.ms = total;
+    this.results = answer.results;
+    this.#set(".time", milliseconds(total));
+    const stages = { tokenize, queue, infer };
+    const told = Object.entries(stages).map(([stage, ms]) => `${stage} ${milliseconds(ms)}`);
+    this.#set(".stages", told.join(" · "));
+    this.#set(".note", leftOut(answer));
+    // A model with one head has nothing to disagree with.
+    const unsure = answer.results.some(({ spread }) => spread > 0);
+    const rows = answer.results.slice(0, SHOWN).map((result, place) => {
+      const row = make("li", "row");
+      row.dataset.index = result.index;
+      row.append(
+        make("span", "rank", String(place + 1)),
+        make("p", "text", passages[result.index]),
+        measure(result, unsure),
+      );
+      return row;
+    });
+    this.list.replaceChildren(...rows);
+  }
+
+  /** Draw the time as a share, 0 to 1, of the slower column's. */
+  clock(share) {
+    this.root.querySelector(".clock div").style.setProperty("--share", share);
+  }
+
+  /** The place of each passage: index → 0 for the best. */
+  places() {
+    return new Map(this.results.map(({ index }, place) => [index, place]));
+  }
+
+  /** Say at each row where `other`, whose name is `whose`, has it, if elsewhere. */
+  compare(other, whose) {
+    const there = other.places();
+    for (const [place, row] of [...this.list.children].entries()) {
+      row.querySelector(".elsewhere")?.remove();
+      const elsewhere = there.get(Number(row.dataset.index));
+      if (elsewhere === undefined || elsewhere === place) continue;
+      const arrow = make("span", "arrow", elsewhere < place ? "▲" : "▼");
+      arrow.setAttribute("aria-hidden", "true");
+      const told = make("p", "elsewhere");
+      told.append(arrow, ` ${ordinal(elsewhere + 1)} for the ${whose}`);
+      row.append(told);
+    }
+  }
+}
+
+/** What an answer does not show, as a sentence. */
+function leftOut({ results, errors = [], usage }) {
+  const told = [];
+  if (results.length > SHOWN) told.push(`The best ${SHOWN} of ${results.length} are shown.`);
+  if (errors.length) {
+    const which = errors.length === 1 ? "One passage has" : `${errors.length} passages have`;
+    told.push(`${which} no score: ${errors[0].message}.`);
+  }
+  if (usage.truncated) {
+    const which = usage.truncated === 1 ? "One passage was" : `${usage.truncated} passages were`;
+    told.push(`${which} too long: only the beginning was read.`);
+  }
+  return told.join(" ");
+}
+
+/** The score as bar and number, with its spread. */
+function measure(result, unsure) {
+  const bar = make("span", "bar");
+  bar.setAttribute("aria-hidden", "true");
+  bar.style.setProperty("--score", result.score);
+  bar.append(make("span", "fill"));
+  const numbers = make("span", "numbers");
+  numbers.append(make("span", "score", score(result.score)));
+  if (unsure) {
+    const spread = make("span", "spread");
+    const from = Math.max(0, result.score - result.spread);
+    spread.style.setProperty("--from", from);
+    spread.style.setProperty("--width", Math.min(1, result.score + result.spread) - from);
+    bar.append(spread);
+    numbers.append(make("span", "plus", ` ± ${score(result.spread)}`));
+  }
+  const line = make("div", "measure");
+  line.append(bar, numbers);
+  return line;
+}
+
+/** Join each passage's row on the left with that on the right, in `svg` between them. */
+export function link(svg, left, right) {
+  const box = svg.getBoundingClientRect();
+  const middle = (row) => {
+    const { top, height } = row.getBoundingClientRect();
+    return top + height / 2 - box.top;
+  };
+  const there = new Map([...right.list.children].map((row) => [row.dataset.index, row]));
+  const lines = [...left.list.children].flatMap((row, place) => {
+    const other = there.get(row.dataset.index);
+    if (!other) return [];
+    const [from, to] = [middle(row), middle(other)];
+    const [start, bend, end] = [EDGE, box.width / 2, box.width - EDGE];
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    line.setAttribute("d", `M${start} ${from}C${bend} ${from} ${bend} ${to} ${end} ${to}`);
+    line.dataset.index = row.dataset.index;
+    if (right.list.children[place] !== other) {
+      line.classList.add("moved");
+      line.setAttribute("stroke", "url(#shift)");
+    }
+    return [line];
+  });
+  svg.querySelector("g").replaceChildren(...lines);
+}
