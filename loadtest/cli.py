@@ -1,4 +1,4 @@
-"""The command `retort bench`."""
+"""The commands `retort bench` and, from its own file, `retort loadtest`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
+from loadtest.cli_loadtest import loadtest
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this package."""
     app.command()(bench)
+    app.command()(loadtest)
 
 
 def bench(

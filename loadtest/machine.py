@@ -33,3 +33,13 @@ def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return (
         f"{name}, {cores}{f' ({telling})' if telling else ''}, Python {platform.python_version()}"
     )
+
+
+def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Memory that a new process may take without swapping; None where the system does not say."""
+    try:
+        lines = meminfo.read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(kilobytes[0]) * 1024 if kilobytes else None

@@ -11,16 +11,13 @@ Here alone the benchmark needs torch (extra `train`).
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tokenizers import Tokenizer
-from tokenizers.processors import BertProcessing
-
+from loadtest.cross_encoder import load_cross_encoder
 from loadtest.texts import Request
 from models.bundle import Bundle
 
@@ -65,7 +62,6 @@ def load_reference(bundle: Bundle, checkpoint: Path | None = None) -> Reference:
     os.environ["HF_HUB_OFFLINE"] = "1"
     # As plain modules: neither library's types are complete.
     transformers: Any = import_module("transformers")
-    sentence_transformers: Any = import_module("sentence_transformers")
     transformers.utils.logging.disable_progress_bar()
 
     encoder = _checked_encoder(checkpoint, bundle) if checkpoint is not None else None
@@ -75,20 +71,9 @@ def load_reference(bundle: Bundle, checkpoint: Path | None = None) -> Reference:
     if encoder is not None:
         # Not strict: the pooler is the reference's own.
         model.bert.load_state_dict(encoder.state_dict(), strict=False)
-    length = bundle.manifest.truncation.max_length
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=_pair_tokenizer(bundle),
-        model_max_length=length,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        pad_token="[PAD]",
-        unk_token="[UNK]",
+    cross_encoder = load_cross_encoder(
+        model, bundle.tokenizer_path, bundle.manifest.truncation.max_length
     )
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        cross_encoder = sentence_transformers.CrossEncoder(folder, device="cpu", max_length=length)
     weights = "encoder weights" if encoder is not None else "shape with random weights"
     return Reference(cross_encoder, f"the student's {weights}")
 
@@ -116,13 +101,3 @@ def _checked_encoder(checkpoint: Path, bundle: Bundle) -> Any:
             f"bundle {size.layers} of {size.width}: give the checkpoint it was exported from"
         )
     return encoder
-
-
-def _pair_tokenizer(bundle: Bundle) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(bundle.tokenizer_path))
-    # A bundle's tokenizer may lack the rule that lays out a pair, because `PairEncoder` does that.
-    sep, cls = tokenizer.token_to_id("[SEP]"), tokenizer.token_to_id("[CLS]")
-    if sep is None or cls is None:
-        raise ValueError(f"{bundle.tokenizer_path} has no [SEP] or no [CLS]: BERT needs both")
-    tokenizer.post_processor = BertProcessing(("[SEP]", sep), ("[CLS]", cls))
-    return tokenizer

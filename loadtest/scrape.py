@@ -30,3 +30,13 @@ class Scrape:
         if self.batches <= before.batches:
             raise ValueError("the server ran no batch between the two scrapes")
         return (self.pairs - before.pairs) / (self.batches - before.batches)
+
+
+def shadow_outcomes(text: str) -> dict[str, int]:
+    """Shadowed requests by what became of them: compared, dropped for want of room, or failed."""
+    return {
+        sample.labels["outcome"]: round(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "retort_shadow_requests_total"
+    }

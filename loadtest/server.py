@@ -39,8 +39,9 @@ class Server:
         server.get_json("/info")
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], ready_timeout_s: float = READY_TIMEOUT_S) -> None:
         self.port = free_port()
+        self._ready_timeout_s = ready_timeout_s
         self._command = [*command, "--host", HOST, "--port", str(self.port)]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,7 +70,7 @@ class Server:
         self.stop()
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        end = time.monotonic() + READY_TIMEOUT_S
+        end = time.monotonic() + self._ready_timeout_s
         while time.monotonic() < end:
             if process.poll() is not None:
                 raise RuntimeError(
@@ -83,7 +84,7 @@ class Server:
                 pass
             time.sleep(0.05)
         raise RuntimeError(
-            f"the server was not ready after {READY_TIMEOUT_S:g} s:\n{self.output()}"
+            f"the server was not ready after {self._ready_timeout_s:g} s:\n{self.output()}"
         )
 
     def output(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadtest.machine import describe_machine
+from loadtest.machine import available_bytes, describe_machine
 
 
 def test_processor_and_telling_instructions_are_named(tmp_path: Path) -> None:
@@ -17,3 +17,10 @@ def test_processor_and_telling_instructions_are_named(tmp_path: Path) -> None:
 
 def test_without_cpuinfo_it_still_says_something(tmp_path: Path) -> None:
     assert "core" in describe_machine(tmp_path / "missing")
+
+
+def test_available_memory_is_read_where_the_system_says_it(tmp_path: Path) -> None:
+    file = tmp_path / "meminfo"
+    file.write_text("MemTotal:  9 kB\nMemAvailable:    2048 kB\n")
+    assert available_bytes(file) == 2048 * 1024
+    assert available_bytes(tmp_path / "none") is None
