@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 760, 380
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 34, 50
+WIDTH, HEIGHT = 960, 380
+LEFT, RIGHT, TOP, BOTTOM = 70, 330, 34, 50  # the legend stands to the right
 STYLE = """
 .chart{--ink:#222;--faint:#ddd;--paper:#fff;--c0:#0b62c4;--c1:#c2410c;--c2:#15803d;--c3:#7c3aed;
 font:12px system-ui,sans-serif}
@@ -102,7 +102,7 @@ def line_chart(
     def at(point: tuple[float, float]) -> tuple[float, float]:
         return LEFT + x.place(point[0]), floor - y.place(point[1])
 
-    parts = [_text(WIDTH / 2, 18, title, "middle", bold=True)]
+    parts = [_text((LEFT + WIDTH - RIGHT) / 2, 18, title, "middle", bold=True)]
     for tick in y.ticks():
         height = floor - y.place(tick)
         parts.append(_rule(LEFT, height, WIDTH - RIGHT, height))
@@ -131,12 +131,12 @@ def line_chart(
                 f"<title>{told}</title></circle>"
             )
     for number, line in enumerate(lines):
-        down = TOP + 16 + 16 * number
+        across, down = WIDTH - RIGHT + 16, TOP + 12 + 18 * number
         parts.append(
-            f'<line x1="{LEFT + 12}" x2="{LEFT + 40}" y1="{down - 4}" y2="{down - 4}" '
+            f'<line x1="{across}" x2="{across + 28}" y1="{down - 4}" y2="{down - 4}" '
             f'stroke="var(--c{line.colour % 4})" stroke-width="2" stroke-dasharray="{line.dash}"/>'
         )
-        parts.append(_text(LEFT + 46, down, line.label, "start"))
+        parts.append(_text(across + 34, down, line.label, "start"))
     return _svg(parts, HEIGHT, title)
 
 
@@ -156,9 +156,13 @@ def bar_chart(bars: Sequence[Bar], *, title: str, unit: str) -> str:
             f'fill="var(--c{bar.colour % 4})"><title>{told}</title></rect>',
             f'<line class="whisker" x1="{low:.1f}" x2="{high:.1f}" y1="{top + 11}" '
             f'y2="{top + 11}"/>',
-            _text(max(end, high) + 8, top + 15, f"{bar.value:,.3g} {unit}", "start"),
+            _text(max(end, high) + 8, top + 15, f"{_short(bar.value)} {unit}", "start"),
         ]
     return _svg(parts, height, title)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _text(across: float, down: float, words: str, anchor: str, bold: bool = False) -> str:

@@ -24,7 +24,10 @@ METHOD = (
     "from the moment a request was due, and not from when it was sent; one that was never "
     "answered is an error, and those due while the server stalled are all in the figures.",
 )
-SHAPE_ONLY = "shape only: random weights, its scores mean nothing"
+SHAPE_ONLY = (
+    "Shape only: a model with random weights, in part or all, that takes as long as a taught one; "
+    "its scores mean nothing."
+)
 # Columns that hold no figures, so stand to the left.
 WORDS = ("", "the student against", "server", "what runs", "requests that were shadowed")
 Row = Sequence[str]
@@ -91,7 +94,7 @@ def facts(found: Comparison) -> list[str]:
 def charts(found: Comparison) -> dict[str, str]:
     """SVG by name; without open loads there is only the throughput."""
     bars = [
-        Bar(f.target.label, f.spread.median, f.spread.low, f.spread.high, _colour(f.target.role))
+        Bar(_label(f.target), f.spread.median, f.spread.low, f.spread.high, _colour(f.target.role))
         for f in found.figures
     ]
     drawn = {"throughput": bar_chart(bars, title="Pairs a second", unit="pairs/s")}
@@ -126,7 +129,7 @@ def to_markdown(found: Comparison, picture: str | None = None) -> str:
     lines = [f"# {TITLE}", ""]
     lines += [f"Measured {found.setup.created} by `{found.setup.command}`.", ""]
     if any(f.target.shape_only for f in found.figures):
-        lines += [f"Where a row says *shape only*: {SHAPE_ONLY.partition(': ')[2]}.", ""]
+        lines += [SHAPE_ONLY, ""]
     if picture is not None:
         lines += [f"![Latency against load]({picture})", ""]
     for title, head, rows in tables(found):
@@ -147,6 +150,8 @@ def to_html(found: Comparison) -> str:
     parts.append(
         f"<p>Measured {found.setup.created} by <code>{escape(found.setup.command)}</code>.</p>"
     )
+    if any(f.target.shape_only for f in found.figures):
+        parts.append(f"<p>{SHAPE_ONLY}</p>")
     drawn = charts(found)
     for title, head, rows in tables(found):
         parts.append(f"<h2>{escape(title)}</h2><div class=wide><table><tr>")
@@ -198,7 +203,7 @@ def _line(role: Role, found: Comparison, name: str) -> Line:
 
 
 def _named(role: Role, found: Comparison) -> str:
-    return next(f.target.label for f in found.figures if f.target.role == role)
+    return next(_label(f.target) for f in found.figures if f.target.role == role)
 
 
 def _roles(points: Sequence[LoadPoint]) -> list[Role]:

@@ -88,7 +88,7 @@ class Lineup:
 
     def _start(self) -> None:
         wanted, student = self._wanted, self.student
-        self._serve(STUDENT, f"student {_name(student)}", student)
+        self._serve(STUDENT, "student", student)
         large = self._untaught(BERT_LARGE) if wanted.bert_large and self._has_room() else None
         if wanted.same_backend or wanted.shadow > 0:
             given = wanted.teacher_bundle
@@ -97,8 +97,9 @@ class Lineup:
                 label = f"student, shadowing {wanted.shadow:.2%} of requests"
                 self._serve(SHADOW, label, student, *self._shadowing(teacher))
             if wanted.same_backend:
-                label = f"teacher {_name(teacher)}, same backend"
-                self._serve("same-backend", label, teacher, shape_only=given is None)
+                self._serve(
+                    "same-backend", "teacher, same backend", teacher, shape_only=given is None
+                )
         if wanted.teacher is not None:
             self._teach("teacher", "one teacher, PyTorch fp32", wanted.teacher)
         if wanted.ensemble:
@@ -139,7 +140,7 @@ class Lineup:
             # Whatever the student's server has chosen, the others have to run on too.
             self._backend = {key: backend[key] for key in ("backend", "provider", "precision")}
         engine = "/".join(str(backend[key]) for key in ("backend", "provider", "precision"))
-        self._add(role, label, server, f"{_size(bundle)}, {engine}", shape_only)
+        self._add(role, label, server, f"{_describe(bundle)}, {engine}", shape_only)
 
     def _teach(self, role: Role, label: str, *specs: str) -> None:
         self._progress(f"starting {label}")
@@ -156,10 +157,6 @@ class Lineup:
         self.targets.append(Target(role, label, host, engine, shape_only))
 
 
-def _name(bundle: Bundle) -> str:
-    return f"{bundle.manifest.name} {bundle.manifest.version}"
-
-
-def _size(bundle: Bundle) -> str:
-    size = bundle.manifest.architecture
-    return f"{size.layers} layers of {size.width}"
+def _describe(bundle: Bundle) -> str:
+    manifest, size = bundle.manifest, bundle.manifest.architecture
+    return f"{manifest.name} {manifest.version}, {size.layers} layers of {size.width}"

@@ -36,8 +36,9 @@ WAITING_PASSAGES, WAITING_CHARACTERS = 1_024, 4_000_000
 PATIENCE_SECONDS = 10.0
 # A queue is empty for an instant between any two requests: quiet is several looks in a row.
 LOOK_SECONDS, QUIET_LOOKS = 0.01, 3
-# A GPU is not shared for long by a batch, and small ones would make the teacher look slow.
-CPU_PART, GPU_PART = 8, 128
+# A usual request is one part, so that student and teacher are timed at batches of like size. A GPU
+# is not shared for long by a batch, and small ones would make the teacher look slow.
+CPU_PART, GPU_PART = 16, 128
 PART_TIMEOUT_SECONDS = 60.0
 
 

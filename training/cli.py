@@ -7,12 +7,12 @@ installation can show it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from training.told import log, reported
 
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 Overrides = Annotated[
@@ -40,21 +40,6 @@ def register(app: typer.Typer) -> None:
     app.command("label")(label_command)
     app.command("distill")(distill_command)
     app.command("validate")(validate_command)
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Print an expected error as one message and leave with status 1."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
-
-
-def log(text: str) -> None:
-    """A line of progress, on standard error."""
-    typer.echo(text, err=True)
 
 
 def list_command(as_json: JsonOption = False) -> None:

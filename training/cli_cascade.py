@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from training.told import reported
+
 HELP = """Measure the cascade: quality against the share of passages sent to the teacher.
 
 Example:
@@ -55,7 +57,7 @@ def cascade_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Measure, or read what was measured; then write and print."""
-    from training.cli_evaluate import reported, write
+    from training.cli_evaluate import write
 
     with reported():
         from training.cascade import CascadeReport, measure_cascade, opinions

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from training.told import reported
 
 if TYPE_CHECKING:
     from models.encoding import Truncation
@@ -229,18 +230,6 @@ def _exported(
         return loaded.student, loaded.tokenizer_path, loaded.truncation
     teachers = load_ensemble(specs, max_length, max_query_tokens)
     return teachers.ensemble, teachers.tokenizer_path, teachers.truncation
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Print an error that a user can mend and exit with status 1, without a traceback."""
-    from models.errors import BundleError
-
-    try:
-        yield
-    except (ValueError, OSError, BundleError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 def _read_report(path: Path) -> EvaluationReport:

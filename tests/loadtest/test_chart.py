@@ -54,7 +54,9 @@ def test_bars_are_as_long_as_their_values() -> None:
     root = ElementTree.fromstring(chart)
     first, second = [float(r.attrib["width"]) for r in root.iter(f"{SVG}rect") if "x" in r.attrib]
     assert first == pytest.approx(2 * second, abs=0.2)
-    assert "100 pairs/s" in chart
+    assert ">100 pairs/s<" in chart
+    large = bar_chart([Bar("a", 2243.9, 2000, 2500)], title="t", unit="pairs/s")
+    assert ">2,244 pairs/s<" in large
 
 
 def test_nothing_to_draw_is_refused() -> None:
