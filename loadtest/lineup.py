@@ -4,7 +4,8 @@
     shadow         the same with a share of its requests scored by the teacher too
     teacher        one teacher, PyTorch fp32 behind FastAPI
     ensemble       several, their scores averaged
-    same-backend   a teacher's bundle, on the backend that the student runs on
+    same-backend   a teacher's bundle, on the backend that the student runs on, in the fastest
+                   precision in which it ranks as its original
     bert-large     a BERT-large of random weights, on that backend
 
 All run at once and wait; only the one whose turn it is has work.
@@ -125,19 +126,24 @@ class Lineup:
     def _shadowing(self, teacher: Bundle) -> Iterator[str]:
         yield from ("--teacher", str(teacher.folder), "--shadow", str(self._wanted.shadow))
         for setting, value in self._backend.items():
-            yield from (f"--teacher-{setting}", value)
+            if setting != "precision":
+                yield from (f"--teacher-{setting}", value)
 
     def _serve(
         self, role: Role, label: str, bundle: Bundle, *options: str, shape_only: bool = False
     ) -> None:
         self._progress(f"starting {label}")
-        flags = [part for name, value in self._backend.items() for part in (f"--{name}", value)]
+        # A taught bundle ranks rightly in some precisions only; its server finds out in which.
+        same = {k: v for k, v in self._backend.items() if shape_only or k != "precision"}
+        if role == SHADOW:
+            same = self._backend
+        flags = [part for name, value in same.items() for part in (f"--{name}", value)]
         server = self._stack.enter_context(
             Server(serve_command(str(bundle.folder), *SERVE, *flags, *options), READY_TIMEOUT_S)
         )
         backend: dict[str, Any] = server.get_json("/info")["backend"]
         if role == STUDENT:
-            # Whatever the student's server has chosen, the others have to run on too.
+            # What the student's server has chosen, the others have to run on too.
             self._backend = {key: backend[key] for key in ("backend", "provider", "precision")}
         engine = "/".join(str(backend[key]) for key in ("backend", "provider", "precision"))
         self._add(role, label, server, f"{_describe(bundle)}, {engine}", shape_only)

@@ -42,6 +42,8 @@ CANDIDATES = (
 )
 MEASURED_SHAPE = (10, 128)
 MEASURED_SECONDS = 0.5  # a candidate
+TURNS = 3
+PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +173,20 @@ def _refusal(wish: Wish, problems: Sequence[Exception]) -> StartError:
 def _measure(backends: Sequence[Backend], encoder: PairEncoder) -> dict[str, float]:
     """Pairs a second of each one's fastest run; the others were disturbed.
 
-    They take turns, so that a noisy moment is bad for all of them alike.
+    They take turns, so that a noisy moment is bad for all of them alike. Before its turn each gets
+    a pause and a run that does not count: the threads of the one before spin for a while yet.
     """
     rows, columns = MEASURED_SHAPE[0], min(MEASURED_SHAPE[1], encoder.truncation.max_length)
     ids = np.full((rows, columns), encoder.pad_id, dtype=np.int64)
     batch = Batch(ids, np.ones_like(ids), np.zeros_like(ids))
-    for backend in backends:
-        backend.infer(batch)
     fastest = dict.fromkeys((str(backend.info) for backend in backends), np.inf)
-    end = time.perf_counter() + MEASURED_SECONDS * len(backends)
-    while time.perf_counter() < end or not all(map(np.isfinite, fastest.values())):
+    for _ in range(TURNS):
         for backend in backends:
-            start = time.perf_counter()
+            time.sleep(PAUSE_SECONDS)
             backend.infer(batch)
             name = str(backend.info)
-            fastest[name] = min(fastest[name], time.perf_counter() - start)
+            end = time.perf_counter() + MEASURED_SECONDS / TURNS
+            while (start := time.perf_counter()) < end or not np.isfinite(fastest[name]):
+                backend.infer(batch)
+                fastest[name] = min(fastest[name], time.perf_counter() - start)
     return {name: rows / seconds for name, seconds in fastest.items()}
