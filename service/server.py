@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import signal
 import socket
 from types import FrameType
@@ -15,6 +16,7 @@ from models.errors import BundleError
 from models.find import find_bundle
 from service.app import create_app
 from service.errors import StartError
+from service.health import State
 from service.settings import Settings
 from service.state import Service
 
@@ -34,6 +36,11 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called on SIGTERM and SIGINT."""
+        if self._service.health.state is State.LOADING:
+            # Nothing was accepted, and the thread that compiles a graph cannot be called back.
+            logger.info("asked to stop while the model was loading")
+            logging.shutdown()
+            os._exit(0)
         self._service.health.drain()
         super().handle_exit(sig, frame)
 

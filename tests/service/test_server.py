@@ -192,6 +192,17 @@ def test_sigterm_finishes_what_was_accepted(tiny_bundle: Bundle) -> None:
         assert len(replies[0].json()["results"]) == 4000
 
 
+def test_sigterm_while_the_model_loads(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    # With nothing remembered all candidates are measured, which takes seconds.
+    flags = ["--bundle", str(tiny_bundle.folder), "--port", "0"]
+    process = ServerProcess(*flags, RETORT_CACHE_DIR=str(tmp_path))
+    assert httpx.get(f"{process.url}/livez").status_code == 200
+    assert process.stop() == 0
+    assert process.process.stderr is not None
+    with process.process.stderr as log:
+        assert "asked to stop while the model was loading" in log.read()
+
+
 def test_the_api_key_from_the_environment(tiny_bundle: Bundle) -> None:
     with server("--bundle", str(tiny_bundle.folder), RETORT_API_KEY="hush") as process:
         body = {"query": QUERY, "passages": ["paris"]}
