@@ -164,6 +164,48 @@ cascade: $(VENV)/.dev $(BUNDLES)/teacher/manifest.json ## Measure quality agains
 	$(BIN)/retort cascade $(BUNDLE) teacher runs/sets/measure --keep runs/eval/cascade \
 		--out docs/cascade.json --report docs/cascade.md
 
+# --- the studies: every method on the same pairs, with three seeds ------------------------------
+# The teachers of the shipped student are needed first (`make train` teaches them). A run that is
+# finished is not repeated, so a study may be stopped and started at will.
+
+TASKS := rte qnli snli mrpc sst2
+DOMAINS := books dvd electronics kitchen
+STUDIES := qa tasks amazon
+
+.PHONY: study-data
+study-data: $(VENV)/.dev ## Build what the studies need: tables, evaluation sets, teachers, general student
+	$(BIN)/retort data build recipes/study-labelled.yaml
+	$(BIN)/retort data sets runs/study/sets/qa --queries 60 --depth 20 \
+		--choose neuronblocks-valid --choose wikiqa-dev
+	$(BIN)/retort data tasks runs/study/sets/tasks
+	for task in $(TASKS); do $(BIN)/retort data build recipes/tasks-$$task.yaml; done
+	$(BIN)/retort data build recipes/amazon.yaml
+	$(BIN)/retort data tasks runs/study/sets/tasks $(DOMAINS:%=--task amazon-%)
+	$(BIN)/retort teach recipes/backbone.yaml
+	$(BIN)/retort distill recipes/general.yaml
+	set -e; for plan in "4 [1,2,4,5]" "3 [1,3,5]" "2 [2,5]" "1 [5]"; do set -- $$plan; \
+		$(BIN)/retort teach recipes/ce-small.yaml name=ce-$$1 "layers=$$2" \
+			out=runs/teachers/ce-$$1; done
+	$(BIN)/retort teach recipes/ce-small.yaml name=ce-narrow "layers=[1,3,5]" width=192 \
+		out=runs/teachers/ce-narrow
+	$(BIN)/retort teach recipes/qa-meta.yaml
+	$(BIN)/retort teach recipes/amazon-mix.yaml
+	$(BIN)/retort teach recipes/amazon-meta.yaml
+	set -e; for task in $(TASKS); do \
+		for plan in "a 21 1.0e-4 0.1" "b 22 5.0e-5 0.0" "c 23 2.0e-4 0.2"; do set -- $$plan; \
+			$(BIN)/retort teach recipes/task-teacher.yaml name=task-$$task-$$1 \
+				out=runs/teachers/task-$$task-$$1 table=runs/data/tasks/$$task.parquet \
+				seed=$$2 optimiser.lr=$$3 dropout=$$4; done; done
+
+.PHONY: study
+study: $(VENV)/.dev ## Run the studies, two runs at once; about four hours on two cores
+	$(BIN)/retort study $(STUDIES:%=recipes/study-%.yaml) --jobs 2
+	$(MAKE) study-report
+
+.PHONY: study-report
+study-report: $(VENV)/.dev ## Write docs/study.md and docs/study.html from what is finished
+	$(BIN)/retort report $(STUDIES:%=runs/study/%) --out docs/study.md --page docs/study.html
+
 # --- checks -----------------------------------------------------------------------------------
 
 .PHONY: test

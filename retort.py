@@ -19,6 +19,8 @@ ROOMS = (
     "training.cli",
     "training.cli_evaluate",
     "training.cli_cascade",
+    "training.study.cli_study",
+    "training.study.cli_report",
     "loadtest.cli",
 )
 

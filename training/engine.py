@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,20 @@ def _has_bf16() -> bool:
 
 
 def compile_module(module: nn.Module, inputs: Sequence[str]) -> Function:
-    """A function from int64 arrays (batch, sequence), one each of `inputs`, to float32 output."""
+    """A function from int64 arrays (batch, sequence), one each of `inputs`, to float32 output.
+
+    It is compiled when it is first called: whoever asks a teacher's name alone need not wait.
+    """
     module = module.eval()
-    return _torch_function(module) if torch.cuda.is_available() else _openvino(module, inputs)
+
+    @cache
+    def compiled() -> Function:
+        return _torch_function(module) if torch.cuda.is_available() else _openvino(module, inputs)
+
+    def function(*arrays: IntArray) -> NDArray[np.float32]:
+        return compiled()(*arrays)
+
+    return function
 
 
 def _torch_function(module: nn.Module) -> Function:
@@ -72,9 +84,12 @@ def _openvino(module: nn.Module, inputs: Sequence[str]) -> Function:
         port.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))
     model.validate_nodes_and_infer_types()
     precision = "bf16" if _has_bf16() else "f32"
-    compiled = openvino.Core().compile_model(
-        model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    )
+    hints = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    compiled = openvino.Core().compile_model(model, "CPU", hints)
     request = compiled.create_infer_request()
 
     def function(*arrays: IntArray) -> NDArray[np.float32]:

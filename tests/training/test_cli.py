@@ -113,3 +113,14 @@ def test_a_recipe_of_another_kind_is_refused(tmp_path: Path, pairs_file: Path) -
     code, _, err = invoke("teach", str(corpus_recipe(tmp_path, pairs_file)))
     assert code == 1
     assert "a corpus recipe; this command takes a teacher recipe" in err
+
+
+def test_methods_are_listed_with_their_papers() -> None:
+    from training.methods.registry import METHODS
+
+    code, plain, _ = invoke("methods")
+    assert code == 0
+    assert all(f"{name:12} {METHODS[name].line}" in plain for name in METHODS)
+    rows = json.loads(invoke("methods", "--json")[1])
+    assert [row["name"] for row in rows] == list(METHODS)
+    assert all(row["paper"] and row["line"] for row in rows)

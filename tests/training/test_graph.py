@@ -12,10 +12,12 @@ import openvino
 import pytest
 import torch
 from numpy.typing import NDArray
+from transformers import BertModel
 
+from tests.training.backbones import tiny_config
 from training.export import export_graph
 from training.graph import UnsupportedStudentError, build_graph, check_config
-from training.student import Student
+from training.student import Head, Student, make_bi_lstm
 
 Inputs = dict[str, NDArray[np.int64]]
 
@@ -125,6 +127,12 @@ def test_the_calibration_is_inside_the_head_weights(tiny_student: Student) -> No
     assert stored["head_bank.2.scale"].ravel() == pytest.approx(scale)
     bias = weights["head_bank.1.linear.bias"] * weights["gain"][1] + weights["shift"][1]
     assert stored["head_bank.1.linear.bias"] == pytest.approx(bias)
+
+
+def test_a_bi_lstm_is_refused() -> None:
+    student = make_bi_lstm(BertModel(tiny_config(60)), 2, 8, [Head("golden")])
+    with pytest.raises(UnsupportedStudentError, match="for comparison alone"):
+        check_config(student.config)
 
 
 def test_an_activation_that_the_graph_cannot_say_is_refused(tiny_student: Student) -> None:

@@ -15,7 +15,7 @@ from tests.tiny_texts import PASSAGES, QUERIES, make_tokenizer
 from tests.training.backbones import tiny_config
 from training.batching import epoch_batches, single_units
 from training.data.pairs import Pair
-from training.loop import fit, linear_schedule, set_dropout
+from training.loop import Progress, fit, linear_schedule, set_dropout
 from training.recipe import Optimiser
 from training.student import Head, Student
 from training.tokens import TokenBatch, TokenTable
@@ -40,7 +40,7 @@ def train(folder: Path, stop_after: int | None = None) -> tuple[Student, list[tu
     labels = torch.tensor([pair.label for pair in PAIRS])
     calls = 0
 
-    def objective(module: nn.Module, batch: TokenBatch) -> Tensor:
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
         nonlocal calls
         calls += 1
         if stop_after is not None and calls > stop_after:
@@ -71,7 +71,7 @@ def test_the_words_stay_when_they_are_frozen(tmp_path: Path) -> None:
     model = student()
     before = model.encoder.embeddings.word_embeddings.weight.detach().clone()
 
-    def objective(module: nn.Module, batch: TokenBatch) -> Tensor:
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
         out: Tensor = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         return out.pow(2).mean()
 
@@ -82,7 +82,7 @@ def test_the_words_stay_when_they_are_frozen(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    def objective(module: nn.Module, batch: TokenBatch) -> Tensor:
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
         out: Tensor = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         return out.sum() * torch.nan
 

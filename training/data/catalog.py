@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data import readers
+from training.data import glue, readers, reviews
 from training.data.pairs import Pair
 from training.data.rows import BadRows, DataError, locate
 
@@ -22,11 +22,15 @@ NQ_DEV = "natural questions dev"
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`held_out` splits are for measuring; `family` names text that other splits share."""
+    """`held_out` splits are for measuring; `family` names text that other splits share.
+
+    A `part` is cut from another split so that no two parts of a data set share text.
+    """
 
     name: str
     held_out: bool = False
     family: str | None = None
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,57 @@ _DATASETS = (
     Dataset(
         "medquad", "medquad", "CC BY 4.0", True, readers.medquad, (Split("all"),),
         "consumer health questions and long answers",
+    ),
+    Dataset(
+        "rte", "glue/rte", "as GLUE states: research", False, glue.rte,
+        (Split("train", family="rte train"), Split("train-90", family="rte train", part=True),
+         Split("train-10", family="rte train", part=True), Split("dev", held_out=True)),
+        "GLUE RTE: does the premise entail the hypothesis",
+    ),
+    Dataset(
+        "qnli", "glue/qnli", "CC BY-SA 4.0", True, glue.qnli,
+        (Split("train", family=SQUAD_TRAIN), Split("dev", held_out=True, family=SQUAD_DEV),
+         Split("dev-60", family=SQUAD_DEV, part=True), Split("dev-10", family=SQUAD_DEV, part=True),
+         Split("dev-30", held_out=True, family=SQUAD_DEV, part=True)),
+        "GLUE QNLI: does the sentence answer the question; its dev is SQuAD's dev",
+    ),
+    Dataset(
+        "snli", "glue/snli", "CC BY-SA 4.0", True, glue.snli,
+        (Split("train"), Split("dev", family="snli dev"),
+         Split("dev-90", family="snli dev", part=True),
+         Split("dev-10", family="snli dev", part=True), Split("test", held_out=True)),
+        "SNLI in two classes: does the caption entail the sentence",
+    ),
+    Dataset(
+        "mrpc", "glue/mrpc", "non-commercial", False, glue.mrpc,
+        (Split("train"), Split("dev"), Split("test", held_out=True)),
+        "Microsoft's paraphrases: do two sentences say the same",
+    ),
+    Dataset(
+        "sst2", "glue/sst2", "as GLUE states: research", False, glue.sst2,
+        (Split("train", family="sst2 train"), Split("train-90", family="sst2 train", part=True),
+         Split("train-10", family="sst2 train", part=True), Split("dev", held_out=True)),
+        "GLUE SST-2: phrases of film reviews, is one positive",
+    ),
+    Dataset(
+        "boolq", "glue/boolq", "CC BY-SA 3.0", True, glue.boolq, (Split("dev"),),
+        "BoolQ's dev: does the paragraph answer yes",
+    ),
+    Dataset(
+        "sick", "sick", "not stated", False, glue.sick,
+        (Split("train"), Split("trial"), Split("test", held_out=True)),
+        "SICK: does a sentence entail another",
+    ),
+    Dataset(
+        "sick-related", "sick", "not stated", False, glue.sick_related,
+        (Split("train"), Split("trial"), Split("test", held_out=True)),
+        "SICK: how related two sentences are",
+    ),
+    Dataset(
+        "amazon", "amazon_multidomain", "none stated", False, reviews.amazon,
+        tuple(Split(f"{domain}-{part}", held_out=part == "test", part=True)
+              for domain in reviews.AMAZON_DOMAINS for part in reviews.PARTS),
+        "Amazon reviews of four domains (books, dvd, electronics, kitchen): is one positive",
     ),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from training.data.catalog import QUESTION_LISTS, parse_source
 from training.data.generic import is_own
-from training.data.pairs import Pair, normalise
+from training.data.pairs import INSTRUCTIONS, Pair, normalise
 
 
 class LeakError(ValueError):
@@ -18,7 +18,7 @@ def check_sources(train: Iterable[str], held_out: Iterable[str], lists: Iterable
 
     Raises `LeakError` naming every offender at once.
     """
-    families: dict[str, str] = {}
+    families: dict[str, list[str]] = {}
     measured: set[str] = set()
     for source in held_out:
         measured.add(source)
@@ -26,7 +26,7 @@ def check_sources(train: Iterable[str], held_out: Iterable[str], lists: Iterable
             continue
         _, split = parse_source(source)
         if split.family:
-            families[split.family] = source
+            families.setdefault(split.family, []).append(source)
     faults = []
     for source in train:
         if source in measured:
@@ -37,16 +37,24 @@ def check_sources(train: Iterable[str], held_out: Iterable[str], lists: Iterable
         _, split = parse_source(source)
         if split.held_out:
             faults.append(f"{source} is a test split: it is for measuring only")
-        elif split.family in families:
-            faults.append(f"{source} holds the same text as {families[str(split.family)]}")
+            continue
+        others = [s for s in families.get(split.family or "", ()) if not apart(source, s)]
+        if others:
+            faults.append(f"{source} holds the same text as {others[0]}")
     for name in lists:
         entry = QUESTION_LISTS.get(name)
         if entry and entry.family in families:
             faults.append(
-                f"the questions {name} are those of {families[str(entry.family)]}, measured on"
+                f"the questions {name} are those of {families[str(entry.family)][0]}, measured on"
             )
     if faults:
         raise LeakError("the plan leaks: " + "; ".join(faults) + ". Leave these sources out.")
+
+
+def apart(source: str, other: str) -> bool:
+    """Whether both are parts into which one data set was cut so that no text is in two."""
+    (dataset, split), (other_dataset, other_split) = parse_source(source), parse_source(other)
+    return dataset is other_dataset and split.part and other_split.part
 
 
 class HeldOut:
@@ -58,6 +66,7 @@ class HeldOut:
         for pair in pairs:
             self.queries.add(normalise(pair.query))
             self.passages.add(normalise(pair.passage))
+        self.queries -= INSTRUCTIONS
 
     def has_query(self, query: str) -> bool:
         """Whether this question is measured on."""

@@ -6,6 +6,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+# What reviews are asked, one and all. An instruction is no text that could leak.
+REVIEW_QUERY = "is this review positive"
+INSTRUCTIONS = frozenset({REVIEW_QUERY})
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -33,6 +37,15 @@ def normalise(text: str) -> str:
     Example: `normalise("Who's  there ?")` is `"who s there"`.
     """
     return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
+def texts_of(pair: Pair) -> list[str]:
+    """The pair's texts, normalised: query and passage, or the passage alone under an instruction.
+
+    Example: `texts_of(Pair("is this review positive", "Fine!"))` is `["fine"]`.
+    """
+    texts = [normalise(pair.query), normalise(pair.passage)]
+    return texts[1:] if texts[0] in INSTRUCTIONS else texts
 
 
 def group_by_query(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:

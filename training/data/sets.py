@@ -15,13 +15,13 @@ from training.data.leaks import HeldOut
 from training.data.pairs import Pair
 from training.data.readers import squad_reqa_candidates
 from training.data.rows import BadRows
-from training.rankings import EvaluationSet
+from training.rankings import EvaluationSet, EvaluationSetError
 
 DEPTH = 100
 SEED = 2020
 
 
-def measure_sets(root: Path, queries: int = 150) -> list[EvaluationSet]:
+def measure_sets(root: Path, queries: int = 150, depth: int = DEPTH) -> list[EvaluationSet]:
     """NeuronBlocks test, WikiQA test, TREC-QA test and two re-ranking sets of `queries` each."""
     reqa = read_pairs(root, "squad-reqa/test")
     qed = read_pairs(root, "qed/dev")
@@ -34,8 +34,8 @@ def measure_sets(root: Path, queries: int = 150) -> list[EvaluationSet]:
         classification("neuronblocks-test", read_pairs(root, "neuronblocks/test")),
         ranking("wikiqa-test", answered(read_pairs(root, "wikiqa/test")), "AP"),
         ranking("trecqa-test", answered(read_pairs(root, "trecqa/test")), "AP"),
-        ranking("rerank-squad", reranking_pairs(reqa, pool, DEPTH, queries, SEED), "nDCG@10"),
-        ranking("rerank-qed", reranking_pairs(qed, pool, DEPTH, queries, SEED), "nDCG@10"),
+        ranking("rerank-squad", reranking_pairs(reqa, pool, depth, queries, SEED), "nDCG@10"),
+        ranking("rerank-qed", reranking_pairs(qed, pool, depth, queries, SEED), "nDCG@10"),
     ]
 
 
@@ -52,7 +52,7 @@ def parity_pairs(measured: Sequence[EvaluationSet], queries: int = 50) -> tuple[
     return tuple(chosen)
 
 
-def choose_sets(root: Path) -> list[EvaluationSet]:
+def choose_sets(root: Path, depth: int = DEPTH) -> list[EvaluationSet]:
     """NeuronBlocks valid (BERT-large's verdicts for labels), WikiQA dev, TREC-QA dev, and topics.
 
     The topical set asks questions of SQuAD train, less those that recipes train on.
@@ -64,13 +64,22 @@ def choose_sets(root: Path) -> list[EvaluationSet]:
         *(pair.passage for pair in read_pairs(root, "qed/train")),
     ]
     unseen = [pair for pair in asked if not trained.has_query(pair.query)]
-    topical = reranking_pairs(unseen, pool, DEPTH // 2, 100, SEED)
+    topical = reranking_pairs(unseen, pool, depth // 2, 100, SEED)
     return [
         classification("neuronblocks-valid", read_pairs(root, "neuronblocks/valid")),
         ranking("wikiqa-dev", answered(read_pairs(root, "wikiqa/dev")), "AP"),
         ranking("trecqa-dev", answered(read_pairs(root, "trecqa/dev")), "AP"),
         ranking("rerank-nqg", topical, "nDCG@10"),
     ]
+
+
+def named(sets: Sequence[EvaluationSet], names: Sequence[str]) -> list[EvaluationSet]:
+    """Those of `sets` that are named. Raises `EvaluationSetError` for a name that is not there."""
+    found = {item.name: item for item in sets}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise EvaluationSetError(f"no set {', '.join(unknown)}: there are {', '.join(found)}")
+    return [found[name] for name in names]
 
 
 def answered(pairs: Sequence[Pair]) -> list[Pair]:

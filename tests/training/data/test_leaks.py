@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from training.data.leaks import HeldOut, LeakError, check_sources
-from training.data.pairs import Pair
+from training.data.pairs import REVIEW_QUERY, Pair
 
 
 def test_test_splits_and_their_relatives_are_refused_together() -> None:
@@ -40,3 +40,10 @@ def test_held_out_text_is_recognised_in_another_spelling() -> None:
     assert dropped == 2
     with pytest.raises(LeakError, match="1 queries are held out"):
         held.check(pairs, "table")
+
+
+def test_an_instruction_is_not_held_out() -> None:
+    held = HeldOut([Pair(REVIEW_QUERY, "A fine film.")])
+    other = Pair(REVIEW_QUERY, "A dull film.")
+    assert held.drop([other, Pair(REVIEW_QUERY, "a fine film")]) == ([other], 1)
+    held.check([other], "table")

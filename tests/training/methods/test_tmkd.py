@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.training.backbones import tiny_config
-from training.recipe import TeacherRef
+from tests.training.methods.batches import examples, unread
+from training.methods.tmkd import Tmkd
+from training.recipe import Stage, TeacherRef
 from training.student import Head, Student, probability
-from training.tmkd import Tmkd
 
 TEACHERS = (
     TeacherRef(name="a", path="a"),
@@ -33,7 +35,9 @@ def golden() -> float:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.9, 1.0])
 def test_equations_4_and_5(alpha: float) -> None:
-    loss = Tmkd(TEACHERS).loss(LOGITS, TARGETS, LABELS, GROUPS, alpha, 0.0)
+    stage = Stage(table=Path("none"), alpha=alpha)
+    known = examples(TARGETS, labels=LABELS, groups=GROUPS)
+    loss = Tmkd(TEACHERS).loss((LOGITS,), unread(), known, stage)
     assert loss.item() == pytest.approx((1 - alpha) * golden() + alpha * soft(), rel=1e-5)
 
 
@@ -43,7 +47,8 @@ def test_stage_1_leaves_the_golden_head_alone() -> None:
     ids = torch.randint(4, 50, (2, 9))
     types = torch.tensor([[0] * 4 + [1] * 5] * 2)
     logits = student(ids, torch.ones_like(ids), types)
-    method.loss(logits, TARGETS, LABELS, GROUPS, 1.0, 0.0).backward()
+    known = examples(TARGETS, labels=LABELS, groups=GROUPS)
+    method.loss((logits,), unread(), known, Stage(table=Path("none"), alpha=1.0)).backward()
     head = student.head_bank[0]
     assert all(p.grad is None or not p.grad.abs().sum() for p in head.parameters())
     for other in student.head_bank[1:]:

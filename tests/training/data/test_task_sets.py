@@ -1,0 +1,75 @@
+"""The tasks' evaluation sets: capped by whole queries, and apart from each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from retort import app
+from training.data.leaks import LeakError, check_sources
+from training.data.pairs import Pair
+from training.data.task_sets import TASKS, capped, task_sets
+from training.rankings import read_sets
+
+
+def write_rte(root: Path) -> None:
+    folder = root / "glue/rte"
+    folder.mkdir(parents=True)
+    header = "index\tsentence1\tsentence2\tlabel\n"
+    labels = ("entailment", "not_entailment")
+    train = [f"{n}\tpremise {n // 2}\thypothesis {n}\t{labels[n % 2]}\n" for n in range(300)]
+    dev = [f"{n}\tother {n // 2}\tasked {n}\t{labels[n % 2]}\n" for n in range(40)]
+    # Every premise of the train split stands in the dev split too, but for a few.
+    dev += [f"{n}\tpremise {n}\tasked {n}\t{labels[n % 2]}\n" for n in range(40, 140)]
+    (folder / "glue_train.tsv").write_text(header + "".join(train))
+    (folder / "glue_dev.tsv").write_text(header + "".join(dev))
+
+
+def test_what_chooses_shares_no_text_with_what_is_measured(tmp_path: Path) -> None:
+    write_rte(tmp_path)
+    measure, choose = task_sets(tmp_path, TASKS[0])
+    assert (measure.name, choose.name) == ("rte-dev", "rte-train-10")
+    assert (measure.kind, measure.headline) == ("classification", "accuracy")
+    assert len(measure.pairs) == 140
+    assert choose.pairs
+    assert {p.passage for p in choose.pairs}.isdisjoint(p.passage for p in measure.pairs)
+
+
+def test_a_cap_takes_whole_queries_and_always_the_same() -> None:
+    pairs = [Pair(f"h {n}", f"p {n // 3}", 1.0, f"id-{n // 3}") for n in range(300)]
+    chosen = capped(pairs, 50)
+    assert len(chosen) == 48
+    assert set(chosen) == set(capped(pairs[150:] + pairs[:150], 50))
+    assert chosen != pairs[:48]
+    assert len({pair.query_id for pair in chosen}) == 16
+    assert capped(pairs, 300) == pairs
+
+
+def test_no_task_learns_from_what_it_is_measured_on() -> None:
+    for task in TASKS:
+        check_sources([task.train], [task.choose, task.measure])
+    with pytest.raises(LeakError, match="rte/train holds the same text as rte/train-10"):
+        check_sources(["rte/train"], ["rte/train-10", "rte/dev"])
+    with pytest.raises(LeakError, match="qnli/dev-60 holds the same text as squad-reqa/test"):
+        check_sources(["qnli/dev-60"], ["qnli/dev-30", "squad-reqa/test"])
+    with pytest.raises(LeakError, match="qnli/dev-30 is a test split"):
+        check_sources(["qnli/dev-30"], [])
+    with pytest.raises(LeakError, match="the questions squad are those of qnli/dev-30"):
+        check_sources(["qnli/dev-60"], ["qnli/dev-30"], ["squad"])
+
+
+def test_the_command_writes_what_a_study_reads(tmp_path: Path) -> None:
+    write_rte(tmp_path)
+    out = tmp_path / "sets"
+    command = ["data", "tasks", str(out), "--task", "rte", "--cap", "60", "--data", str(tmp_path)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    (measure,) = read_sets(out / "rte/measure")
+    assert f"rte/measure/rte-dev: {len(measure.pairs)} pairs" in done.output
+    assert 50 <= len(measure.pairs) <= 60
+    assert [item.name for item in read_sets(out / "rte/choose")] == ["rte-train-10"]
+    wrong = CliRunner().invoke(app, [*command[:4], "cola", *command[5:]])
+    assert wrong.exit_code == 1
+    assert "no task cola: there are rte, qnli, snli, mrpc, sst2" in wrong.output

@@ -1,0 +1,114 @@
+"""The registry: every method is built, refuses what it cannot do, and resumes bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.test_distill import LENGTH, OPTIMISER, make_pairs, make_recipe, quiet, teach_ce
+from training.checkpoint import load_student
+from training.data.table import PairTable, write_table
+from training.distill import distill
+from training.label_recipe import label_recipe
+from training.methods.registry import METHODS
+from training.recipe import DistillRecipe, RecipeError
+
+STAGE = {"optimiser": {**OPTIMISER, "epochs": 3}, "length": LENGTH}
+WITH_STAGE_ONE = ("tmkd", "tkd")
+OPTIONS: dict[str, dict[str, object]] = {
+    "skd": {"distribution": "teacher-rank", "figures": {"ce": 0.8, "bi": 0.7}}
+}
+# Methods whose recipes need more than two plain teachers have resume tests of their own.
+ELSEWHERE = {"m-o-m", "mt-dnn-kd", "meta-kd", "tinybert"}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    pairs = make_pairs()
+    write_table(tmp_path / "table.parquet", PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    return tmp_path / "table.parquet"
+
+
+def recipe_of(tmp_path: Path, table: Path, method: str, **changes: object) -> DistillRecipe:
+    alphas = [1.0, 0.5] if method in WITH_STAGE_ONE else [0.0 if method == "none" else 0.5]
+    stages = [{**STAGE, "table": str(table), "alpha": alpha} for alpha in alphas]
+    values: dict[str, object] = {
+        "method": method, "options": OPTIONS.get(method, {}), "stages": stages,
+        "name": method, "out": str(tmp_path / method), **changes,
+    }  # fmt: skip
+    return make_recipe(tmp_path, table, **values)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - ELSEWHERE))
+def test_a_killed_run_ends_where_an_uninterrupted_one_ends(
+    tmp_path: Path, table: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(tmp_path, table, name, checkpoint_steps=7)
+    teach_ce(tmp_path, table)
+    label_recipe(recipe, (), quiet)
+    whole = load_student(distill(recipe, quiet))
+    again = recipe_of(tmp_path, table, name, checkpoint_steps=7, out=str(tmp_path / "killed"))
+    killed_in_step(again, 18, monkeypatch)
+    resumed = load_student(distill(again, quiet))
+    assert resumed.meta["stages"] == whole.meta["stages"]
+    found, wanted = resumed.student.state_dict(), whole.student.state_dict()
+    assert all(found[key].equal(value) for key, value in wanted.items())
+
+
+class Killed(Exception):
+    """What a power cut looks like from inside."""
+
+
+def killed_in_step(recipe: DistillRecipe, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until `step` of the last stage and die there; a checkpoint of before is left."""
+    from training import loop
+
+    whole = loop.linear_schedule
+    last = len(recipe.stages)
+
+    def dying(place: int, steps: int, warmup: float) -> float:
+        before = (recipe.out / f"stage-{last - 1}" / "student.json").is_file() or last == 1
+        if before and place == step:
+            raise Killed
+        return whole(place, steps, warmup)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "linear_schedule", dying)
+        with pytest.raises(Killed):
+            distill(recipe, quiet)
+    assert (recipe.out / f"stage-{last}-run" / "checkpoint" / "progress.json").is_file()
+
+
+def test_every_member_of_m_o_m_is_made_and_found_again(tmp_path: Path, table: Path) -> None:
+    recipe = recipe_of(tmp_path, table, "m-o-m")
+    teach_ce(tmp_path, table)
+    label_recipe(recipe, (), quiet)
+    folder = distill(recipe, quiet)
+    students = [load_student(folder / name / "student").student for name in ("ce", "bi")]
+    assert [[head.teacher for head in s.heads] for s in students] == [[None, "ce"], [None, "bi"]]
+    before = (folder / "bi" / "student" / "model.safetensors").stat().st_mtime_ns
+    distill(recipe, quiet)
+    assert (folder / "bi" / "stage-1" / "model.safetensors").is_file()
+    assert before > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("skdd", {}, "no method 'skdd': there are none, tmkd"),
+        ("skd", {"options": {"distribution": "teacher-rank"}}, "no figure for ce, bi"),
+        ("skd", {"options": {"tau": -1}}, "options.tau: Input should be greater than 0, found -1"),
+        ("skd", {"teachers": []}, "skd needs at least 2 teachers, the recipe has 0"),
+        ("tmkd", {"options": {"heads": "each"}}, "options.heads: Extra inputs are not permitted"),
+        ("1-o-1", {"options": {"teacher": "nobody"}}, "no teacher 'nobody' in the recipe"),
+        ("none", {"stages": [{"table": "t", "alpha": 0.5}]}, "set alpha to 0"),
+        ("mkd", {"stages": [{"table": "t", "alpha": 1.0}]}, "mkd has no stage 1"),
+        ("tkd", {"stages": [{"table": "t", "alpha": 0.5}]}, "begins with soft heads alone"),
+    ],
+)
+def test_a_recipe_that_a_method_cannot_follow(
+    tmp_path: Path, table: Path, method: str, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe_of(tmp_path, table, method, **changes)

@@ -1,0 +1,161 @@
+"""A study's figures, against what its scores say and what it was made from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.study.made import ROWS, Made
+from training.evaluation import point_values
+from training.study.figures import THE_BEST, THE_ENSEMBLE, StudyFigures, measure_study
+from training.study.reading import read_study
+from training.study.sizes import read_sizes
+from training.study.words import in_short, lead
+
+RESAMPLES = 300
+
+
+def measured(made: Made) -> StudyFigures:
+    """The figures of a study that is made now."""
+    return measure_study(read_study(made.write()), RESAMPLES)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> StudyFigures:
+    """Six rows of three seeds on one dataset of two sets."""
+    return measured(Made(tmp_path_factory.mktemp("made")))
+
+
+def test_values_are_means_over_seeds_of_what_the_scores_say(figures: StudyFigures) -> None:
+    assert figures.top is not None
+    dataset = figures.study.datasets[0]
+    by_set = []
+    for items, part in zip(dataset.sets, figures.top.parts, strict=True):
+        values = [
+            point_values(items, run.scores[items.name])[items.headline]
+            for run in dataset.runs["tmkd"]
+        ]
+        assert part.value("tmkd").value == pytest.approx(np.mean(values))
+        assert list(part.seeds["tmkd"].values()) == pytest.approx(values)
+        by_set.append(np.mean(values))
+    assert figures.top.value("tmkd").value == pytest.approx(np.mean(by_set))
+    assert figures.top.measure == "mean of AUC, MAP"
+    assert [part.measure for part in figures.top.parts] == ["AUC", "MAP"]
+
+
+def test_comparisons_are_those_of_the_values(figures: StudyFigures) -> None:
+    top = figures.top
+    assert top is not None
+    row, plain, teacher = (top.value(n).value for n in ("tmkd", "none", THE_ENSEMBLE))
+    found = top.compared("tmkd")
+    assert found.retained is not None
+    assert found.gap_closed is not None
+    assert found.retained.value == pytest.approx(row / teacher)
+    assert found.gap_closed.value == pytest.approx((row - plain) / (teacher - plain))
+    assert found.retained.low < found.retained.value < found.retained.high
+    assert top.difference("tmkd", "1-o-1").excludes_zero
+    assert not top.difference("1avg-o-1", "1-o-1").excludes_zero
+    assert top.value(THE_BEST) == top.value("teachers/ce-6")
+
+
+def test_a_row_is_held_against_the_undistilled_student_of_its_own_shape(tmp_path: Path) -> None:
+    small = {"student": {"layers": [1]}}
+    plain = {"name": "none-1-layer", "method": "none", "stages": ["labelled"], **small}
+    rows = (*ROWS, plain)
+    made = Made(tmp_path, rows=rows, queries=30, seeds=(1,))
+    made.skills = {**made.skills, "none-1-layer": 0.3}
+    found = measured(made)
+    assert found.plan.baselines["tmkd"] == "none"
+    assert found.plan.baselines["tmkd-1-layer"] == "none-1-layer"
+    assert "none-1-layer" not in found.plan.baselines
+    assert found.top is not None
+    gain = found.top.compared("tmkd-1-layer").gain
+    assert gain is not None
+    value = {row: found.top.value(row).value for row in found.top.rows}
+    assert gain.value == pytest.approx(value["tmkd-1-layer"] - value["none-1-layer"])
+
+
+def test_without_such_a_student_no_gap_is_told(figures: StudyFigures) -> None:
+    assert figures.top is not None
+    found = figures.top.compared("tmkd-1-layer")
+    assert found.gain is None
+    assert found.gap_closed is None
+
+
+def test_several_datasets_weigh_the_same(tmp_path: Path) -> None:
+    found = measured(Made(tmp_path, datasets=("rte", "snli"), queries=30, seeds=(1, 2)))
+    assert found.top is not None
+    assert found.top.level == "study"
+    assert [part.name for part in found.top.parts] == ["rte", "snli"]
+    means = [part.value("tmkd").value for part in found.top.parts]
+    assert found.top.value("tmkd").value == pytest.approx(np.mean(means))
+    assert set(found.top.seeds["tmkd"]) == {1, 2}
+
+
+def test_seeds_widen_the_interval(tmp_path: Path) -> None:
+    def width(noise: float) -> float:
+        made = Made(tmp_path / str(noise), rows=ROWS[:2], seed_noise=noise, seeds=(1, 2, 3, 4))
+        top = measured(made).top
+        assert top is not None
+        found = top.difference("1-o-1", "none")
+        return found.high - found.low
+
+    assert width(0.3) > 1.5 * width(0.0)
+
+
+def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
+    left_out = [("tmkd", 3), ("skd-uniform", 1), ("skd-uniform", 2), ("skd-uniform", 3)]
+    found = measured(Made(tmp_path, left_out=left_out, teachers=False, speeds=False, queries=30))
+    assert (found.study.done, found.study.wanted) == (14, 18)
+    assert found.study.missing == (
+        "`tmkd` on qa: seed 3",
+        "`skd-uniform` on qa: seeds 1, 2, 3",
+        "teachers' scores on qa: ce-6, ce-4, the ensemble",
+    )
+    assert found.top is not None
+    assert not found.top.has("skd-uniform")
+    assert found.top.compared("tmkd").retained is None
+    assert set(found.top.seeds["tmkd"]) == {1, 2}
+    assert any("fewer than 3 seeds" in text for text in in_short(found))
+    assert read_sizes(found).speed("tmkd") == ""
+
+
+def test_a_study_without_any_run_has_nothing_to_tell(tmp_path: Path) -> None:
+    left_out = [(str(row["name"]), seed) for row in ROWS for seed in (1, 2, 3)]
+    found = measured(Made(tmp_path, left_out=left_out, queries=30))
+    assert found.top is None
+    assert list(in_short(found)) == ["No run of this study has finished yet."]
+
+
+def test_validation_names_the_row_that_comes_first(tmp_path: Path) -> None:
+    # 1-o-1 looks best where one may look; that it is not so where it counts has to be told.
+    made = Made(tmp_path, choose_skill={"1-o-1": 3.0})
+    found = measured(made)
+    assert found.top is not None
+    assert lead(found, found.top) == "1-o-1"
+    told = list(in_short(found))
+    assert told[0].startswith("`1-o-1`, chosen by validation among 6 rows, keeps ")
+    assert any(text.startswith("`tmkd` has the highest figure, +0.") for text in told)
+
+
+def test_figures_that_do_not_fit_their_scores_are_doubted(tmp_path: Path) -> None:
+    made = Made(tmp_path, queries=30, rows=ROWS[:2])
+    folder = made.write()
+    path = folder / "qa" / "none" / "seed-2" / "run.json"
+    record = json.loads(path.read_text())
+    record["figures"]["qa-ranked"]["AP"] += 0.05
+    path.write_text(json.dumps(record))
+    found = measure_study(read_study(folder), RESAMPLES)
+    assert len(found.doubts) == 1
+    assert found.doubts[0].startswith("`none`, seed 2: its run says 0.")
+
+
+def test_sizes_come_from_runs_and_speeds(figures: StudyFigures) -> None:
+    sizes = read_sizes(figures)
+    assert (sizes.parameters("tmkd"), sizes.speed("tmkd-1-layer")) == ("17.3 M", "1,500")
+    assert sizes.pairs_per_second[THE_ENSEMBLE] == 154
+    assert sizes.pairs_per_second[THE_BEST] == 250
+    assert sizes.tokens == 128

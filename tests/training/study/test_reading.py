@@ -1,0 +1,94 @@
+"""Reading a study: what is wrong with a file is told with the file and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.training.study.made import ROWS, Made
+from training.study.plan import StudyRecipe
+from training.study.reading import RunRecord, StudyFileError, read_study
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small study."""
+    return Made(tmp_path, rows=ROWS[:2], seeds=(1,), queries=30).write()
+
+
+def test_the_plan_of_the_tests_is_one_that_a_study_has(folder: Path) -> None:
+    plan = json.loads((folder / "plan.json").read_text())
+    StudyRecipe.model_validate(plan)
+    # As a study writes it: with every field.
+    whole = StudyRecipe.model_validate(plan).model_dump_json()
+    (folder / "plan.json").write_text(whole)
+    assert read_study(folder).done == 2
+
+
+def test_no_plan(tmp_path: Path) -> None:
+    with pytest.raises(StudyFileError, match=r"plan\.json: not there: run `retort study`"):
+        read_study(tmp_path)
+
+
+def test_a_plan_that_is_none(folder: Path) -> None:
+    (folder / "plan.json").write_text('{"name": "x"}')
+    with pytest.raises(StudyFileError, match=r"plan\.json: seeds: Field required"):
+        read_study(folder)
+
+
+def test_a_run_of_another_schema(folder: Path) -> None:
+    path = folder / "qa" / "none" / "seed-1" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
+    with pytest.raises(StudyFileError, match="schema 2, this version reads 1"):
+        read_study(folder)
+
+
+def test_scores_of_a_set_that_was_written_anew(folder: Path) -> None:
+    path = folder / "qa" / "none" / "seed-1" / "scores.npz"
+    arrays: dict[str, Any] = {"qa-judged": np.zeros(5), "qa-ranked": np.zeros(180)}
+    np.savez(path, **arrays)
+    with pytest.raises(StudyFileError, match=r"shape \(5,\), expected \(180,\).*written anew"):
+        read_study(folder)
+
+
+def test_scores_without_a_set(folder: Path) -> None:
+    path = folder / "qa" / "none" / "seed-1" / "scores.npz"
+    arrays: dict[str, Any] = {"qa-judged": np.zeros(180)}
+    np.savez(path, **arrays)
+    with pytest.raises(StudyFileError, match="no scores of qa-ranked, there are those of qa-judg"):
+        read_study(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04cut", b"text"])
+def test_scores_that_are_none(folder: Path, content: bytes) -> None:
+    (folder / "qa" / "none" / "seed-1" / "scores.npz").write_bytes(content)
+    with pytest.raises(StudyFileError, match=r"scores\.npz: cannot be read"):
+        read_study(folder)
+
+
+def test_a_run_without_scores_has_not_finished(folder: Path) -> None:
+    (folder / "qa" / "none" / "seed-1" / "scores.npz").unlink()
+    study = read_study(folder)
+    assert study.done == 1
+    assert study.missing == ("`none` on qa: seed 1",)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        [[[0, 2.0], [10, 1.0]], [[0, 3.0]]],
+        {"unlabelled": [[0, 2.0], [10, 1.0]], "labelled": [[0, 3.0]]},
+    ],
+)
+def test_curves_by_stage(curve: object) -> None:
+    record = RunRecord.model_validate({"schema": 1, "row": "a", "seed": 1, "curve": curve})
+    assert record.curves == (((0, 2.0), (10, 1.0)), ((0, 3.0),))
+
+
+def test_the_points_of_one_stage_alone() -> None:
+    record = RunRecord.model_validate({"schema": 1, "row": "a", "seed": 1, "curve": [[0, 2.0]]})
+    assert record.curves == (((0, 2.0),),)

@@ -1,0 +1,116 @@
+"""The recommendation: the best in time, or the fastest that is good enough."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import retort
+from tests.training.study.tiny_study import dataset, load_study, save_study
+from training.study.files import write_json
+from training.study.plan import StudyRecipe
+from training.study.recommend import RecommendError, frontier, read_options, recommend, render
+
+ROWS = {  # quality on each set, pairs a second
+    "none": (0.6, 1000.0),
+    "mkd": (0.7, 1000.0),
+    "deep": (0.8, 500.0),
+    "worse": (0.65, 400.0),
+    "slow": (0.9, 100.0),
+}
+
+
+def save_finished(folder: Path) -> StudyRecipe:
+    """A study that has all its figures, written by hand."""
+    rows: list[dict[str, Any]] = [
+        {"name": name, "method": "none" if name == "none" else "mkd", "stages": ["labelled"]}
+        for name in ROWS
+    ]
+    datasets = [dataset(folder, "one"), dataset(folder, "two")]
+    study = load_study(save_study(folder, rows=rows, datasets=datasets))
+    write_json(study.out / "plan.json", json.loads(study.model_dump_json()))
+    headline = {"words": "AUC", "ranks": "nDCG@10"}
+
+    def figures(value: float) -> dict[str, dict[str, float]]:
+        return {"words": {"AUC": value, "accuracy": 0.1}, "ranks": {"nDCG@10": value, "AP": 0.1}}
+
+    for cell in study.cells():
+        value = ROWS[cell.row][0] + (0.01 if cell.seed == 1 else -0.01)
+        record = {
+            "headline": headline, "figures": figures(value), "parameters": 5, "layers": 2,
+            "seconds": {"train": 60.0}, "resumed": cell.seed == 2,
+        }  # fmt: skip
+        if cell.seed == 2:
+            record["seconds"] = {"train": 1.0}
+        write_json(study.results(cell)[0] / "run.json", record)
+    for name in ("one", "two"):
+        record = {"headline": headline, "figures": {"ensemble": figures(1.0)}}
+        write_json(study.out / name / "teachers" / "run.json", record)
+    speeds = {name: {"pairs_per_second": speed, "students": 1} for name, (_, speed) in ROWS.items()}
+    write_json(study.out / "speeds.json", {"rows": speeds})
+    return study
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_finished(tmp_path).out
+
+
+def test_the_best_in_time(folder: Path) -> None:
+    options = read_options(folder, pairs=100)
+    assert recommend(options, latency_ms=100).best.row == "mkd"
+    choice = recommend(options, latency_ms=250)
+    assert choice.best.row == "deep"
+    assert choice.best.quality == pytest.approx(0.8)
+    assert choice.best.retained == pytest.approx(0.8)
+    assert choice.best.latency_ms == pytest.approx(200)
+    # A run that was interrupted knows only what its last sitting took.
+    assert choice.best.training_seconds == 60.0
+    with pytest.raises(RecommendError, match="the nearest is none with 100 ms"):
+        recommend(options, latency_ms=99)
+
+
+def test_the_fastest_that_is_good_enough(folder: Path) -> None:
+    options = read_options(folder, pairs=100)
+    assert recommend(options, quality=0.5).best.row == "mkd"  # as fast as none, and better
+    assert recommend(options, quality=0.75).best.row == "deep"
+    assert recommend(options, quality=0.85).best.row == "slow"
+    assert recommend(options, latency_ms=5000, quality=0.6).best.row == "slow"
+    with pytest.raises(
+        RecommendError, match=r"nothing keeps 95.0%: the nearest is slow with 90.0%"
+    ):
+        recommend(options, quality=0.95)
+    with pytest.raises(RecommendError, match="nothing that good takes 300 ms"):
+        recommend(options, latency_ms=300, quality=0.85)
+    with pytest.raises(RecommendError, match="say what is needed"):
+        recommend(options)
+
+
+def test_the_way_from_fast_to_good_leaves_out_what_is_neither(folder: Path) -> None:
+    assert [o.row for o in frontier(read_options(folder, 100))] == ["mkd", "deep", "slow"]
+
+
+def test_what_is_said_names_method_depth_and_cost(folder: Path) -> None:
+    text = render(recommend(read_options(folder, 100), latency_ms=250))
+    for part in ("deep (method mkd, 2 layers)", "80.0% of the teachers", "200.0 ms for 100 pairs",
+                 "60 s of training", "2 teachers", "2 seeds: a hint"):  # fmt: skip
+        assert part in text
+
+
+def test_the_command(folder: Path) -> None:
+    run = CliRunner().invoke
+    words = ["recommend", str(folder), "--latency-ms", "250", "--dataset", "one", "--json"]
+    result = run(retort.app, words)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["best"]["row"] == "deep"
+    assert json.loads(result.stdout)["datasets"] == ["one"]
+    result = run(retort.app, ["recommend", str(folder.parent), "--quality", "0.9"])
+    assert result.exit_code == 1
+    assert "not there; give the folder of a study" in result.stderr
+    (folder / "speeds.json").rename(folder / "gone.json")
+    result = run(retort.app, ["recommend", str(folder), "--quality", "0.9"])
+    assert "no speeds yet" in result.stderr

@@ -1,0 +1,152 @@
+"""The estimate: how long a study's cells will take, before and while they run.
+
+Before anything has run it is a rule of thumb: a 3-layer student of 384 trains at 65 pairs of 128
+tokens a second on two cores, in proportion to layers and tokens. What has run corrects it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from training.data.generic import is_own
+from training.data.rows import DataError
+from training.data.table import read_table
+from training.rankings import INDEX_FILE
+from training.recipe import Stage
+from training.study.files import RUN_FILE, Record, read_json
+from training.study.plan import Cell, StudyRecipe
+
+PAIRS_PER_SECOND = 65.0
+LAYERS = 3
+TOKENS = 128
+FASTER = 6.0  # asking a student beside training it
+
+
+def nominal_seconds(study: StudyRecipe, cell: Cell) -> float | None:
+    """By the rule of thumb; None where a table or set is not there to be counted."""
+    row = study.row(cell.row)
+    recipe = study.compose(cell)
+    plan = recipe.student
+    layers = len(plan.layers) if plan.kind == "encoder" else plan.lstm_layers / 2
+    students = len(recipe.teachers) if recipe.method == "m-o-m" else 1
+    work = 0.0
+    for name in cell.datasets:
+        dataset = study.dataset(name)
+        for stage in study.stages(row, dataset):
+            pairs = stage_pairs(stage)
+            if pairs is None:
+                return None
+            work += pairs * stage.optimiser.epochs * stage.length.max_length
+        asked = sum(_pairs_of(f) or 0 for f in (*dataset.measure_folders, *dataset.choose_folders))
+        work += asked * recipe.stages[-1].length.max_length / FASTER
+    return work * layers * students / (PAIRS_PER_SECOND * LAYERS * TOKENS)
+
+
+class Estimator:
+    """Seconds by cell, better with every cell that has run."""
+
+    def __init__(self, study: StudyRecipe) -> None:
+        self._nominal = {cell.name: nominal_seconds(study, cell) for cell in study.cells()}
+        self._ratios: dict[str, float] = {}
+        for cell in study.cells():
+            seconds = measured_seconds(study, cell)
+            if seconds is not None:
+                self.learn(cell.name, seconds)
+
+    def learn(self, name: str, seconds: float) -> None:
+        """What a cell took."""
+        nominal = self._nominal.get(name)
+        if nominal:
+            self._ratios[name] = seconds / nominal
+
+    def seconds(self, name: str) -> float | None:
+        """What a cell will take."""
+        nominal = self._nominal.get(name)
+        if nominal is None:
+            return None
+        return nominal * (statistics.median(self._ratios.values()) if self._ratios else 1.0)
+
+    def total(self, names: Iterable[str], jobs: int = 1) -> float:
+        """What these cells will take; those that cannot be estimated count as nothing."""
+        return sum(self.seconds(name) or 0.0 for name in names) / jobs
+
+
+def measured_seconds(study: StudyRecipe, cell: Cell) -> float | None:
+    """What a finished cell took; None for one that is not finished or was interrupted."""
+    found = [read_json(folder / RUN_FILE) for folder in study.results(cell)]
+    records = [record for record in found if record is not None]
+    if len(records) < len(found) or any(record.get("resumed") for record in records):
+        return None
+    seconds = [_seconds(record) for record in records]
+    return seconds[0].get("train", 0.0) + sum(part.get("measure", 0.0) for part in seconds)
+
+
+def _seconds(record: Record) -> Mapping[str, float]:
+    found = record.get("seconds")
+    return found if isinstance(found, dict) else {}
+
+
+@cache
+def _counts(path: Path, labelled: bool) -> Mapping[str, int] | None:
+    """Pairs by source; None for a table that is not there."""
+    if not path.is_file():
+        return None
+    counts: dict[str, int] = {}
+    if is_own(str(path)):
+        try:
+            table = read_table(path)
+        except (DataError, ValueError):
+            return None
+        rows: Iterable[tuple[str, float | None]] = (
+            (source, pair.label) for pair, source in zip(table.pairs, table.sources, strict=True)
+        )
+    else:
+        arrow = pq.read_table(path, columns=["source", "label"])
+        rows = zip(arrow["source"].to_pylist(), arrow["label"].to_pylist(), strict=True)
+    for source, label in rows:
+        if not labelled or label is not None:
+            counts[source] = counts.get(source, 0) + 1
+    return counts
+
+
+def stage_pairs(stage: Stage) -> int | None:
+    """How many pairs a stage reads, without reading their texts."""
+    counts = _counts(stage.table, stage.alpha < 1.0)
+    if counts is None:
+        return None
+
+    pairs = sum(
+        count
+        for source, count in counts.items()
+        if stage.sources is None or source in stage.sources
+    )
+    if stage.skip is not None:
+        pairs = max(0, pairs - stage.skip)
+    return pairs if stage.limit is None else min(pairs, stage.limit)
+
+
+@cache
+def _pairs_of(folder: Path) -> int | None:
+    index = read_json(folder / INDEX_FILE)
+    if index is None:
+        return None
+    total = 0
+    for name in index:
+        with (folder / f"{name}.jsonl").open("rb") as lines:
+            total += sum(1 for _ in lines)
+    return total
+
+
+def in_words(seconds: float | None) -> str:
+    """As in `3 h 20 min`, `4 min` or `40 s`; `?` for None."""
+    if seconds is None:
+        return "?"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

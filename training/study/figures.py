@@ -1,0 +1,293 @@
+"""A study's figures: every row with its interval, beside its teachers and beside any other row.
+
+figures = measure_study(read_study(Path("runs/study/qa")))
+figures.top.compared("tmkd").retained       # Estimate(value=0.981, low=0.975, high=0.988)
+figures.top.difference("tmkd", "1avg-o-1")  # paired over queries
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.bootstrap import RESAMPLES, Estimate, Replicates
+from training.calibration import expected_calibration_error
+from training.evaluation import Comparison, Roles, compare
+from training.rankings import EvaluationSet
+from training.study.reading import ENSEMBLE, Dataset, Plan, Run, ScoresBySet, Study
+from training.study.resampling import mean_of, over_seeds, resample_set
+
+Floats = NDArray[np.float64]
+Told = Callable[[str], None]
+
+# The means over queries of AP and RR have names of their own.
+TITLES = {"AP": "MAP", "RR": "MRR"}
+# No row can be called so: a row is a folder.
+TEACHERS = "teachers/"
+THE_ENSEMBLE = TEACHERS + ENSEMBLE
+# The teacher that validation chose: of a mean over datasets, each dataset's own.
+THE_BEST = TEACHERS + "the best"
+# A figure that differs by more from the one its run wrote down is not of the same set.
+TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is compared: a set by one measure, or the mean over the sets or datasets in `parts`.
+
+    `seeds[row]` are the row's values by seed, `baselines[row]` the undistilled row of the same
+    student. `others` are a set's further measures.
+    """
+
+    name: str
+    level: Literal["set", "dataset", "study"]
+    measure: str
+    samples: Replicates
+    seeds: Mapping[str, Mapping[int, float]]
+    baselines: Mapping[str, str]
+    parts: tuple[Scope, ...] = ()
+    others: Mapping[str, Replicates] = field(default_factory=dict)
+    size: str = ""
+    dataset: str = ""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The students."""
+        return tuple(name for name in self.samples.names if not name.startswith(TEACHERS))
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The teachers and their ensemble."""
+        names = (name for name in self.samples.names if name.startswith(TEACHERS))
+        return tuple(name for name in names if name != THE_BEST)
+
+    def has(self, name: str) -> bool:
+        """Whether a row or teacher was measured here."""
+        return name in self.samples.names
+
+    def value(self, name: str) -> Estimate:
+        """A row or a teacher."""
+        return self.samples.of(name)
+
+    def compared(self, row: str, teacher: str = THE_ENSEMBLE) -> Comparison:
+        """A row beside a teacher and beside its baseline, as far as they are there."""
+        baseline = self.baselines.get(row)
+        return compare(self.samples, Roles(student=row, teacher=teacher, undistilled=baseline))
+
+    def difference(self, row: str, other: str) -> Estimate:
+        """Row minus other, on the same draws of queries."""
+        return self.samples.difference(row, other)
+
+    def ranked(self) -> list[str]:
+        """The rows, best first."""
+        return sorted(self.rows, key=lambda row: -self.value(row).value)
+
+    def walk(self) -> Iterator[Scope]:
+        """This scope and all within it."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFigures:
+    """What was found. `top` is the widest mean there is; None before the first run has finished.
+
+    `chosen[row]` is the mean headline measure on the sets to choose by, of the rows that every
+    dataset has. `doubts` are figures that do not fit the scores they should come from.
+    """
+
+    study: Study
+    top: Scope | None
+    chosen: Mapping[str, float]
+    calibration_error: Mapping[str, float]
+    doubts: tuple[str, ...]
+    resamples: int
+    seed: int
+
+    @property
+    def plan(self) -> Plan:
+        """The study as it was ordered."""
+        return self.study.plan
+
+    def title(self, name: str) -> str:
+        """What the tables call a row or a teacher."""
+        if name == THE_ENSEMBLE:
+            return "teachers' ensemble"
+        if name == THE_BEST:
+            return "best teacher"
+        if name.startswith(TEACHERS):
+            return f"teacher {name.removeprefix(TEACHERS)}"
+        return next((row.title for row in self.plan.rows if row.name == name), name)
+
+    def runs(self, row: str) -> list[Run]:
+        """The row's finished runs, over datasets and seeds."""
+        return [run for dataset in self.study.datasets for run in dataset.runs.get(row, ())]
+
+
+def measure_study(
+    study: Study, resamples: int = RESAMPLES, seed: int = 0, told: Told = lambda text: None
+) -> StudyFigures:
+    """Measure everything that is there. `told` hears what is being measured."""
+    scopes: list[Scope] = []
+    doubts: list[str] = []
+    for dataset in study.datasets:
+        scope = _dataset_scope(study.plan, dataset, resamples, seed, told)
+        if scope is not None:
+            scopes.append(scope)
+            doubts += _doubts(dataset, scope)
+    top = scopes[0] if len(scopes) == 1 else None
+    if len(scopes) > 1:
+        top = _mean_scope(f"all of {study.plan.name}", "study", scopes)
+    return StudyFigures(
+        study,
+        top,
+        _chosen(study),
+        _calibration_errors(study),
+        tuple(doubts),
+        resamples,
+        seed,
+    )
+
+
+def _dataset_scope(
+    plan: Plan, dataset: Dataset, resamples: int, seed: int, told: Told
+) -> Scope | None:
+    rows = {row: runs for row, runs in dataset.runs.items() if runs}
+    if not rows or not dataset.sets:
+        return None
+    keys = {
+        row.name: f"joint/{row.name}" if row.joint else f"{dataset.plan.name}/{row.name}"
+        for row in plan.rows
+    }
+    scopes = []
+    for items in dataset.sets:
+        told(f"{plan.name}: {items.name}")
+        scopes.append(_set_scope(plan, dataset, items, rows, keys, resamples, seed))
+    return scopes[0] if len(scopes) == 1 else _mean_scope(dataset.plan.name, "dataset", scopes)
+
+
+def _set_scope(
+    plan: Plan,
+    dataset: Dataset,
+    items: EvaluationSet,
+    rows: Mapping[str, Sequence[Run]],
+    keys: Mapping[str, str],
+    resamples: int,
+    seed: int,
+) -> Scope:
+    systems = {
+        f"{row} {run.record.seed}": run.scores[items.name]
+        for row, runs in rows.items()
+        for run in runs
+    }
+    runs_of = {row: [f"{row} {run.record.seed}" for run in runs] for row, runs in rows.items()}
+    teachers = {TEACHERS + name: scores[items.name] for name, scores in dataset.teachers.items()}
+    best = TEACHERS + (dataset.plan.best or "")
+    if best in teachers:
+        teachers[THE_BEST] = teachers[best]
+    systems |= teachers
+    calibrated = ({*systems} - {*teachers}) | ({THE_ENSEMBLE} & {*teachers})
+    whose = {**keys, **{name: name for name in teachers}}
+    replicates, seeds = {}, {}
+    for measure, samples in resample_set(items, systems, calibrated, resamples, seed).items():
+        members = runs_of | {name: [name] for name in teachers if name in samples.names}
+        replicates[measure] = over_seeds(samples, members, whose, seed)
+        if measure == items.headline:
+            point = dict(zip(samples.names, samples.point.tolist(), strict=True))
+            seeds = {
+                row: {run.record.seed: point[f"{row} {run.record.seed}"] for run in runs}
+                for row, runs in rows.items()
+            }
+    return Scope(
+        name=items.name,
+        level="set",
+        measure=TITLES.get(items.headline, items.headline),
+        samples=replicates.pop(items.headline),
+        seeds=seeds,
+        baselines=plan.baselines,
+        others={TITLES.get(name, name): found for name, found in replicates.items()},
+        dataset=dataset.plan.name,
+        size=f"{len(items.pairs):,} pairs of {len(set(items.query_ids)):,} queries",
+    )
+
+
+def _mean_scope(name: str, level: Literal["dataset", "study"], parts: Sequence[Scope]) -> Scope:
+    samples = mean_of([part.samples for part in parts])
+    seeds: dict[str, dict[int, float]] = {}
+    for row in samples.names:
+        by_part = [part.seeds[row] for part in parts if row in part.seeds]
+        common = [s for s in (by_part[0] if by_part else ()) if all(s in each for each in by_part)]
+        if common:
+            seeds[row] = {s: float(np.mean([each[s] for each in by_part])) for s in common}
+    measures = list(dict.fromkeys(part.measure for part in parts))
+    # A mean of means is one of the same measures, so its name does not grow.
+    if len(measures) > 1:
+        measures = list(dict.fromkeys(m for part in parts for m in _named_in(part)))
+    what = measures[0] if len(measures) == 1 else f"mean of {', '.join(measures)}"
+    return Scope(name, level, what, samples, seeds, parts[0].baselines, tuple(parts))
+
+
+def _named_in(scope: Scope) -> list[str]:
+    return [part.measure for part in scope.walk() if part.level == "set"]
+
+
+def _doubts(dataset: Dataset, scope: Scope) -> Iterator[str]:
+    """Runs whose own figures are not those of their scores: the set was changed since."""
+    measures = {items.name: items.headline for items in dataset.sets}
+    for part in scope.walk():
+        for row, values in part.seeds.items() if part.name in measures else ():
+            for run in dataset.runs[row]:
+                told = run.record.figures.get(part.name, {}).get(measures[part.name])
+                found = values[run.record.seed]
+                if told is not None and abs(told - found) > TOLERANCE:
+                    yield (
+                        f"`{row}`, seed {run.record.seed}: its run says {told:.4f} on {part.name}, "
+                        f"its scores say {found:.4f}: was the set changed since?"
+                    )
+
+
+def _chosen(study: Study) -> dict[str, float]:
+    """Each row's mean headline measure on the sets to choose by; without rows that lack one."""
+    found = {}
+    for row in study.plan.rows:
+        means = []
+        for dataset in study.datasets:
+            values = [
+                float(np.mean([run.record.choose[name][measure] for name, measure in wanted]))
+                for run in dataset.runs.get(row.name, ())
+                if (wanted := _headlines_of(run, dataset.headlines))
+            ]
+            if values:
+                means.append(float(np.mean(values)))
+        if means and len(means) == len(study.datasets):
+            found[row.name] = float(np.mean(means))
+    return found
+
+
+def _headlines_of(run: Run, headlines: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The sets to choose by with their headline measures; empty unless the run has them all."""
+    found = [
+        (name, measure)
+        for name, measure in headlines.items()
+        if measure in run.record.choose.get(name, {})
+    ]
+    return found if len(found) == len(headlines) else []
+
+
+def _calibration_errors(study: Study) -> dict[str, float]:
+    """Mean over sets and seeds of the expected calibration error, by row; the ensemble's too."""
+    errors: dict[str, list[float]] = {}
+    for dataset in study.datasets:
+        for row, runs in dataset.runs.items():
+            for run in runs:
+                errors.setdefault(row, []).extend(run.record.calibration_error.values())
+        ensemble: ScoresBySet = dataset.teachers.get(ENSEMBLE, {})
+        for items in dataset.sets if ensemble else ():
+            error = expected_calibration_error(items.labels, ensemble[items.name])
+            errors.setdefault(THE_ENSEMBLE, []).append(error)
+    return {name: float(np.mean(values)) for name, values in errors.items() if values}
