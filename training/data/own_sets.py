@@ -48,14 +48,15 @@ def divide(pairs: Sequence[Pair], name: str, choose: float, measure: float) -> P
     groups = group_by_query(pairs)
     for group in groups.values():
         where = place(group[0].query)
-        part = 2 if where < measure else 1 if where < measure + choose else 0
-        parts[part].extend(group)
+        number = 2 if where < measure else 1 if where < measure + choose else 0
+        parts[number].extend(group)
     mixed = sum(
         len({(pair.label or 0.0) >= 0.5 for pair in group}) == 2 for group in groups.values()
     )
     ranked = mixed >= MIXED_SHARE * len(groups)
     made = []
-    for kind, part in (("choose", parts[1]), ("measure", parts[2])):
+    judged: dict[str, list[Pair]] = {"choose": parts[1], "measure": parts[2]}
+    for kind, part in judged.items():
         if len({(pair.label or 0.0) >= 0.5 for pair in part}) < 2:
             raise DataError(
                 f"{name}: the {len(part)} pairs that {kind} are all of one label: give more pairs, "
