@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from training.methods import (
+    adr_mse,
     annealing,
     infonce,
     listwise_kl,
@@ -84,6 +85,7 @@ _ENTRIES = (
         "the teachers' order alone",
         ranknet.build,
     ),
+    Entry("adr-mse", "Rank-DistiLLM 2024", "the teachers' ranks, most at the top", adr_mse.build),
     Entry(
         "infonce",
         "Gao et al. 2021",

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.training.methods.batches import Drawn, Floats, cross_entropy, sigmoid, unread
+from training.methods.adr_mse import AdrMse
 from training.methods.annealing import Annealing
 from training.methods.headed import Headed, Heads
 from training.methods.infonce import InfoNce
@@ -76,6 +77,17 @@ def order(batch: Drawn, scores: Floats, targets: Floats) -> float:
     return float(np.mean(found))
 
 
+def discounted(batch: Drawn, scores: Floats, targets: Floats, tau: float) -> float:
+    found = []
+    for rows in by_query(batch):
+        order_of = sorted(rows, key=lambda i: -targets[i])
+        for i in rows if len(rows) > 1 else []:
+            near = 1 + sum(1 / (1 + np.exp(-(scores[j] - scores[i]) / tau)) for j in rows if j != i)
+            rank = order_of.index(i) + 1
+            found.append((near - rank) ** 2 / np.log2(1 + rank))
+    return float(np.mean(found))
+
+
 def nce(batch: Drawn, scores: Floats) -> float:
     found = []
     for rows in by_query(batch):
@@ -115,6 +127,14 @@ def test_soft_losses_in_either_head_bank(name: str, each: bool, alpha: float) ->
         )
     wanted = (1 - alpha) * golden(batch) + alpha * float(np.mean(parts))
     assert value(method, batch, alpha) == pytest.approx(wanted, rel=TIGHT)
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0])
+def test_adr_mse_is_near_to_the_teachers_ranks(tau: float) -> None:
+    batch = Drawn()
+    soft = discounted(batch, batch.scores[:, 1], batch.targets.mean(1), tau)
+    method = AdrMse(TEACHERS, heads_of="average", tau=tau)
+    assert value(method, batch, 0.9) == pytest.approx(0.1 * golden(batch) + 0.9 * soft, rel=TIGHT)
 
 
 def test_margin_mse_without_labels_compares_every_two_passages() -> None:
