@@ -181,7 +181,7 @@ def export_command(
         spec = BundleSpec(
             name=name or bundle.resolve().name,
             version=version,
-            methods=tuple(method or ()),
+            methods=tuple(method or _learned_by(checkpoints)),
             data=_sources(data or ()),
             quality=quality_figures(report, system) if report else {},
             agreement=agreement_of(report, system, agreement_with) if report else None,
@@ -242,6 +242,17 @@ def write(path: Path, text: str) -> None:
     """Write `text` to `path`, making its folder where there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def _learned_by(checkpoints: Sequence[str]) -> tuple[str, ...]:
+    """The method that the recipe of a single student names; none for teachers."""
+    from training.checkpoint import load_student
+
+    folder = Path(checkpoints[0])
+    if len(checkpoints) > 1 or not (folder / "student.json").is_file():
+        return ()
+    recipe = load_student(folder).meta.get("recipe") or {}
+    return (recipe["method"],) if "method" in recipe else ()
 
 
 def _split(item: str, option: str) -> tuple[str, str]:

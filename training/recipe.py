@@ -226,7 +226,7 @@ class DistillRecipe(_Part):
         from training.methods.registry import METHODS
 
         if self.method not in METHODS:
-            raise ValueError(f"no method {self.method!r}: there are {', '.join(METHODS)}")
+            raise ValueError(f"unknown method {self.method!r}: known are {', '.join(METHODS)}")
         try:
             METHODS[self.method].build(self)
         except ValidationError as error:

@@ -53,10 +53,14 @@ def build_corpus(
     if plan:
         candidates = mine_candidates(plan, root, held, recipe.seed, bad, log)
         rows += [(pair, "candidates") for pair in candidates]
+    built = len(rows)
     rows = _distinct(rows)
     # Asked of the whole once more: what was mined came by other ways than what was read.
     held.check((pair for pair, _ in rows), str(recipe.out))
-    log(f"{len(rows)} pairs; {dropped} dropped because they are held out")
+    log(
+        f"{len(rows)} pairs; {built - len(rows)} duplicates merged, {dropped} dropped because they "
+        "are held out"
+    )
     facts = {"recipe": recipe.model_dump(mode="json"), "dropped": dropped, "bad": len(bad.places)}
     return PairTable(tuple(pair for pair, _ in rows), tuple(source for _, source in rows), facts)
 

@@ -11,6 +11,7 @@ from training.data.disagreements import is_disagreements, read_disagreements
 from training.data.pairs import Pair
 from training.data.rows import BadRows, DataError, open_text, parse, unit_score
 
+LABEL_RULE = ", a label from 0 to 1"
 _REQUIRED = ("query", "passage")
 _OPTIONAL = ("label", "query_id", "passage_id")
 
@@ -28,6 +29,8 @@ def read_any(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
         return read_hub(source.removeprefix("hub:"))
     if is_own(source):
         return read_file(Path(source), bad)
+    if Path(source).suffix and Path(source).is_file():
+        raise DataError(f"{source}: a file of your own ends in .tsv or .jsonl, perhaps .gz")
     return read_pairs(root or data_root(), source, bad)
 
 
@@ -72,12 +75,13 @@ def _read_tsv(path: Path, bad: BadRows) -> list[Pair]:
         for number, row in enumerate(reader, start=1):
             if not row:
                 continue
-            if number == 1 and set(_REQUIRED) <= set(row):
-                names = row
+            lower = [name.strip().lower() for name in row]
+            if number == 1 and set(_REQUIRED) <= set(lower):
+                names = lower
                 continue
             columns = names or [*_REQUIRED, "label"][: max(2, len(row))]
             try:
                 pairs.append(_pair(dict(zip(columns, row, strict=names is not None))))
             except (ValueError, KeyError):
-                bad.report(path, number, f"the columns {', '.join(columns)}", row)
+                bad.report(path, number, f"the columns {', '.join(columns)}{LABEL_RULE}", row)
     return pairs

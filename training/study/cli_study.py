@@ -94,7 +94,12 @@ def _print_timetable(studies: list[StudyRecipe], jobs: int, as_json: bool) -> No
     typer.echo(
         f"{sum(done for *_, done in rows)} of {len(rows)} runs are finished; the rest takes about "
         f"{in_words(left)}, {jobs} at once, besides the teachers' labels"
-        + (f"; {unknown} cannot be estimated, their tables are not there" if unknown else "")
+        + (
+            f"; {unknown} cannot be estimated: their tables are not there, `retort data build` "
+            "makes them"
+            if unknown
+            else ""
+        )
     )
 
 

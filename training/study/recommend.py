@@ -119,7 +119,8 @@ def recommend(
         if not fits:
             near = max(known, key=lambda option: option.retained or 0.0)
             raise RecommendError(
-                f"nothing keeps {quality:.1%}: the nearest is {near.row} with {near.retained:.1%}"
+                f"nothing keeps {quality:.1%}: the nearest is {near.row} with {near.retained:.1%}\n"
+                + from_fast_to_good(frontier(options))
             )
     if latency_ms is not None:
         asked.append(f"{latency_ms:g} ms for {options.pairs} pairs")
@@ -128,7 +129,8 @@ def recommend(
             near = min(fits, key=lambda option: option.latency_ms)
             raise RecommendError(
                 f"nothing{' that good' if quality is not None else ''} takes {latency_ms:g} ms for "
-                f"{options.pairs} pairs: the nearest is {near.row} with {near.latency_ms:.0f} ms"
+                f"{options.pairs} pairs: the nearest is {near.row} with {near.latency_ms:.0f} ms\n"
+                + from_fast_to_good(frontier(options))
             )
         fits = quick
     if latency_ms is not None:
@@ -166,8 +168,13 @@ def render(choice: Choice) -> str:
     ]
     if best.seeds < 3:
         lines.append(f"  measured with {best.seeds} seed{'s' * (best.seeds > 1)}: a hint, no proof")
-    lines += ["", "From fast to good:"]
-    for option in choice.frontier:
+    return "\n".join([*lines, "", from_fast_to_good(choice.frontier)])
+
+
+def from_fast_to_good(options: Sequence[Option]) -> str:
+    """A table of the rows worth having."""
+    lines = ["From fast to good:"]
+    for option in options:
         kept = "" if option.retained is None else f"{option.retained:7.1%}"
         lines.append(
             f"  {option.row:24} {option.layers:2} layers {option.latency_ms:9.1f} ms "

@@ -53,11 +53,20 @@ def check_files(study: StudyRecipe) -> None:
     }
     folders = {f for d in study.datasets for f in (*d.measure_folders, *d.choose_folders)}
     missing = sorted(str(path) for path in tables if not path.is_file())
+    missing += sorted(
+        {
+            f"teacher {teacher.name} in {teacher.path}"
+            for dataset in study.datasets
+            for teacher in dataset.teachers
+            if teacher.kind == "cross-encoder"
+            and not (Path(teacher.path) / "student.json").is_file()
+        }
+    )
     missing += sorted(str(path) for path in folders if not path.is_dir())
     if missing:
         raise StudyError(
             f"{study.name}: not there: {', '.join(missing)}; tables come from `retort data build`, "
-            "sets from `retort data sets`"
+            "sets from `retort data sets`, teachers from `retort teach`"
         )
 
 

@@ -47,7 +47,7 @@ def in_short(figures: StudyFigures) -> Iterator[str]:
         found = scope.difference(THE_ENSEMBLE, THE_BEST)
         text = (
             f"The teachers' ensemble has {scope.value(THE_ENSEMBLE).value:.4f}, "
-            f"{signed(found, bounds=True)} from the teacher that validation chose: "
+            f"{signed(found, bounds=True)} from the best teacher, as the recipe names it: "
             f"{_noise(scope, THE_ENSEMBLE, THE_BEST)}."
         )
         if found.high < 0:
@@ -161,7 +161,8 @@ def how_to_read(figures: Sequence[StudyFigures]) -> list[str]:
         "that are nothing, one does so by chance; a claim that holds also among all claims has an "
         "interval that excludes zero when it is widened for their number (Bonferroni).",
         "Of the ensemble, of the best teacher: a row's figure over that of the mean of the "
-        "teachers' calibrated probabilities, and over that of the teacher that validation chose. "
+        "teachers' calibrated probabilities, and over that of the teacher that the recipe names as "
+        "best. "
         "Gap closed: how much of the way from the same student without teachers to the ensemble; "
         "empty where that way is no longer than its interval, or where no such student was "
         "measured. AUC is 0.5 for a model that knows nothing, so that a share of AUC flatters: gap "

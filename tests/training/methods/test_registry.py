@@ -96,7 +96,7 @@ def test_every_member_of_m_o_m_is_made_and_found_again(tmp_path: Path, table: Pa
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
-        ("skdd", {}, "no method 'skdd': there are none, tmkd"),
+        ("skdd", {}, "unknown method 'skdd': known are none, tmkd"),
         ("skd", {"options": {"distribution": "teacher-rank"}}, "no figure for ce, bi"),
         ("skd", {"options": {"tau": -1}}, "options.tau: Input should be greater than 0, found -1"),
         ("skd", {"teachers": []}, "skd needs at least 2 teachers, the recipe has 0"),
