@@ -99,7 +99,7 @@ train: $(VENV)/.dev ## Build the data, teach the teachers, let them label, disti
 	$(BIN)/retort data build recipes/labelled.yaml
 	$(BIN)/retort data build recipes/stage1.yaml
 	$(BIN)/retort data sets runs/sets
-	for teacher in $(TAUGHT); do $(BIN)/retort teach recipes/$$teacher.yaml; done
+	set -e; for teacher in $(TAUGHT); do $(BIN)/retort teach recipes/$$teacher.yaml; done
 	$(BIN)/retort label $(RECIPE)
 	$(BIN)/retort distill $(RECIPE)
 	$(BIN)/retort distill recipes/undistilled.yaml
@@ -178,7 +178,7 @@ study-data: $(VENV)/.dev ## Build what the studies need: tables, evaluation sets
 	$(BIN)/retort data sets runs/study/sets/qa --queries 60 --depth 20 \
 		--choose neuronblocks-valid --choose wikiqa-dev
 	$(BIN)/retort data tasks runs/study/sets/tasks
-	for task in $(TASKS); do $(BIN)/retort data build recipes/tasks-$$task.yaml; done
+	set -e; for task in $(TASKS); do $(BIN)/retort data build recipes/tasks-$$task.yaml; done
 	$(BIN)/retort data build recipes/amazon.yaml
 	$(BIN)/retort data tasks runs/study/sets/tasks $(DOMAINS:%=--task amazon-%)
 	$(BIN)/retort teach recipes/backbone.yaml

@@ -58,3 +58,19 @@ def test_speed_is_as_measured(name: str) -> None:
     value = float(re.sub(r"[^\d.]", "", stated)) / (100 if "%" in stated else 1)
     digits = 2 if "%" in stated else len(re.sub(r"[^\d.]", "", stated).partition(".")[2])
     assert value == pytest.approx(round(median, digits), abs=1e-9)
+
+
+LOADS = {
+    "one teacher, PyTorch fp32": "pairs a second beside one 6-layer teacher",
+    "ensemble of 3 teachers, PyTorch fp32": "beside the ensemble of its three teachers",
+    "teacher, same backend": "beside the same teacher",
+    "BERT-large, same backend (shape only)": "beside a model of BERT-large's shape",
+}
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_speedups_under_load_are_as_measured(name: str) -> None:
+    text = (ROOT / "docs/loadtest.md").read_text(encoding="utf-8")
+    table = text.partition("## Faster than a teacher")[2].partition("\n## ")[0]
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {name} ")]
+    assert row(LOADS[name])[1] == f"{line.split('|')[2].strip()} times"

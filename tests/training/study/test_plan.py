@@ -84,7 +84,7 @@ def test_all_mistakes_are_named_together(tmp_path: Path) -> None:
         "baseline nobody is no row",
         "a, one: row a: one has no stage third: there are unlabelled, labelled",
         "b, one: one: no teacher ghost: there are ce, bi",
-        "no method 'alchemy'",
+        "unknown method 'alchemy'",
         "alpha: Input should be less than or equal to 1, found 3",
         "row d is there twice",
         "row d: no dataset nowhere",
