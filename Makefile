@@ -83,7 +83,8 @@ AGAINST = $(if $(TAUGHT_CE),--teacher cross-encoder:runs/teachers/ce-pointwise) 
 
 .PHONY: loadtest
 loadtest: $(VENV)/.dev ## Load-test student and teachers in turn; writes docs/loadtest.md and .html
-	$(BIN)/retort loadtest --bundle $(BUNDLE) $(strip $(AGAINST)) --output docs/loadtest.md
+	$(BIN)/retort loadtest --bundle $(BUNDLE) $(strip $(AGAINST)) --load-seconds 5 \
+		--output docs/loadtest.md
 
 # --- the shipped student, from the data to the bundle ---------------------------------------------
 # Teaching, labelling and distilling keep what they have done: after a kill they go on from there.
