@@ -96,7 +96,7 @@ def show_command(
     facts = {
         "source": source,
         "pairs": len(pairs),
-        "queries": len({pair.query_id or pair.query for pair in pairs}),
+        "queries": len({pair.query_key for pair in pairs}),
         "positive": sum((pair.label or 0.0) > 0.5 for pair in pairs),
         "skipped": len(bad.places),
     }

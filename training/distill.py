@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,19 @@ from torch import Tensor, nn
 from models.encoding import PairEncoder, Truncation
 from training.backbone import Backbone, load_backbone
 from training.checkpoint import load_student, save_student
-from training.data.pairs import Pair
-from training.data.table import read_table, table_digest
+from training.data.table import table_digest
 from training.groups import group_numbers
 from training.hidden import HiddenStates, hidden_loss, variance
 from training.loop import Progress, fit, set_dropout
 from training.methods import m_o_m
 from training.methods.method import Examples, Material, Method
 from training.methods.registry import build_method
+from training.objectives import hard_labels
 from training.recipe import DistillRecipe, Stage, StudentPlan
+from training.selection import Selection, labelled_pairs, select
 from training.store import pair_keys
 from training.student import Student, make_bi_lstm, take_layers
-from training.targets import Labelled, gather_targets
+from training.targets import gather_targets
 from training.teachers import load_teacher
 from training.tokens import TokenBatch, TokenTable
 
@@ -149,52 +148,6 @@ def _filled_basis(basis: object) -> object:
     return {**basis, "student": _filled(StudentPlan, basis.get("student"))}
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The pairs of a stage and the source of each."""
-
-    pairs: list[Pair]
-    sources: list[str]
-
-
-def select(stage: Stage) -> Selection:
-    """The pairs of a stage: of the named sources, those with labels where labels count.
-
-    The samples of `limit` and `skip` depend on their size alone. Raises `ValueError` for no pairs.
-    """
-    table = read_table(stage.table)
-    rows = [
-        row
-        for row, (pair, source) in enumerate(zip(table.pairs, table.sources, strict=True))
-        if (stage.sources is None or source in stage.sources)
-        and (stage.alpha == 1.0 or pair.label is not None)
-    ]
-    if stage.skip is not None:
-        left_out = set(_sample(len(rows), stage.skip))
-        rows = [row for place, row in enumerate(rows) if place not in left_out]
-    if stage.limit is not None:
-        rows = [rows[place] for place in _sample(len(rows), stage.limit)]
-    if not rows:
-        raise ValueError(f"{stage.table}: no pairs of {stage.sources} are left for this stage")
-    return Selection([table.pairs[row] for row in rows], [table.sources[row] for row in rows])
-
-
-def labelled_pairs(stages: Sequence[Stage]) -> Labelled:
-    """The labelled pairs of all stages, those whose loss does not read labels among them."""
-    rows = [
-        (pair, source)
-        for one in (select(stage) for stage in stages)
-        for pair, source in zip(one.pairs, one.sources, strict=True)
-        if pair.label is not None
-    ]
-    return Labelled([pair for pair, _ in rows], [source for _, source in rows])
-
-
-def _sample(count: int, size: int) -> list[int]:
-    """Rows drawn from `count`, in order: a table stands in the order of its sources."""
-    return sorted(random.Random(size).sample(range(count), min(size, count)))
-
-
 def run_stage(
     recipe: DistillRecipe,
     stage: Stage,
@@ -211,11 +164,10 @@ def run_stage(
     pairs = chosen.pairs
     truncation = Truncation(stage.length.max_length, stage.length.max_query_tokens)
     tokens = TokenTable(PairEncoder.from_file(backbone.tokenizer_path, truncation), pairs)
-    known = gather_targets(
-        recipe.store, method.asked(stage), identities, pairs, chosen.sources,
-        labelled_pairs(recipe.stages),
-    )  # fmt: skip
-    labels = torch.tensor([float(pair.label or 0.0) for pair in pairs])
+    asked = method.asked(stage)
+    labelled = labelled_pairs(recipe.stages) if asked else Selection([], [])
+    known = gather_targets(recipe.store, asked, identities, chosen, labelled)
+    labels = hard_labels(pairs)
     groups = group_numbers(pairs)
     seed = recipe.seed + number
     material = Material(pairs, chosen.sources, tokens, stage, backbone.tokenizer_path, seed, folder)

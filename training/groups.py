@@ -17,7 +17,7 @@ def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
     """Rows by query; with `mixed` only queries that have both a right and a wrong passage."""
     groups: dict[str, list[int]] = {}
     for row, pair in enumerate(pairs):
-        groups.setdefault(pair.query_id or pair.query, []).append(row)
+        groups.setdefault(pair.query_key, []).append(row)
     units = []
     for rows in groups.values():
         right = {(pairs[row].label or 0.0) > POSITIVE for row in rows}
@@ -29,6 +29,4 @@ def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
 def group_numbers(pairs: Sequence[Pair]) -> Tensor:
     """A number for each pair's query, (pairs,)."""
     numbers: dict[str, int] = {}
-    return torch.tensor(
-        [numbers.setdefault(pair.query_id or pair.query, len(numbers)) for pair in pairs]
-    )
+    return torch.tensor([numbers.setdefault(pair.query_key, len(numbers)) for pair in pairs])

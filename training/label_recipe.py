@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from training.data.pairs import Pair
-from training.distill import select
 from training.label import label
 from training.recipe import DistillRecipe
+from training.selection import select
 from training.store import ScoreStore
 from training.targets import scored_by
 from training.teachers import load_teacher

@@ -14,7 +14,6 @@ Beside the checkpoint lies `domains.safetensors`: prototypes and corruption, whi
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +29,14 @@ from training.backbone import load_backbone
 from training.batching import single_units
 from training.checkpoint import CheckpointError, load_student, save_student
 from training.corruption import Corruption, DomainHead, shuffled
-from training.data.table import PairTable, table_digest
+from training.data.table import PairTable
 from training.loop import Progress, fit, set_dropout
+from training.objectives import hard_labels
 from training.prototypes import Prototypes, content, embed, fit_prototypes
 from training.recipe import TeacherRecipe
-from training.student import Head, Student, narrow, take_layers
+from training.selection import labelled_of
+from training.student import Student
+from training.teach import teacher_meta, untaught
 from training.tokens import TokenBatch, TokenTable
 
 DOMAINS_FILE = "domains.safetensors"
@@ -93,19 +95,15 @@ class MetaKnowledge:
 def teach_meta(recipe: TeacherRecipe, table: PairTable) -> Path:
     """Train the meta-teacher of a recipe on the labelled pairs of `table`; returns its folder.
 
-    Raises `DomainError` unless they come from two sources or more.
+    Raises `ValueError` if there are none, `DomainError` unless they come from two sources or more.
     """
-    rows = [
-        (pair, source)
-        for pair, source in zip(table.pairs, table.sources, strict=True)
-        if pair.label is not None and (recipe.sources is None or source in recipe.sources)
-    ]
-    pairs, sources = [pair for pair, _ in rows], [source for _, source in rows]
+    chosen = labelled_of(table, recipe.table, recipe.sources)
+    pairs, sources = chosen.pairs, chosen.sources
     torch.manual_seed(recipe.seed)
     backbone = load_backbone(recipe.backbone)
     truncation = Truncation(recipe.length.max_length, recipe.length.max_query_tokens)
     tokens = TokenTable(PairEncoder.from_file(backbone.tokenizer_path, truncation), pairs)
-    labels = torch.tensor([float(pair.label or 0.0) for pair in pairs])
+    labels = hard_labels(pairs)
     plan = recipe.meta
     embeddings = embed(backbone.encoder, tokens)
     prototypes = fit_prototypes(
@@ -116,10 +114,7 @@ def teach_meta(recipe: TeacherRecipe, table: PairTable) -> Path:
     if plan.weighted:
         # A pair unlike every prototype is not to be unlearned.
         scores = prototypes.scores(embeddings, sources, labels).clamp_min(0.0)
-    depth = backbone.encoder.config.num_hidden_layers
-    student = take_layers(backbone.encoder, recipe.layers or list(range(depth)), [Head("golden")])
-    if recipe.width is not None:
-        student = narrow(student, recipe.width)
+    student = untaught(recipe, backbone)
     model = MetaTeacher(student, len(prototypes.domains))
     set_dropout(model, recipe.dropout)
 
@@ -137,15 +132,8 @@ def teach_meta(recipe: TeacherRecipe, table: PairTable) -> Path:
         folder=recipe.out, seed=recipe.seed, checkpoint_steps=recipe.checkpoint_steps,
         title=recipe.name,
     )  # fmt: skip
-    meta = {
-        "name": recipe.name,
-        "recipe": json.loads(recipe.model_dump_json()),
-        "table": table_digest(recipe.table),
-        "facts": table.facts.get("recipe"),
-        "pairs": len(pairs),
-        "curve": curve,
-        "domains": list(prototypes.domains),
-    }
+    meta = teacher_meta(recipe, table, len(pairs), curve)
+    meta["domains"] = list(prototypes.domains)
     # Both files are there before the folder has its name: half a meta-teacher is never found.
     whole = recipe.out.with_name(recipe.out.name + "-whole")
     save_student(whole, student.eval(), backbone.tokenizer_path, truncation, meta)

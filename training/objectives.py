@@ -6,11 +6,26 @@ over the candidates of one query need no padding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.data.pairs import Pair
+
 POSITIVE = 0.5
+
+
+def hard_labels(pairs: Sequence[Pair]) -> Tensor:
+    """The labels of `pairs`, (pairs,); 0 where there is none."""
+    return torch.tensor([float(pair.label or 0.0) for pair in pairs])
+
+
+def log_softmax_within(values: Tensor, groups: Tensor) -> Tensor:
+    """Log-softmax of `values` over the rows of each group; all (batch,)."""
+    same = groups[:, None] == groups[None, :]
+    return values - torch.logsumexp(values[None, :].masked_fill(~same, -torch.inf), dim=1)
 
 
 def pointwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
@@ -30,12 +45,11 @@ def margin(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
 def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     """Cross-entropy of the softmax over a query's candidates against its positives (InfoNCE)."""
     same = groups[:, None] == groups[None, :]
-    log_total = torch.logsumexp(scores[None, :].masked_fill(~same, -torch.inf), dim=1)
     positive = labels > POSITIVE
     mixed = (same & ~positive[None, :]).any(1) & positive
     if not mixed.any():
         return scores.sum() * 0.0
-    return (log_total - scores)[mixed].mean()
+    return -log_softmax_within(scores, groups)[mixed].mean()
 
 
 OBJECTIVES = {"pointwise": pointwise, "margin": margin, "listwise": listwise}

@@ -70,7 +70,7 @@ class EvaluationSet:
     @property
     def query_ids(self) -> list[str]:
         """Each pair's query id, or its query's text where it has none; (pairs,)."""
-        return [pair.query_id or pair.query for pair in self.pairs]
+        return [pair.query_key for pair in self.pairs]
 
 
 def default_headline(kind: Kind) -> str:

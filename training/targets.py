@@ -20,6 +20,7 @@ from torch import Tensor
 from training.calibration import fit_calibration
 from training.data.pairs import Pair
 from training.recipe import TeacherRef
+from training.selection import Selection
 from training.store import ScoreStore
 
 Floats = NDArray[np.float32]
@@ -35,14 +36,6 @@ class Targets:
     odds: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """All pairs of a recipe that have labels, and their sources."""
-
-    pairs: Sequence[Pair]
-    sources: Sequence[str]
-
-
 def scored_by(teacher: TeacherRef, sources: Sequence[str]) -> NDArray[np.bool_]:
     """Which pairs a teacher scores, (pairs,)."""
     return np.array([teacher.sources is None or s in teacher.sources for s in sources], dtype=bool)
@@ -52,18 +45,20 @@ def gather_targets(
     store: Path,
     teachers: Sequence[TeacherRef],
     identities: dict[str, str],
-    pairs: Sequence[Pair],
-    sources: Sequence[str],
-    labelled: Labelled,
+    chosen: Selection,
+    labelled: Selection,
 ) -> Targets:
-    """Both scales. Raises `StoreError` if a score is missing."""
+    """Both scales for the `chosen` pairs; the map to log-odds is fitted on the `labelled` ones.
+
+    Raises `StoreError` if a score is missing.
+    """
     scores = ScoreStore(store)
-    targets = np.full((len(pairs), len(teachers)), np.nan, dtype=np.float32)
+    targets = np.full((len(chosen), len(teachers)), np.nan, dtype=np.float32)
     odds = targets.copy()
     for column, teacher in enumerate(teachers):
-        known = scored_by(teacher, sources)
+        known = scored_by(teacher, chosen.sources)
         own = scores.teacher(teacher.name, identities[teacher.name])
-        values = own.targets([pair for pair, hit in zip(pairs, known, strict=True) if hit])
+        values = own.targets([pair for pair, hit in zip(chosen.pairs, known, strict=True) if hit])
         targets[known, column] = values
         fitted = scored_by(teacher, labelled.sources)
         fit_on = [p for p, hit in zip(labelled.pairs, fitted, strict=True) if hit][:FIT_PAIRS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,17 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from models.encoding import PairEncoder, Truncation
-from training.backbone import load_backbone
+from training.backbone import Backbone, load_backbone
 from training.batching import single_units
 from training.bi_encoder import BiEncoder, in_batch_loss, split_segments
 from training.checkpoint import load_student, save_student
-from training.data.table import read_table, table_digest
+from training.data.table import PairTable, read_table, table_digest
 from training.groups import group_numbers, query_units
 from training.loop import Progress, fit, set_dropout
-from training.objectives import OBJECTIVES, POSITIVE
+from training.objectives import OBJECTIVES, POSITIVE, hard_labels
 from training.recipe import TeacherRecipe
-from training.student import Head, narrow, take_layers
+from training.selection import labelled_of
+from training.student import Head, Student, narrow, take_layers
 from training.tokens import TokenBatch, TokenTable
 
 
@@ -48,26 +50,15 @@ def teach(recipe: TeacherRecipe) -> Path:
         from training.meta_teacher import teach_meta
 
         return teach_meta(recipe, table)
-    chosen = [
-        pair
-        for pair, source in zip(table.pairs, table.sources, strict=True)
-        if recipe.sources is None or source in recipe.sources
-    ]
-    pairs = [pair for pair in chosen if pair.label is not None]
-    if not pairs:
-        raise ValueError(f"{recipe.table}: no labelled pairs of {recipe.sources}: nothing to learn")
+    pairs = labelled_of(table, recipe.table, recipe.sources).pairs
     torch.manual_seed(recipe.seed)
     backbone = load_backbone(recipe.backbone)
     truncation = Truncation(recipe.length.max_length, recipe.length.max_query_tokens)
     encoder = PairEncoder.from_file(backbone.tokenizer_path, truncation)
     tokens = TokenTable(encoder, pairs)
-    labels = torch.tensor([float(pair.label or 0.0) for pair in pairs])
+    labels = hard_labels(pairs)
     groups = group_numbers(pairs)
-    depth = backbone.encoder.config.num_hidden_layers
-    layers = recipe.layers or list(range(depth))
-    student = take_layers(backbone.encoder, layers, [Head("golden")])
-    if recipe.width is not None:
-        student = narrow(student, recipe.width)
+    student = untaught(recipe, backbone)
     bi = recipe.shape == "bi-encoder"
     model: nn.Module = BiEncoder(student.encoder) if bi else student
     set_dropout(model, recipe.dropout)
@@ -92,13 +83,27 @@ def teach(recipe: TeacherRecipe) -> Path:
         folder=recipe.out, seed=recipe.seed, checkpoint_steps=recipe.checkpoint_steps,
         title=recipe.name,
     )  # fmt: skip
-    meta = {
+    meta = teacher_meta(recipe, table, len(pairs), curve)
+    save_student(recipe.out, student.eval(), backbone.tokenizer_path, truncation, meta)
+    return recipe.out
+
+
+def untaught(recipe: TeacherRecipe, backbone: Backbone) -> Student:
+    """The teacher before its first step: the backbone's layers, cut to the recipe's width."""
+    depth = backbone.encoder.config.num_hidden_layers
+    student = take_layers(backbone.encoder, recipe.layers or list(range(depth)), [Head("golden")])
+    return student if recipe.width is None else narrow(student, recipe.width)
+
+
+def teacher_meta(
+    recipe: TeacherRecipe, table: PairTable, pairs: int, curve: Sequence[tuple[int, float]]
+) -> dict[str, object]:
+    """What a teacher carries of its making."""
+    return {
         "name": recipe.name,
         "recipe": json.loads(recipe.model_dump_json()),
         "table": table_digest(recipe.table),
         "facts": table.facts.get("recipe"),
-        "pairs": len(pairs),
+        "pairs": pairs,
         "curve": curve,
     }
-    save_student(recipe.out, student.eval(), backbone.tokenizer_path, truncation, meta)
-    return recipe.out

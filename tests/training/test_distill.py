@@ -14,10 +14,11 @@ from tests.training.backbones import save_backbone
 from training.checkpoint import load_student
 from training.data.pairs import Pair
 from training.data.table import PairTable, write_table
-from training.distill import distill, select
+from training.distill import distill
 from training.hidden import HiddenStates, hidden_loss, variance
 from training.label import label
 from training.recipe import DistillRecipe, Stage, TeacherRecipe, TeacherRef, parse_recipe
+from training.selection import select
 from training.store import ScoreStore, StoreError, pair_keys
 from training.teach import teach
 from training.teachers import load_teacher

@@ -10,8 +10,9 @@ import torch
 
 from training.data.pairs import Pair
 from training.recipe import TeacherRef
+from training.selection import Selection
 from training.store import ScoreStore, StoreError, pair_keys
-from training.targets import Labelled, gather_targets
+from training.targets import gather_targets
 
 TEACHERS = (
     TeacherRef(name="far", path="f"),
@@ -20,7 +21,7 @@ TEACHERS = (
 IDENTITIES = {"far": "1" * 16, "near": "2" * 16}
 
 
-def fill(root: Path, count: int = 4000) -> tuple[list[Pair], list[str]]:
+def fill(root: Path, count: int = 4000) -> Selection:
     rng = np.random.default_rng(3)
     # A score whose true log-odds are 2 z - 1, told on a scale of hundreds.
     z = rng.normal(size=count)
@@ -32,41 +33,39 @@ def fill(root: Path, count: int = 4000) -> tuple[list[Pair], list[str]]:
         scores = store.teacher(name, IDENTITIES[name])
         scores.add(pair_keys(pairs), (300 + 50 * z).astype(np.float32))
         scores.calibrate(pair_keys(pairs))
-    return pairs, sources
+    return Selection(pairs, sources)
 
 
 def test_log_odds_are_calibrated_on_labels_and_targets_are_standardised(tmp_path: Path) -> None:
-    pairs, sources = fill(tmp_path)
-    found = gather_targets(tmp_path, TEACHERS, IDENTITIES, pairs, sources, Labelled(pairs, sources))
-    assert found.targets.shape == found.odds.shape == (len(pairs), 2)
+    own = fill(tmp_path)
+    found = gather_targets(tmp_path, TEACHERS, IDENTITIES, own, own)
+    assert found.targets.shape == found.odds.shape == (len(own), 2)
     far = found.targets[:, 0]
     assert float(far.mean()) == pytest.approx(0, abs=1e-3)
     assert float(far.std()) == pytest.approx(1, abs=1e-3)
     slope = float((found.odds[:, 0] - found.odds[0, 0])[1] / (far - far[0])[1])
     assert slope == pytest.approx(2.0, abs=0.15)
-    labels = torch.tensor([pair.label or 0.0 for pair in pairs])
+    labels = torch.tensor([pair.label or 0.0 for pair in own.pairs])
     likely = torch.sigmoid(found.odds[:, 0])
     assert float(likely.mean()) == pytest.approx(float(labels.mean()), abs=0.01)
 
 
 def test_a_teacher_of_one_source_is_silent_elsewhere(tmp_path: Path) -> None:
-    pairs, sources = fill(tmp_path, 200)
-    found = gather_targets(tmp_path, TEACHERS, IDENTITIES, pairs, sources, Labelled(pairs, sources))
-    silent = torch.tensor([source != "web" for source in sources])
+    own = fill(tmp_path, 200)
+    found = gather_targets(tmp_path, TEACHERS, IDENTITIES, own, own)
+    silent = torch.tensor([source != "web" for source in own.sources])
     for column in (found.targets[:, 1], found.odds[:, 1]):
         assert column.isnan().equal(silent)
 
 
 def test_without_labels_odds_are_the_standardised_logits(tmp_path: Path) -> None:
-    pairs, sources = fill(tmp_path, 50)
-    found = gather_targets(tmp_path, TEACHERS[:1], IDENTITIES, pairs, sources, Labelled([], []))
+    own = fill(tmp_path, 50)
+    found = gather_targets(tmp_path, TEACHERS[:1], IDENTITIES, own, Selection([], []))
     assert found.odds.equal(found.targets)
 
 
 def test_a_missing_score_is_an_error(tmp_path: Path) -> None:
-    pairs, sources = fill(tmp_path, 50)
-    more = [*pairs, Pair("new", "new")]
+    own = fill(tmp_path, 50)
+    more = Selection([*own.pairs, Pair("new", "new")], [*own.sources, "web"])
     with pytest.raises(StoreError, match="1 of 51 pairs have no score"):
-        gather_targets(
-            tmp_path, TEACHERS[:1], IDENTITIES, more, [*sources, "web"], Labelled([], [])
-        )
+        gather_targets(tmp_path, TEACHERS[:1], IDENTITIES, more, Selection([], []))

@@ -22,6 +22,11 @@ class Pair:
     passage_id: str = ""
 
     @property
+    def query_key(self) -> str:
+        """What tells its query from others: `query_id`, or the query's text where there is none."""
+        return self.query_id or self.query
+
+    @property
     def key(self) -> int:
         """64-bit content key; two pairs share one with probability n²/2⁶⁵ (3e-8 for a million)."""
         digest = hashlib.blake2b(digest_size=8)
@@ -52,7 +57,7 @@ def group_by_query(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
     """Pairs by `query_id` (by the query's text where there is none), in order of appearance."""
     groups: dict[str, list[Pair]] = {}
     for pair in pairs:
-        groups.setdefault(pair.query_id or pair.query, []).append(pair)
+        groups.setdefault(pair.query_key, []).append(pair)
     return groups
 
 

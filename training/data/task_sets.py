@@ -67,7 +67,7 @@ def capped(pairs: Sequence[Pair], cap: int) -> list[Pair]:
         if count + len(groups[query_id]) <= cap:
             chosen.add(query_id)
             count += len(groups[query_id])
-    return [pair for pair in pairs if (pair.query_id or pair.query) in chosen]
+    return [pair for pair in pairs if pair.query_key in chosen]
 
 
 def classification(source: str, pairs: Sequence[Pair]) -> EvaluationSet:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from training.methods.headed import Headed, HeadOptions
 from training.methods.method import Examples
 from training.methods.tmkd import need_teachers
+from training.objectives import log_softmax_within
 from training.recipe import DistillRecipe
 
 
@@ -27,16 +27,10 @@ def listwise_kl(scores: Tensor, targets: Tensor, groups: Tensor, tau: float) -> 
     several = same.sum(1) > 1
     if not bool(several.any()):
         return scores.sum() * 0.0
-    log_p, log_q = (_log_softmax(values / tau, same) for values in (targets, scores))
+    log_p, log_q = (log_softmax_within(values / tau, groups) for values in (targets, scores))
     parts = log_p.exp() * (log_p - log_q)
     total: Tensor = parts.sum() / groups[several].unique().numel()
     return total
-
-
-def _log_softmax(values: Tensor, same: Tensor) -> Tensor:
-    """Log-softmax (batch,) within groups; `same` (batch, batch) says who shares one."""
-    wide = values[None, :].expand(len(values), -1).masked_fill(~same, -torch.inf)
-    return values - torch.logsumexp(wide, dim=1)
 
 
 class ListwiseOptions(HeadOptions):

@@ -38,7 +38,7 @@ from training.methods.headed import Options
 from training.methods.layer_maps import Trace, attention_losses, hidden_losses, trace
 from training.methods.method import Examples, Material, Method, MethodError
 from training.methods.soft_cross_entropy import soft_cross_entropy
-from training.objectives import pointwise
+from training.objectives import hard_labels, pointwise
 from training.prototypes import content, embed
 from training.recipe import DistillRecipe, Stage, TeacherRef
 from training.student import Student
@@ -247,7 +247,7 @@ def _check(method: MetaKd, material: Material) -> None:
 
 def _prototype_scores(known: MetaKnowledge, material: Material) -> Tensor:
     embeddings = embed(load_backbone(known.backbone).encoder, material.tokens)
-    labels = torch.tensor([float(pair.label or 0.0) for pair in material.pairs])
+    labels = hard_labels(material.pairs)
     return known.prototypes.scores(embeddings, material.sources, labels)
 
 

@@ -8,7 +8,7 @@ says who is wrong, and all weigh 1. `heads: each` gives each term the head of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 from torch import Tensor
@@ -56,7 +56,7 @@ class MtBert(Headed):
         """Equation 5 with this soft loss; a stage of alpha 1 has no labels to weigh by."""
         method = self
         if stage.alpha == 1.0:
-            method = MtBert(self.teachers, self.heads_of, self.together, self.temperature, False)
+            method = replace(self, labelled=False)
         loss: Tensor = Headed.loss(method, outputs, batch, examples, stage)
         return loss
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.objectives import listwise
+from training.objectives import listwise, log_softmax_within
 
 Kind = Literal["classification", "ranking", "similarity"]
 
@@ -112,11 +112,7 @@ def soft_ranking(scores: Tensor, odds: Tensor, groups: Tensor) -> Tensor:
 
     A passage alone has Q = P = 1, which adds nothing.
     """
-    same = groups[:, None] == groups[None, :]
-    log_p, log_q = (
-        values - torch.logsumexp(values[None, :].masked_fill(~same, -torch.inf), dim=1)
-        for values in (scores, odds)
-    )
+    log_p, log_q = (log_softmax_within(values, groups) for values in (scores, odds))
     queries = int((groups.unique(return_counts=True)[1] > 1).sum())
     loss: Tensor = -(log_q.exp() * log_p).sum() / queries
     return loss

@@ -18,7 +18,8 @@ from training.bootstrap import RESAMPLES, Estimate, Replicates
 from training.calibration import expected_calibration_error
 from training.evaluation import Comparison, Roles, compare
 from training.rankings import EvaluationSet
-from training.study.reading import ENSEMBLE, Dataset, Plan, Run, ScoresBySet, Study
+from training.study.plan import ENSEMBLE
+from training.study.reading import Dataset, Plan, Run, ScoresBySet, Study
 from training.study.resampling import mean_of, over_seeds, resample_set
 
 Floats = NDArray[np.float64]

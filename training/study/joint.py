@@ -7,8 +7,8 @@ from typing import Any
 
 from training.data.pairs import Pair
 from training.data.table import PairTable, write_table
-from training.distill import select
 from training.recipe import DistillRecipe, Stage
+from training.selection import select
 from training.study.plan import Cell, StudyRecipe
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from training.report import interval
 from training.study.chart import Dot, Series, dot_chart, line_chart
 from training.study.figures import THE_ENSEMBLE, Scope, StudyFigures
-from training.study.reading import ENSEMBLE, Curve
+from training.study.plan import ENSEMBLE
+from training.study.reading import Curve
 from training.study.sizes import Sizes
 from training.study.words import spread, spread_deciles
 

@@ -22,12 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from training.measures import MeasureError, check_scores
 from training.rankings import INDEX_FILE, EvaluationSet, read_sets
+from training.study.files import PLAN_FILE, RUN_FILE, SCHEMA, SCORES_FILE
+from training.study.plan import ENSEMBLE, TEACHERS
 
 Floats = NDArray[np.float64]
 ScoresBySet = Mapping[str, Floats]
-
-SCHEMA = 1
-ENSEMBLE = "ensemble"
 
 
 class StudyFileError(ValueError):
@@ -201,9 +200,7 @@ def read_study(folder: Path) -> Study:
     Raises `StudyFileError` where there is no plan, or a file cannot be read or does not fit;
     `EvaluationSetError` where a set cannot be read.
     """
-    plan = parse_file(
-        Plan, folder / "plan.json", "run `retort study` with the study's recipe first"
-    )
+    plan = parse_file(Plan, folder / PLAN_FILE, "run `retort study` with the study's recipe first")
     datasets, missing, done, wanted = [], [], 0, 0
     for item in plan.datasets:
         sets = tuple(found for path in item.measure for found in read_sets(path))
@@ -217,7 +214,7 @@ def read_study(folder: Path) -> Study:
             if lost:
                 word = "seed" if len(lost) == 1 else "seeds"
                 missing.append(f"`{row.name}` on {item.name}: {word} {', '.join(lost)}")
-        teachers = _read_teachers(folder / item.name / "teachers", sets)
+        teachers = _read_teachers(folder / item.name / TEACHERS, sets)
         lost = [t.name for t in item.teachers if t.name not in teachers]
         if item.teachers and ENSEMBLE not in teachers:
             lost.append(f"the {ENSEMBLE}")
@@ -232,7 +229,7 @@ def _read_run(
 ) -> Run | None:
     """The run, or None while it has not finished."""
     place = folder / dataset / row / f"seed-{seed}"
-    told, kept = place / "run.json", place / "scores.npz"
+    told, kept = place / RUN_FILE, place / SCORES_FILE
     if not told.is_file() or not kept.is_file():
         return None
     record = parse_file(RunRecord, told, "delete it and run the study again")
@@ -254,7 +251,7 @@ def _read_run(
 
 def _read_teachers(folder: Path, sets: Sequence[EvaluationSet]) -> dict[str, dict[str, Floats]]:
     """Each teacher's scores by set, of those teachers that have scored all sets."""
-    path = folder / "scores.npz"
+    path = folder / SCORES_FILE
     if not path.is_file():
         return {}
     by_name: dict[str, dict[str, Floats]] = {}

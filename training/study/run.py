@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from training.checkpoint import load_student
-from training.distill import distill, select
+from training.distill import distill
 from training.label_recipe import label_recipe
 from training.measures import check_scores
 from training.methods.registry import build_method
 from training.recipe import DistillRecipe, TeacherRef
+from training.selection import select
 from training.store import ScoreStore, StoreError, pair_keys
 from training.study.files import (
     BASIS_FILE,

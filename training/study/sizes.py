@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from training.study.figures import TEACHERS, THE_BEST, THE_ENSEMBLE, StudyFigures
+from training.study.files import SPEEDS_FILE
 from training.study.reading import parse_file
 
 
@@ -55,7 +56,7 @@ def read_sizes(figures: StudyFigures) -> Sizes:
 
     Raises `StudyFileError` if that file cannot be read.
     """
-    path = figures.study.folder / "speeds.json"
+    path = figures.study.folder / SPEEDS_FILE
     speeds = parse_file(_Speeds, path, "delete it") if path.is_file() else _Speeds()
     parameters: dict[str, int] = {}
     for row in figures.plan.rows:

@@ -19,7 +19,7 @@ from tests.training.test_distill import LENGTH, OPTIMISER, make_recipe, quiet
 from tests.training.test_meta_teacher import meta_recipe, write_domains
 from training.backbone import load_backbone
 from training.checkpoint import load_student
-from training.distill import distill, labelled_pairs, select
+from training.distill import distill
 from training.label_recipe import label_recipe
 from training.loop import set_dropout
 from training.methods.layer_maps import attention_losses, hidden_losses
@@ -35,6 +35,7 @@ from training.methods.method import Material, MethodError
 from training.methods.registry import METHODS, build_method
 from training.prototypes import DomainError
 from training.recipe import DistillRecipe, RecipeError, Stage
+from training.selection import labelled_pairs, select
 from training.student import Head, Student, take_layers
 from training.teach import teach
 from training.tokens import TokenBatch, TokenTable

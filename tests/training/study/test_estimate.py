@@ -8,8 +8,8 @@ import pytest
 
 from tests.training.study.tiny_study import load_study, make_pairs, save_study
 from training.data.table import PairTable, write_table
-from training.distill import select
 from training.recipe import Stage
+from training.selection import select
 from training.study.estimate import Estimator, in_words, nominal_seconds, stage_pairs
 from training.study.files import write_json
 
