@@ -27,7 +27,7 @@ from training.bootstrap import (
     resample_means,
 )
 from training.calibration import expected_calibration_error
-from training.measures import auc, check_scores, correct, query_values
+from training.measures import MeasureError, auc, check_scores, correct, query_values
 from training.rankings import EvaluationSet, EvaluationSetError, Kind
 
 Scores = Mapping[str, Mapping[str, ArrayLike]]
@@ -139,6 +139,11 @@ def evaluate(
         if missing:
             raise EvaluationSetError(
                 f"{items.name}: no scores of {', '.join(missing)}: score the set with it first"
+            )
+        if items.headline == "accuracy" and roles.student not in probabilities:
+            raise MeasureError(
+                f"{items.name} is measured by accuracy, for which {roles.student} has to give "
+                "probabilities: name a student's or a teacher's checkpoint folder, without a kind"
             )
         results.append(
             _evaluate_set(items, given, roles, probabilities, resamples, seed, confidence)

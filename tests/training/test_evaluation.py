@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from training.data.pairs import Pair
 from training.evaluation import EvaluationReport, Roles, evaluate, point_values
+from training.measures import MeasureError
 from training.rankings import EvaluationSet, EvaluationSetError
 
 ROLES = Roles(student="student", teacher="teachers", undistilled="plain")
@@ -112,6 +113,15 @@ def test_a_system_without_scores_is_named() -> None:
     items = ranking()
     with pytest.raises(EvaluationSetError, match="far: no scores of plain, teachers"):
         evaluate([items], {"student": {"far": items.labels}}, ROLES)
+
+
+def test_accuracy_of_a_student_that_gives_no_probabilities_is_refused() -> None:
+    items = EvaluationSet("near", classification().pairs, "classification", headline="accuracy")
+    given = {"student": {"near": scores(items)["student"]}}
+    with pytest.raises(MeasureError, match="near is measured by accuracy, for which student has"):
+        evaluate([items], given, Roles(), resamples=200)
+    found = evaluate([items], given, Roles(), probabilities={"student"}, resamples=200)
+    assert found.sets[0].headline == "accuracy"
 
 
 def test_a_report_without_its_student_is_refused(report: EvaluationReport) -> None:
