@@ -25,6 +25,9 @@ PrecisionOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option(help="CPU threads; 0: one a core.", show_default="0")
 ]
+StreamsOption = Annotated[
+    int | None, typer.Option(help="Batches that the CPU computes at once.", show_default="1")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
 
 
@@ -45,6 +48,7 @@ def serve(
     provider: ProviderOption = None,
     precision: PrecisionOption = None,
     threads: ThreadsOption = None,
+    streams: StreamsOption = None,
     teacher: Annotated[
         str | None, typer.Option(help="Name or path of the teacher's bundle.", show_default="none")
     ] = None,
@@ -80,6 +84,10 @@ def serve(
     batch_tokens: Annotated[
         int | None,
         typer.Option(help="Tokens in a batch, padding counted.", show_default="by the backend"),
+    ] = None,
+    length_step: Annotated[
+        int | None,
+        typer.Option(help="Pairs are padded to a multiple of it, in tokens.", show_default="16"),
     ] = None,
     queue_tokens: Annotated[
         int | None,
@@ -124,6 +132,7 @@ def serve(
                 provider=provider,
                 precision=precision,
                 threads=threads,
+                streams=streams,
                 teacher=teacher,
                 teacher_backend=teacher_backend,
                 teacher_provider=teacher_provider,
@@ -136,6 +145,7 @@ def serve(
                 disagreements_max_bytes=disagreements_max_bytes,
                 passage_cache=passage_cache,
                 batch_tokens=batch_tokens,
+                length_step=length_step,
                 queue_tokens=queue_tokens,
                 max_passages=max_passages,
                 timeout_ms=timeout_ms,

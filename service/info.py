@@ -73,6 +73,7 @@ def _describe(served: Served) -> dict[str, Any]:
             "batch_tokens": loaded.policy.batch_tokens,
             "overhead_tokens": loaded.policy.overhead_tokens,
             "slots": loaded.slots,
+            "streams": loaded.streams,
             "golden": asdict(chosen.golden),
             "measured_pairs_per_second": chosen.pairs_per_second,
         }

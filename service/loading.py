@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from models.bundle import Bundle
 from models.encoding import Batch, PairEncoder
 from service.backends.base import Backend
+from service.backends.buckets import row_buckets
 from service.backends.choose import Chosen, Wish, choose
 from service.backends.golden import compare_golden, require
 from service.scheduler import Policy, length_steps
@@ -23,10 +26,10 @@ from service.settings import Settings
 # A CPU is saturated by a request of ten passages; a larger batch would only keep others waiting.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2_048, 16_384
 # On a GPU the next batch's arrays are laid out and copied while this one is computed.
-CPU_SLOTS, GPU_SLOTS = 1, 2
-LENGTH_STEP = 16
+GPU_SLOTS = 2
 TIMED_RUNS = 3
 # OpenVINO writes code for a shape when it first meets it: in int8 that takes as long as a request.
+# A GPU meets no more rows than there are buckets.
 WARM_ROWS, WARM_SECONDS = 16, 3.0
 
 
@@ -39,6 +42,7 @@ class Loaded:
     chosen: Chosen
     policy: Policy
     slots: int
+    streams: int
     seconds_per_token: float
 
 
@@ -60,39 +64,52 @@ def load(
     if not gpu:
         # The backend has every core already: tokenizing on all of them only gets in its way.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    lengths = length_steps(encoder.truncation.max_length, LENGTH_STEP)
+    lengths = length_steps(encoder.truncation.max_length, settings.length_step)
     batch_tokens = settings.batch_tokens or (GPU_BATCH_TOKENS if gpu else CPU_BATCH_TOKENS)
     batch_tokens = max(batch_tokens, lengths[-1])
-    overhead, pace = _warm(chosen.backend, encoder, lengths, batch_tokens)
+    usual = row_buckets(batch_tokens // lengths[0]) if gpu else range(1, WARM_ROWS + 1)
+    overhead, pace = _warm(chosen.backend, encoder, lengths, batch_tokens, usual, settings.streams)
     return Loaded(
         bundle=bundle,
         encoder=encoder,
         chosen=chosen,
         policy=Policy(lengths, batch_tokens, overhead_tokens=overhead),
-        slots=settings.slots or (GPU_SLOTS if gpu else CPU_SLOTS),
+        slots=settings.slots or (GPU_SLOTS if gpu else settings.streams),
+        streams=settings.streams,
         seconds_per_token=pace,
     )
 
 
 def _warm(
-    backend: Backend, encoder: PairEncoder, lengths: tuple[int, ...], batch_tokens: int
+    backend: Backend,
+    encoder: PairEncoder,
+    lengths: tuple[int, ...],
+    batch_tokens: int,
+    usual: Sequence[int],
+    streams: int,
 ) -> tuple[int, float]:
     """Run every length once, full; return the cost of a batch in tokens, and seconds a token.
 
-    Then as many of the shapes of usual requests as there is time for, those of few pairs first.
+    Then as many of the shapes of `usual` rows as there is time for, those of few rows first.
     """
-    for length in lengths:
-        backend.infer(_batch(encoder, batch_tokens // length, length))
-    end = time.monotonic() + WARM_SECONDS
-    for rows in range(1, WARM_ROWS + 1):
+    # Each stream has code of its own, so each meets every shape.
+    with ThreadPoolExecutor(streams) as pool:
+
+        def run(rows: int, length: int) -> None:
+            list(pool.map(backend.infer, [_batch(encoder, rows, length)] * streams))
+
         for length in lengths:
-            if time.monotonic() < end and rows * length <= batch_tokens:
-                backend.infer(_batch(encoder, rows, length))
+            run(batch_tokens // length, length)
+        end = time.monotonic() + WARM_SECONDS
+        for rows in usual:
+            for length in lengths:
+                if time.monotonic() < end and rows * length <= batch_tokens:
+                    run(rows, length)
     rows, longest = batch_tokens // lengths[-1], lengths[-1]
     full = _fastest(backend, _batch(encoder, rows, longest))
     least = _fastest(backend, _batch(encoder, 1, lengths[0]))
     pace = full / (rows * longest)
-    return max(0, round(least / pace) - lengths[0]), pace
+    return max(0, round(least / pace) - lengths[0]), pace / streams
 
 
 def _fastest(backend: Backend, batch: Batch) -> float:

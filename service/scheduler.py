@@ -3,11 +3,13 @@
 It is pure: no clock, no event loop, no tensors. Pairs are known by their padded length alone, so
 a plan costs time in proportion to the requests that wait, not to their pairs.
 
-1. The request that is due first leads. A request is due at its deadline, or earlier: after a set
-   patience and the time its own tokens take. So short work passes long work, and as a due time
-   never moves, whatever waits comes first in the end: nothing starves.
-2. The batch takes pairs of like length. Padding is work, and so is starting a batch, so what waits
-   is parted into runs of neighbouring lengths such that all of it would cost the least:
+1. The request that is due first leads. A request is due in time for its deadline, or earlier:
+   after a set patience and some times the seconds its own tokens take. So short work passes long
+   work, and as a due time never moves, whatever waits comes first in the end: nothing starves.
+   Into its batch come only requests that are due soon after it: a batch that is filled up with
+   pairs of a request of thousands takes longer, and the leader would wait for them.
+2. The batch takes pairs of like length. Padding is work, and so is starting a batch, so the pairs
+   of these requests are parted into runs of neighbouring lengths so that all would cost the least:
 
        cost of a run = batches x overhead + pairs x longest length
 
@@ -37,6 +39,8 @@ class Policy:
     batch_tokens: int = 4096
     overhead_tokens: int = 64
     patience_seconds: float = 0.5
+    # How many times what it takes alone a large request may take when others come between.
+    stretch: float = 4.0
 
     def __post_init__(self) -> None:
         if not self.lengths or list(self.lengths) != sorted(set(self.lengths)):
@@ -53,7 +57,8 @@ class Policy:
 
     def due(self, arrival: float, deadline: float, tokens: int, seconds_per_token: float) -> float:
         """When a request of `tokens` is due; all in seconds of the caller's clock."""
-        return min(deadline, arrival + self.patience_seconds + tokens * seconds_per_token)
+        alone = tokens * seconds_per_token
+        return min(deadline - alone, arrival + self.patience_seconds + self.stretch * alone)
 
 
 def length_steps(longest: int, step: int) -> tuple[int, ...]:
@@ -79,19 +84,26 @@ class Pick:
     count: int
 
 
-def next_batch(waiting: Sequence[Waiting], policy: Policy) -> list[Pick]:
-    """Choose the next batch; empty when nothing waits. Its padded length is its longest pick's."""
+def next_batch(waiting: Sequence[Waiting], policy: Policy, streams: int = 1) -> list[Pick]:
+    """Choose the next batch; empty when nothing waits. Its padded length is its longest pick's.
+
+    `streams` is how many batches the backend could begin now, this one among them: what waits is
+    shared out, so that one part of the machine does not rest while the other does it all.
+    """
     requests = sorted((w for w in waiting if any(w.counts.values())), key=_urgency)
     if not requests:
         return []
     leader = max(length for length, count in requests[0].counts.items() if count)
+    latest = requests[0].due + policy.patience_seconds
+    company = [request for request in requests if request.due <= latest]
     totals: dict[int, int] = {}
-    for request in requests:
+    for request in company:
         for length, count in request.counts.items():
             if count:
                 totals[length] = totals.get(length, 0) + count
     run = next(run for run in cheapest_runs(totals, policy) if leader in run)
-    return _fill(requests, run, policy.batch_tokens // run[0])
+    share = -(-sum(totals.values()) // streams)
+    return _fill(company, run, min(share, policy.batch_tokens // run[0]))
 
 
 def cheapest_runs(totals: Mapping[int, int], policy: Policy) -> list[tuple[int, ...]]:

@@ -77,6 +77,7 @@ class Served:
             role=self.role,
             tokens=PassageTokens(loaded.encoder, settings.passage_cache, lookups),
             slots=loaded.slots,
+            streams=loaded.streams,
             seconds_per_token=loaded.seconds_per_token,
         )
         info = loaded.chosen.backend.info

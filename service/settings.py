@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     provider: ProviderName = Field("auto", description="What the runtime runs on.")
     precision: PrecisionName = Field("auto", description="Arithmetic of the forward pass.")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0: one a core.")
+    streams: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Batches that the CPU computes at once; the threads are shared among them."
+    )
     teacher: str | None = Field(
         None, description="Name or path of the teacher's bundle, served beside the student's."
     )
@@ -84,8 +87,14 @@ class Settings(BaseSettings):
     batch_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Tokens in a batch, padding counted; unset: by the backend."
     )
-    slots: Annotated[int, Field(ge=1, le=8)] | None = Field(
-        None, description="Batches in the backend at once; unset: by the backend."
+    cuda_graphs: bool = Field(
+        True, description="Launch the kernels of a shape that came before as one, on CUDA."
+    )
+    slots: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None, description="Batches in the backend at once; unset: streams, on a GPU 2."
+    )
+    length_step: Annotated[int, Field(ge=1, le=512)] = Field(
+        16, description="Pairs are padded to a multiple of it, in tokens."
     )
     queue_tokens: Annotated[int, Field(ge=1)] = Field(
         524_288, description="Tokens that may wait; past it, requests get 429."
@@ -132,13 +141,25 @@ class Settings(BaseSettings):
     @property
     def wish(self) -> Wish:
         """What is asked of the student's backend."""
-        return Wish(self.backend, self.provider, self.precision, self.threads)
+        return Wish(
+            self.backend,
+            self.provider,
+            self.precision,
+            self.threads,
+            self.streams,
+            self.cuda_graphs,
+        )
 
     @property
     def teacher_wish(self) -> Wish:
         """What is asked of the teacher's backend."""
         return Wish(
-            self.teacher_backend, self.teacher_provider, self.teacher_precision, self.threads
+            self.teacher_backend,
+            self.teacher_provider,
+            self.teacher_precision,
+            self.threads,
+            self.streams,
+            self.cuda_graphs,
         )
 
 

@@ -78,7 +78,9 @@ def verify_bundle(settings: Settings) -> Verdict:
         if not wish.allows(info):
             continue
         try:
-            _, report = load_compared(info, bundle, encoder, wish.threads, settings.cache_dir)
+            _, report = load_compared(
+                info, bundle, encoder, wish.threads, settings.cache_dir, wish.streams
+            )
         except BackendUnavailable as problem:
             verdicts.append(BackendVerdict(str(info), None, str(problem)))
             continue

@@ -34,6 +34,7 @@ PrecisionName = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 CANDIDATES = (
     BackendInfo("onnxruntime", "tensorrt", "fp16"),
     BackendInfo("onnxruntime", "tensorrt", "fp32"),
+    BackendInfo("onnxruntime", "cuda", "fp16"),
     BackendInfo("onnxruntime", "cuda", "fp32"),
     BackendInfo("openvino", "cpu", "int8"),
     BackendInfo("openvino", "cpu", "bf16"),
@@ -54,6 +55,8 @@ class Wish:
     provider: ProviderName = "auto"
     precision: PrecisionName = "auto"
     threads: int = 0
+    streams: int = 1
+    cuda_graphs: bool = True
 
     def allows(self, info: BackendInfo) -> bool:
         """Whether a candidate is what was asked for."""
@@ -79,11 +82,23 @@ def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Cho
     allowed = [info for info in CANDIDATES if wish.allows(info)]
     kept = choice_file(cache, [bundle.digest, str(wish)])
     remembered = recall(kept)
+
+    def attempt(info: BackendInfo) -> tuple[Backend, GoldenReport]:
+        backend, report = load_compared(
+            info,
+            bundle,
+            encoder,
+            wish.threads,
+            cache,
+            wish.streams,
+            cuda_graphs=wish.cuda_graphs,
+        )
+        require(report, backend, bundle)
+        return backend, report
+
     if remembered in allowed:
         try:
-            backend, report = load_compared(remembered, bundle, encoder, wish.threads, cache)
-            require(report, backend, bundle)
-            return Chosen(backend, report, {})
+            return Chosen(*attempt(remembered), {})
         except (BackendUnavailable, GoldenMismatch) as problem:
             logger.warning("%s was the fastest once, now: %s", remembered, problem)
 
@@ -91,13 +106,10 @@ def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Cho
     problems: list[BackendUnavailable | GoldenMismatch] = []
     for info in allowed:
         try:
-            backend, report = load_compared(info, bundle, encoder, wish.threads, cache)
-            require(report, backend, bundle)
+            fit.append(attempt(info))
         except (BackendUnavailable, GoldenMismatch) as problem:
             logger.debug("not %s: %s", info, problem)
             problems.append(problem)
-            continue
-        fit.append((backend, report))
     if not fit:
         raise _refusal(wish, problems)
     speeds = _measure([backend for backend, _ in fit], encoder)
@@ -107,14 +119,21 @@ def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Cho
 
 
 def load_compared(
-    info: BackendInfo, bundle: Bundle, encoder: PairEncoder, threads: int, cache: Path
+    info: BackendInfo,
+    bundle: Bundle,
+    encoder: PairEncoder,
+    threads: int,
+    cache: Path,
+    streams: int = 1,
+    *,
+    cuda_graphs: bool = True,
 ) -> tuple[Backend, GoldenReport]:
     """Load one backend and compare it with the golden pairs.
 
     Raises `BackendUnavailable` if it does not run here, `BundleError` if the pairs are bad.
     """
     try:
-        backend = load(info, bundle, threads, cache)
+        backend = load(info, bundle, threads, cache, streams, cuda_graphs=cuda_graphs)
         return backend, compare_golden(backend, encoder, bundle)
     except (BackendUnavailable, BundleError):
         raise
@@ -123,20 +142,28 @@ def load_compared(
         raise BackendUnavailable(f"{info}: {type(error).__name__}: {error}") from error
 
 
-def load(info: BackendInfo, bundle: Bundle, threads: int, cache: Path) -> Backend:
+def load(
+    info: BackendInfo,
+    bundle: Bundle,
+    threads: int,
+    cache: Path,
+    streams: int = 1,
+    *,
+    cuda_graphs: bool = True,
+) -> Backend:
     """Load one backend. Raises `BackendUnavailable`; imports its runtime only now."""
     if importlib.util.find_spec(info.backend) is None:
         raise BackendUnavailable(f"{info.backend} is not installed: install the cpu or gpu extra")
+    manifest = bundle.manifest
+    reached = manifest.lower_parity.get(info.precision)
+    if reached is not None and (missed := reached.failures()):
+        raise BackendUnavailable(
+            f"{manifest.name} does not rank as the original in {info.precision}: "
+            f"{'; '.join(missed)}"
+        )
     if info.backend == "openvino":
         from service.backends.openvino import OpenVinoBackend
 
-        manifest = bundle.manifest
-        reached = manifest.lower_parity.get(info.precision)
-        if reached is not None and (missed := reached.failures()):
-            raise BackendUnavailable(
-                f"{manifest.name} does not rank as the original in {info.precision}: "
-                f"{'; '.join(missed)}"
-            )
         if info.precision == "int8" and manifest.precision.storage != "int8":
             raise BackendUnavailable(
                 f"{manifest.name} stores its weights as {manifest.precision.storage}: int8 "
@@ -146,6 +173,7 @@ def load(info: BackendInfo, bundle: Bundle, threads: int, cache: Path) -> Backen
             bundle.graph_path,
             precision=info.precision,
             threads=threads,
+            streams=streams,
             width=manifest.architecture.width,
         )
     from service.backends.onnxruntime import NAMES, OnnxRuntimeBackend
@@ -156,8 +184,10 @@ def load(info: BackendInfo, bundle: Bundle, threads: int, cache: Path) -> Backen
         provider=provider,
         precision=info.precision,
         threads=threads,
-        profiles=bundle.manifest.shape_profiles,
-        engines=cache / "tensorrt" / bundle.digest[:16],
+        longest=manifest.truncation.max_length,
+        profiles=manifest.shape_profiles,
+        kept=cache / "onnxruntime" / bundle.digest[:16],
+        cuda_graphs=cuda_graphs,
     )
 
 

@@ -6,6 +6,7 @@ unless the provider that was asked for is the one that runs, it refuses to be ma
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,12 @@ from service.backends.base import (
     LogitArray,
     Precision,
 )
+from service.backends.buckets import one_profile
+from service.backends.device import DeviceRunner
+from service.backends.half import half_graph
+from service.backends.providers import cuda_options, tensorrt_options
+
+logger = logging.getLogger("retort")
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 NAMES: dict[Provider, str] = {
@@ -34,8 +41,10 @@ NAMES: dict[Provider, str] = {
 class OnnxRuntimeBackend:
     """Runs `graph` with one provider.
 
-    `threads` is for the CPU, 0 for one to each core. `engines` is where TensorRT keeps what it
-    built. Raises `BackendUnavailable` if the provider is not the one that runs.
+    `threads` is for the CPU, 0 for one to each core. The rest is for GPUs: `longest` is the most
+    tokens a pair may have, `profiles` bound TensorRT's engine, `kept` is a folder for what is
+    built at the first start, and `cuda_graphs` launches a shape's kernels as one where that can be
+    done. Raises `BackendUnavailable` if the provider is not the one that runs.
     """
 
     def __init__(
@@ -45,33 +54,37 @@ class OnnxRuntimeBackend:
         provider: Provider = "cpu",
         precision: Precision = "fp32",
         threads: int = 0,
+        longest: int = 512,
         profiles: Sequence[ShapeProfile] = (),
-        engines: Path | None = None,
+        kept: Path | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
-        if precision != "fp32" and not (provider == "tensorrt" and precision == "fp16"):
+        if precision != "fp32" and (provider == "cpu" or precision != "fp16"):
             raise BackendUnavailable(
                 f"onnxruntime on {provider} has no {precision}: "
-                "ask for fp32, or for fp16 with provider tensorrt"
+                "ask for fp32, or for fp16 with provider cuda or tensorrt"
             )
-        name = NAMES[provider]
-        available = onnxruntime.get_available_providers()
-        if name not in available:
-            raise BackendUnavailable(
-                f"this onnxruntime has no {name}, it has {', '.join(available)}: "
-                "install the gpu extra, or ask for provider cpu"
-            )
+        _require(provider)
         self._info = BackendInfo("onnxruntime", provider, precision)
-        own = _tensorrt_options(precision, profiles, engines) if provider == "tensorrt" else {}
-        self._session = onnxruntime.InferenceSession(
-            str(graph),
-            _session_options(threads),
-            providers=[(name, own)] if provider == "cpu" else [(name, own), NAMES["cpu"]],
-        )
-        active = self._session.get_providers()[0]
-        if active != name:
-            raise BackendUnavailable(
-                f"asked for {name}, but {active} is what runs: see ONNX Runtime's message above"
+        self.cuda_graphs = False
+        self._session: Any = None
+        self._runner: DeviceRunner | None = None
+        if provider == "cpu":
+            self._session = open_session(graph, provider, {}, threads)
+        elif provider == "tensorrt":
+            profile = one_profile(profiles)
+            engines = None if kept is None else kept / "tensorrt"
+            options = tensorrt_options(precision, profile, engines)
+            self._runner = DeviceRunner(
+                open_session(graph, provider, options),
+                device="cuda",
+                longest=longest,
+                max_rows=None if profile is None else profile.batch.max,
             )
+        else:
+            fused = (NAMES["cuda"], NAMES["cpu"])
+            model = half_graph(graph, kept, fused) if precision == "fp16" else graph
+            self._runner = self._on_cuda(model, longest, cuda_graphs)
 
     @property
     def info(self) -> BackendInfo:
@@ -80,9 +93,67 @@ class OnnxRuntimeBackend:
 
     def infer(self, batch: Batch) -> LogitArray:
         """Inputs (batch, sequence) to logits (batch, heads)."""
+        if self._runner is not None:
+            return self._runner.infer(batch)
         arrays = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
         logits: LogitArray = self._session.run([OUTPUT], dict(zip(INPUTS, arrays, strict=True)))[0]
         return logits
+
+    def _on_cuda(self, model: Path | bytes, longest: int, cuda_graphs: bool) -> DeviceRunner:
+        if cuda_graphs:
+            try:
+                session = open_session(model, "cuda", cuda_options(graphs=True))
+                runner = DeviceRunner(session, device="cuda", longest=longest, graphs=True)
+                runner.try_out()
+            except BackendUnavailable:
+                raise
+            except Exception as problem:
+                # A graph may have a node that cannot be recorded; the driver may have none at all.
+                logger.warning("no CUDA graphs, each kernel is launched alone: %s", problem)
+            else:
+                self.cuda_graphs = True
+                return runner
+        session = open_session(model, "cuda", cuda_options(graphs=False))
+        return DeviceRunner(session, device="cuda", longest=longest)
+
+
+def open_session(
+    model: Path | bytes, provider: Provider, options: dict[str, str], threads: int = 0
+) -> Any:
+    """A session of `model`, a file or serialized, on `provider`.
+
+    Raises `BackendUnavailable` if another provider is what runs, and whatever ONNX Runtime raises.
+    """
+    name = NAMES[provider]
+    providers: list[Any] = [(name, options)]
+    if provider != "cpu":
+        # For the shapes of shapes; a node that computes something stays on the GPU.
+        providers.append(NAMES["cpu"])
+    session = onnxruntime.InferenceSession(
+        model if isinstance(model, bytes) else str(model),
+        _session_options(threads),
+        providers=providers,
+        enable_fallback=False,
+    )
+    active = session.get_providers()[0]
+    if active != name:
+        raise BackendUnavailable(
+            f"asked for {name}, but {active} is what runs: see ONNX Runtime's message above"
+        )
+    return session
+
+
+def _require(provider: Provider) -> None:
+    name = NAMES[provider]
+    available = onnxruntime.get_available_providers()
+    if name not in available:
+        raise BackendUnavailable(
+            f"this onnxruntime has no {name}, it has {', '.join(available)}: "
+            "install the gpu extra, or ask for provider cpu"
+        )
+    if provider != "cpu":
+        # CUDA may have come as Python packages, where the loader does not look.
+        onnxruntime.preload_dlls()
 
 
 def _session_options(threads: int) -> Any:
@@ -92,24 +163,4 @@ def _session_options(threads: int) -> Any:
     # One memory plan to every shape that was ever seen would grow without end.
     options.enable_mem_pattern = False
     options.log_severity_level = 3
-    return options
-
-
-def _tensorrt_options(
-    precision: Precision, profiles: Sequence[ShapeProfile], engines: Path | None
-) -> dict[str, str]:
-    options = {"trt_fp16_enable": str(precision == "fp16")}
-    if engines is not None:
-        engines.mkdir(parents=True, exist_ok=True)
-        options |= {
-            "trt_engine_cache_enable": "True",
-            "trt_engine_cache_path": str(engines),
-            "trt_timing_cache_enable": "True",
-            "trt_timing_cache_path": str(engines),
-        }
-    for edge in ("min", "opt", "max") if profiles else ():
-        shapes = [(getattr(p.batch, edge), getattr(p.sequence, edge)) for p in profiles]
-        options[f"trt_profile_{edge}_shapes"] = ",".join(
-            f"{name}:{rows}x{columns}" for rows, columns in shapes for name in INPUTS
-        )
     return options

@@ -20,6 +20,9 @@ from service.scheduler import Policy, Waiting, next_batch
 Clock = Callable[[], float]
 # How much of the measured seconds a token is the last batch's.
 PACE_MEMORY = 0.1
+# A request is accepted if what goes before it leaves it time, by the pace so far. That is only an
+# estimate: with a part of the time to spare few of the accepted are late, and the backend has work.
+USABLE_TIME = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,15 @@ class Work:
 class WorkQueue:
     """Thread-safe; every method but `take` returns at once."""
 
-    def __init__(self, policy: Policy, *, limit_tokens: int, slots: int, clock: Clock) -> None:
+    def __init__(
+        self, policy: Policy, *, limit_tokens: int, slots: int, clock: Clock, streams: int = 1
+    ) -> None:
         self.policy = policy
         self.clock = clock
         self.seconds_per_token = 1e-5
         self._limit = limit_tokens
-        self._slots = slots
+        self._slots = self._all_slots = slots
+        self._streams = streams
         self._held = 0
         self._closed = False
         self._text: dict[int, Job] = {}
@@ -84,8 +90,9 @@ class WorkQueue:
         """Accept a job.
 
         To get in, a job needs room for its tokens or for half of the limit, whichever is less: a
-        request larger than the queue must not be refused for ever. Raises `Overloaded` with the
-        seconds after which there is room again, or `NotReady` once closed.
+        request larger than the queue must not be refused for ever. And it needs time: one that
+        would be late is refused now, because to start it would cost others theirs. Raises
+        `Overloaded` with the seconds after which there is room again, or `NotReady` once closed.
         """
         with self._changed:
             if self._closed:
@@ -95,6 +102,13 @@ class WorkQueue:
                     f"{self._held} tokens wait already, the limit is {self._limit}: "
                     "come back after the seconds in Retry-After",
                     retry_after=max(1, math.ceil(self._held * self.seconds_per_token)),
+                )
+            late = self._late_seconds(job)
+            if late > 0:
+                raise Overloaded(
+                    f"what waits already would make it {late * 1000:.0f} ms late: come back after "
+                    "the seconds in Retry-After, or allow more in timeout_ms",
+                    retry_after=max(1, math.ceil(late)),
                 )
             self._held += job.held_tokens
             self._text[job.key] = job
@@ -142,8 +156,11 @@ class WorkQueue:
         """Give back the slot of a batch; returns the jobs that it completed."""
         done: list[Job] = []
         with self._changed:
+            # Batches that run beside this one share the machine with it.
+            beside = self._all_slots - self._slots
             self._slots += 1
-            pace = seconds / work.padded_tokens
+            # By the pairs' own tokens, as what waits is counted: so padding is in the pace.
+            pace = seconds / sum(span.tokens for span in work.spans) / beside
             self.seconds_per_token += PACE_MEMORY * (pace - self.seconds_per_token)
             for span in work.spans:
                 job = span.job
@@ -163,6 +180,17 @@ class WorkQueue:
             self._closed = True
             self._changed.notify_all()
 
+    def _late_seconds(self, job: Job) -> float:
+        """By how much it would miss its usable time, behind all that is due before it."""
+        waiting = self._text | self._pairs
+        later = sum(other.held_tokens for other in waiting.values() if other.due > job.due)
+        before = self._held - later
+        if before <= 0:
+            # Nothing stands in its way: if it is late then by itself, and no refusal would help.
+            return 0.0
+        needed = (before + job.held_tokens) * self.seconds_per_token
+        return needed - USABLE_TIME * (job.deadline - self.clock())
+
     def _drop(self, job: Job) -> None:
         job.dead = True
         self._held -= job.held_tokens
@@ -176,21 +204,22 @@ class WorkQueue:
             if job.deadline <= now:
                 self._drop(job)
         if self._slots and self._pairs:
+            idle = max(1, self._streams - (self._all_slots - self._slots))
             self._slots -= 1
-            return self._batch(now)
+            return self._batch(now, idle)
         if self._text:
             job = min(self._text.values(), key=_urgency)
             return Text(self._text.pop(job.key))
         return None
 
-    def _batch(self, now: float) -> Work:
+    def _batch(self, now: float, streams: int) -> Work:
         waiting = [
             Waiting(job.key, job.due, {length: len(rows) for length, rows in job.waiting.items()})
             for job in self._pairs.values()
         ]
         spans: dict[int, Span] = {}
         longest = 0
-        for pick in next_batch(waiting, self.policy):
+        for pick in next_batch(waiting, self.policy, streams):
             job = self._pairs[pick.key]
             rows = job.waiting[pick.length]
             taken = rows[: pick.count]

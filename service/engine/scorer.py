@@ -26,8 +26,9 @@ from service.tokenization import PassageTokens, estimate_tokens
 class Scorer:
     """Scores queries against passages, many requests at once.
 
-    `limit_tokens` bounds what waits; `slots` is how many batches the backend may have at once;
-    `role` says in the metrics whose seconds are spent.
+    `limit_tokens` bounds what waits; `slots` is how many batches the backend may have at once, and
+    `streams` how many of them it computes side by side; `role` says in the metrics whose seconds
+    are spent.
     """
 
     def __init__(
@@ -41,12 +42,15 @@ class Scorer:
         role: Role = "student",
         tokens: PassageTokens | None = None,
         slots: int = 1,
+        streams: int = 1,
         seconds_per_token: float = 1e-5,
         clock: Clock = time.perf_counter,
     ) -> None:
         self._encoder = encoder
         self._loop = asyncio.get_running_loop()
-        self._queue = WorkQueue(policy, limit_tokens=limit_tokens, slots=slots, clock=clock)
+        self._queue = WorkQueue(
+            policy, limit_tokens=limit_tokens, slots=slots, streams=streams, clock=clock
+        )
         self._queue.seconds_per_token = seconds_per_token
         self._keys = itertools.count()
         self._pulse = Pulse()

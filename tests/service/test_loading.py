@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from models.bundle import Bundle
@@ -28,6 +30,22 @@ def test_every_length_is_warm_and_the_golden_pairs_came_first(fake_bundle: Bundl
     assert loaded.chosen.golden.passed
     assert loaded.seconds_per_token > 0
     assert loaded.slots == 1
+
+
+def test_streams_and_steps_are_those_of_the_settings(fake_bundle: Bundle) -> None:
+    shapes: Counter[tuple[int, int]] = Counter()
+
+    def infer(batch: Batch) -> LogitArray:
+        shapes[batch.shape] += 1
+        return overlap(batch)
+
+    settings = Settings(batch_tokens=256, streams=3, length_step=24)
+    loaded = load(settings, fake_bundle, FakeBackend(infer))
+    assert loaded.policy.lengths == (24, 48, 64)
+    # Every stream meets every shape.
+    assert shapes[2, 48] >= 3
+    assert (loaded.streams, loaded.slots) == (3, 3)
+    assert load(Settings(streams=3, slots=2), fake_bundle, FakeBackend(overlap)).slots == 2
 
 
 def test_a_batch_always_has_room_for_a_pair(fake_bundle: Bundle) -> None:

@@ -50,7 +50,8 @@ def random_requests(seed: int) -> tuple[list[Waiting], Policy]:
     requests = [
         Waiting(
             key,
-            due=choice.choice([0.0, 1.0, 2.0]),
+            # All within the policy's patience, so that each may ride with each.
+            due=choice.choice([0.0, 0.2, 0.4]),
             counts={
                 length: choice.randint(1, 3)
                 for length in choice.sample(LENGTHS, choice.randint(1, 3))
@@ -153,6 +154,30 @@ def test_short_work_passes_long_work_and_a_deadline_passes_both() -> None:
     short = policy.due(1.0, 61.0, tokens=1_000, seconds_per_token=pace)
     urgent = policy.due(1.1, 1.3, tokens=1_000, seconds_per_token=pace)
     assert urgent < short < long
+
+
+def test_a_batch_is_not_filled_up_with_what_is_due_much_later() -> None:
+    policy = Policy((16, 32), batch_tokens=128, overhead_tokens=8, patience_seconds=0.5)
+    usual, soon = Waiting(0, 1.0, {16: 2}), Waiting(1, 1.5, {16: 1})
+    later = Waiting(2, 1.6, {16: 100, 32: 100})
+    assert next_batch([later, soon, usual], policy) == [Pick(0, 16, 2), Pick(1, 16, 1)]
+    assert next_batch([later], policy) == [Pick(2, 32, 4)]
+
+
+def test_what_waits_is_shared_out_among_idle_streams() -> None:
+    policy = Policy((16, 32), batch_tokens=128, overhead_tokens=8)
+    request = [Waiting(0, 1.0, {16: 5})]
+    assert next_batch(request, policy, streams=2) == [Pick(0, 16, 3)]
+    assert next_batch(request, policy, streams=8) == [Pick(0, 16, 1)]
+    # More than there is room for is not held back.
+    assert next_batch([Waiting(0, 1.0, {16: 100})], policy, streams=2) == [Pick(0, 16, 8)]
+
+
+def test_who_has_a_deadline_leads_while_there_is_time_for_it() -> None:
+    policy = Policy((16,), patience_seconds=0.5)
+    # Three seconds of work within ten: it must lead from the seventh on.
+    assert policy.due(0.0, 10.0, tokens=3_000, seconds_per_token=1e-3) == 7.0
+    assert policy.due(0.0, 60.0, tokens=3_000, seconds_per_token=1e-3) == 12.5
 
 
 def test_nothing_starves_under_a_stream_of_short_requests() -> None:

@@ -98,6 +98,13 @@ def test_all_that_does_not_go_together_is_told_at_once() -> None:
         load_settings(mode="cascade", shadow=0.1)
 
 
+def test_streams_are_part_of_what_is_asked_for() -> None:
+    settings = load_settings(streams=2, threads=2)
+    assert (settings.wish.streams, settings.teacher_wish.streams) == (2, 2)
+    with pytest.raises(StartError, match="length_step: Input should be greater"):
+        load_settings(length_step=0)
+
+
 def test_the_teacher_has_wishes_of_its_own() -> None:
     settings = load_settings(
         teacher="t", backend="openvino", teacher_backend="onnxruntime", teacher_precision="fp32"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,20 @@ def test_backends_agree_with_the_original(tiny_bundle: Bundle, tmp_path: Path) -
     one, other = (load(info, tiny_bundle, 1, tmp_path).infer(batch) for info in (ONNX, OPENVINO))
     assert one.shape == (16, len(tiny_bundle.manifest.heads))
     assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_streams_give_the_scores_of_one(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    encoder = tiny_bundle.encoder()
+    batches = [encoder.collate(encoder.encode(query, PASSAGES)) for query in QUERIES]
+    one = load(OPENVINO, tiny_bundle, 2, tmp_path)
+    two = load(OPENVINO, tiny_bundle, 2, tmp_path, 2)
+    assert isinstance(two, OpenVinoBackend)
+    assert two.streams == 2
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(two.infer, batches * 8))
+    # Each answer is its own memory: the next batch of the same thread leaves it alone.
+    for batch, logits in zip(batches * 8, found, strict=True):
+        assert logits == pytest.approx(one.infer(batch), abs=1e-5)
 
 
 def test_what_cannot_run_is_told(tiny_bundle: Bundle, tmp_path: Path) -> None:

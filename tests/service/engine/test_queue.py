@@ -25,9 +25,11 @@ class Clock:
         return self.now
 
 
-def make_queue(clock: Clock, *, limit_tokens: int = 10_000, slots: int = 1) -> WorkQueue:
+def make_queue(
+    clock: Clock, *, limit_tokens: int = 10_000, slots: int = 1, streams: int = 1
+) -> WorkQueue:
     policy = Policy((16, 32, 48, 64), batch_tokens=64, overhead_tokens=0)
-    return WorkQueue(policy, limit_tokens=limit_tokens, slots=slots, clock=clock)
+    return WorkQueue(policy, limit_tokens=limit_tokens, slots=slots, streams=streams, clock=clock)
 
 
 def make_job(
@@ -51,6 +53,10 @@ def tokenize(queue: WorkQueue, task: Text | Work | None) -> None:
 def rows(task: Text | Work | None) -> dict[int, list[int]]:
     assert isinstance(task, Work)
     return {span.job.key: span.indices for span in task.spans}
+
+
+def own_tokens(work: Work) -> int:
+    return sum(span.tokens for span in work.spans)
 
 
 def test_a_job_goes_from_text_to_batches_to_done() -> None:
@@ -85,7 +91,7 @@ def test_while_the_backend_works_the_next_text_is_tokenized() -> None:
 def test_a_batch_takes_pairs_of_several_requests_and_each_slot_one_batch() -> None:
     queue = make_queue(Clock(), slots=2)
     for key in (0, 1, 2):
-        queue.put(make_job(key, ["tower", "city"], due=101.0 + key))
+        queue.put(make_job(key, ["tower", "city"], due=101.0 + key / 10))
     texts = []
     for _ in range(3):
         job = queue._text.pop(min(queue._text))
@@ -94,6 +100,35 @@ def test_a_batch_takes_pairs_of_several_requests_and_each_slot_one_batch() -> No
         tokenize(queue, text)
     assert rows(queue.take()) == {0: [0, 1], 1: [0, 1]}
     assert rows(queue.take()) == {2: [0, 1]}
+
+
+def test_batches_that_run_at_once_share_the_machine() -> None:
+    queue = make_queue(Clock(), slots=2)
+    queue.put(make_job(0, ["tower", "france " * 20]))
+    tokenize(queue, queue.take())
+    first, second = queue.take(), queue.take()
+    assert isinstance(first, Work)
+    assert isinstance(second, Work)
+    queue.seconds_per_token = 1.0
+    queue.scored(first, float(own_tokens(first)))
+    assert queue.seconds_per_token == pytest.approx(0.95)
+    queue.scored(second, float(own_tokens(second)))
+    assert queue.seconds_per_token == pytest.approx(0.955)
+
+
+def test_idle_streams_share_a_request_and_a_lone_one_takes_what_there_is() -> None:
+    queue = make_queue(Clock(), slots=2, streams=2)
+    first, second = make_job(0, ["tower", "city"]), make_job(1, ["tower", "city"])
+    queue.put(first)
+    tokenize(queue, queue.take())
+    one, other = queue.take(), queue.take()
+    assert rows(one) == {0: [0]}
+    assert rows(other) == {0: [1]}
+    queue.put(second)
+    tokenize(queue, queue.take())
+    assert isinstance(one, Work)
+    queue.scored(one, 0.1)
+    assert rows(queue.take()) == {1: [0, 1]}
 
 
 def test_what_is_due_first_is_tokenized_first() -> None:
@@ -183,3 +218,40 @@ def test_once_closed_nothing_comes_in_and_what_is_there_goes_out() -> None:
     work = queue.take()
     assert isinstance(work, Work)
     assert queue.take() is None
+
+
+def test_who_would_be_late_is_refused_and_told_when_to_come_back() -> None:
+    queue = make_queue(Clock())
+    queue.seconds_per_token = 0.1
+    # Alone it would be late too, but nothing that waits is to blame.
+    queue.put(make_job(0, ["tower"], deadline=103.0, held=40))
+    # Both together take 8 s, and of its 10 s it may use three quarters.
+    with pytest.raises(Overloaded, match="would make it 500 ms late") as refusal:
+        queue.put(make_job(1, ["tower"], deadline=110.0, held=40))
+    assert refusal.value.retry_after == 1
+    with pytest.raises(Overloaded) as refusal:
+        queue.put(make_job(1, ["tower"], deadline=102.0, held=40))
+    assert refusal.value.retry_after == 7
+    queue.put(make_job(1, ["tower"], deadline=111.0, held=40))
+    assert queue.tokens == 80
+
+
+def test_what_is_due_later_stands_in_nobodys_way() -> None:
+    queue = make_queue(Clock())
+    queue.seconds_per_token = 0.1
+    queue.put(make_job(0, ["tower"], due=109.0, deadline=200.0, held=400))
+    queue.put(make_job(1, ["tower"], due=101.0, deadline=106.0, held=40))
+    with pytest.raises(Overloaded):
+        queue.put(make_job(2, ["tower"], due=101.0, deadline=106.0, held=40))
+
+
+def test_the_pace_counts_the_pairs_own_tokens() -> None:
+    queue = make_queue(Clock())
+    queue.put(make_job(0, ["tower"]))
+    tokenize(queue, queue.take())
+    work = queue.take()
+    assert isinstance(work, Work)
+    assert own_tokens(work) < work.padded_tokens
+    queue.seconds_per_token = 1.0
+    queue.scored(work, float(own_tokens(work)))
+    assert queue.seconds_per_token == pytest.approx(1.0)
