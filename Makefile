@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 BUNDLE ?= retort-small
 RECIPE ?= recipes/retort-small.yaml
+P99_MS ?= 100
 PYTEST_ARGS ?=
 
 STUDENT := runs/retort-small/student
@@ -63,14 +64,36 @@ install: $(VENV)/.dev ## Make .venv with everything: serving, training, load tes
 
 # --- serving ----------------------------------------------------------------------------------
 
+# What `make tune` found, if that was for the bundle which is served; TUNED= leaves it aside.
+TUNED = $(shell grep -sqx 'bundle: $(BUNDLE)' runs/tuned.yaml && echo runs/tuned.yaml)
+
 .PHONY: serve
 serve: $(VENV)/.serve ## Serve the shipped student on http://localhost:8080 (PORT=, BUNDLE=)
-	@exec $(BIN)/retort serve --bundle $(BUNDLE) --port $(PORT)
+	@exec $(BIN)/retort serve --bundle $(BUNDLE) --port $(PORT) $(if $(TUNED),--settings $(TUNED))
+
+.PHONY: tune
+tune: $(VENV)/.dev ## Find the fastest settings on this machine, for `make serve` (P99_MS=); 15 minutes
+	$(BIN)/retort tune --bundle $(BUNDLE) --p99-ms $(P99_MS) --output runs/tuned.yaml \
+		--page docs/performance.md
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure the server beside its bare engine and PyTorch; writes docs/performance.md
 	$(BIN)/retort bench --bundle $(BUNDLE) --output docs/performance.md \
 		$(if $(wildcard $(STUDENT)),--checkpoint $(STUDENT))
+
+.PHONY: peers
+peers: $(VENV)/.dev ## Measure other servers with the same weights, 20 minutes; writes docs/performance.md
+	$(BIN)/retort peers --bundle $(BUNDLE) $(if $(TUNED),--settings $(TUNED)) \
+		--output docs/performance.md
+
+.PHONY: stress
+stress: $(VENV)/.dev ## Push the server to its limits, 40 minutes; writes docs/performance.md
+	$(BIN)/retort stress --bundle $(BUNDLE) $(if $(TUNED),--settings $(TUNED)) \
+		--output docs/performance.md
+
+.PHONY: simulate
+simulate: $(VENV)/.serve ## Simulate the scheduling policy beside others, two minutes; writes docs/scheduling.md
+	$(BIN)/retort simulate --bundle $(BUNDLE) --output docs/scheduling.md
 
 # With `make train` and `make teacher` done these are the taught ones; otherwise backbones of the
 # same shape are timed, and the report says so.

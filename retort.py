@@ -22,6 +22,8 @@ ROOMS = (
     "training.study.cli_study",
     "training.study.cli_report",
     "loadtest.cli",
+    "loadtest.limits.cli",
+    "loadtest.tune.cli",
 )
 
 # Which extra brings a module that the base install lacks.
@@ -51,6 +53,7 @@ EXTRA_OF_MODULE = {
     ),
     "httpx": "loadtest",
     "locust": "loadtest",
+    "psutil": "loadtest",
 }
 
 app = typer.Typer(

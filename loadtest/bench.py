@@ -10,22 +10,22 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from loadtest.client import Load, Outcome
 from loadtest.report import Round
 from loadtest.texts import Request, encode
-from models.encoding import Batch, PairEncoder
+from models.encoding import Batch, EncodedPair, PairEncoder
 
 ROUTE = "/score"
 
 
-class Forward(Protocol):
-    """One forward pass of a backend: a batch in, logits out; it returns when they are there."""
-
-    def __call__(self, batch: Batch) -> object: ...
+Work = TypeVar("Work")
+# One forward pass of a backend: a batch in, logits out; it returns when they are there.
+Forward = Callable[[Batch], object]
 
 
 class PairRate(Protocol):
@@ -63,6 +63,7 @@ class Bench:
     port: int
     batch_pairs: int
     slots: int = 1  # batches that the server has in the backend at once
+    streams: int = 1  # batches that the backend computes side by side
     reference: PairRate | None = None
 
     def load(self, clients: int, seconds: float) -> Load:
@@ -72,11 +73,12 @@ class Bench:
     def rounds(self) -> Iterator[Round]:
         """Measure round by round. Raises `RuntimeError` if a load got no answer at all."""
         batches = like_length_batches(self.encoder, self.plan.requests, self.batch_pairs)
-        singles = [self.encoder.collate(encode(self.encoder, r)) for r in self.plan.requests]
+        encoded = [encode(self.encoder, request) for request in self.plan.requests]
+        singles = [shared_out(self.encoder, pairs, self.streams) for pairs in encoded]
         for number in range(self.plan.rounds):
             yield self._round(number, batches, singles)
 
-    def _round(self, number: int, batches: list[Batch], singles: list[Batch]) -> Round:
+    def _round(self, number: int, batches: list[Batch], singles: list[list[Batch]]) -> Round:
         seconds = self.plan.seconds
         rates: dict[str, float] = {}
         loads: dict[str, Outcome] = {}
@@ -89,7 +91,9 @@ class Bench:
             loads["busy"] = self._answered(self.load(self.plan.clients, seconds))
 
         def one_forward() -> None:
-            forward.extend(forward_times(self.forward, singles, seconds))
+            with ThreadPoolExecutor(self.streams) as pool:
+                at_once = partial(forward_at_once, self.forward, pool)
+                forward.extend(forward_times(at_once, singles, seconds))
 
         def idle() -> None:
             loads["idle"] = self._answered(self.load(1, seconds))
@@ -124,7 +128,21 @@ class Bench:
         return outcome
 
 
-def forward_times(forward: Forward, batches: Sequence[Batch], seconds: float) -> list[float]:
+def shared_out(encoder: PairEncoder, pairs: Sequence[EncodedPair], streams: int) -> list[Batch]:
+    """A request's pairs as the batches that `streams` idle streams would make of them."""
+    share = -(-len(pairs) // streams)
+    starts = range(0, len(pairs), share)
+    return [encoder.collate(pairs[start : start + share]) for start in starts]
+
+
+def forward_at_once(forward: Forward, pool: ThreadPoolExecutor, batches: Sequence[Batch]) -> None:
+    """One forward pass of all the batches side by side; it returns when the last is there."""
+    list(pool.map(forward, batches))
+
+
+def forward_times(
+    forward: Callable[[Work], object], batches: Sequence[Work], seconds: float
+) -> list[float]:
     """Run the batches in turn for `seconds`, each time at least once; the seconds of each pass."""
     times: list[float] = []
     end = perf_counter() + seconds

@@ -1,4 +1,4 @@
-"""The commands `retort bench` and, from its own file, `retort loadtest`."""
+"""The command `retort bench`, and the others of this package from their own files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Annotated
 import typer
 
 from loadtest.cli_loadtest import loadtest
+from loadtest.cli_peers import peers
+from loadtest.cli_simulate import simulate
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this package."""
     app.command()(bench)
     app.command()(loadtest)
+    app.command()(peers)
+    app.command()(simulate)
 
 
 def bench(

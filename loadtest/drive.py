@@ -27,25 +27,28 @@ class Recorder:
     """Takes every request from Locust's event."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[Asked, float, int]] = []
+        self.found: list[tuple[Asked, float, int, bool]] = []
 
     def __call__(self, context: dict[str, Any], **others: object) -> None:
         """What `events.request` calls."""
-        self.found.append((context["asked"], context["done"], context["status"]))
+        self.found.append(
+            (context["asked"], context["done"], context["status"], context["retry_after"])
+        )
 
     def answers(self, start: float) -> list[Answer]:
         """All of them, in seconds from `start`; those still on their way have no answer."""
         now = perf_counter()
-        never = [(asked, now, NO_ANSWER) for asked in asked_now()]
+        never = [(asked, now, NO_ANSWER, False) for asked in asked_now()]
         return [
-            Answer(asked.due - start, asked.sent - start, done - start, status, asked.pairs)
-            for asked, done, status in (*self.found, *never)
+            Answer(asked.due - start, asked.sent - start, done - start, status, asked.pairs, again)
+            for asked, done, status, again in (*self.found, *never)
         ]
 
 
 def user_of(step: Step) -> type[ScoreUser]:
     """The user class that sends the step."""
     ScoreUser.bodies, ScoreUser.pairs = step.bodies, step.pairs
+    ScoreUser.route, ScoreUser.results_at = step.route, step.results_at
     user: type[ScoreUser] = ClosedLoopUser
     if step.loop == "open":
         user = OpenLoopUser

@@ -144,21 +144,23 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def write_section(page: Path, text: str, title: str = "Performance") -> None:
+def write_section(
+    page: Path, text: str, title: str = "Performance", *, begin: str = BEGIN, end: str = END
+) -> None:
     """Put `text` between the markers of `page`; a page that is not there is begun.
 
     Raises `ValueError` if the page has text but not both markers, in order.
     """
-    section = f"{BEGIN}\n{text}{END}"
+    section = f"{begin}\n{text}{end}"
     if not page.exists():
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(f"# {title}\n\n{section}\n", encoding="utf-8")
         return
     old = page.read_text(encoding="utf-8")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
+    before, found, rest = old.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
         raise ValueError(
-            f"{page} lacks the markers {BEGIN!r} and {END!r}: add them where the report belongs"
+            f"{page} lacks the markers {begin!r} and {end!r}: add them where the report belongs"
         )
     page.write_text(f"{before}{section}{after}", encoding="utf-8")

@@ -81,6 +81,7 @@ def run_bench(options: Options, progress: Progress) -> Report:
                 port=server.port,
                 batch_pairs=batch_pairs,
                 slots=served["slots"],
+                streams=served["streams"],
                 reference=reference.pairs_per_second if reference else None,
             )
 
@@ -129,7 +130,14 @@ def _same_backend(served: dict[str, Any], bundle: Bundle) -> Backend:
     """The backend that the server says it runs, loaded in this process."""
     settings = load_settings()
     same = BackendInfo(served["backend"], served["provider"], served["precision"])
-    return load(same, bundle, settings.threads, settings.cache_dir)
+    return load(
+        same,
+        bundle,
+        settings.threads,
+        settings.cache_dir,
+        served["streams"],
+        cuda_graphs=settings.cuda_graphs,
+    )
 
 
 def _usual_batch(server: Server, bench: Bench) -> int:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,8 +39,17 @@ class Server:
         server.get_json("/info")
     """
 
-    def __init__(self, command: Sequence[str], ready_timeout_s: float = READY_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        ready_timeout_s: float = READY_TIMEOUT_S,
+        *,
+        ready_path: str = "/readyz",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = free_port()
+        self._ready_path = ready_path
+        self._environment = None if environment is None else dict(environment)
         self._ready_timeout_s = ready_timeout_s
         self._command = [*command, "--host", HOST, "--port", str(self.port)]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
@@ -53,6 +62,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            env=self._environment,
         )
         try:
             self._await_ready(self._process)
@@ -78,7 +88,7 @@ class Server:
                     f"{self.output()}"
                 )
             try:
-                if self.get("/readyz")[0] == 200:
+                if self.get(self._ready_path)[0] == 200:
                     return
             except OSError:
                 pass
@@ -86,6 +96,13 @@ class Server:
         raise RuntimeError(
             f"the server was not ready after {self._ready_timeout_s:g} s:\n{self.output()}"
         )
+
+    @property
+    def pid(self) -> int:
+        """The process. Raises `RuntimeError` if it does not run."""
+        if self._process is None:
+            raise RuntimeError("the server does not run: use it in a `with` block")
+        return self._process.pid
 
     def output(self) -> str:
         """What the process has printed so far, its last 4,000 bytes."""

@@ -24,6 +24,8 @@ from typing import Literal
 
 Loop = Literal["closed", "open"]
 Arrivals = Literal["poisson", "even"]
+# Where an answer's JSON has its results: keys and places, from the outside in.
+ResultsAt = tuple[str | int, ...]
 
 OK = 200
 NO_ANSWER = 0
@@ -47,6 +49,8 @@ class Step:
     timeout_s: float = 60.0
     seed: int = 0
     connections: int = 1024  # of an open step; requests beyond them wait, and the wait counts
+    route: str = "/score"
+    results_at: ResultsAt = ("results",)  # in the answer: a list with one item for each pair
 
     def __post_init__(self) -> None:
         if self.users < 1 or self.rate <= 0 or self.seconds <= 0:
@@ -62,7 +66,7 @@ class Step:
 class Answer:
     """One request: when it was due, sent and answered, in seconds from the counted start.
 
-    `status` is the HTTP status, or `NO_ANSWER`.
+    `status` is the HTTP status, or `NO_ANSWER`; `retry_after` says that it had such a header.
     """
 
     due: float
@@ -70,6 +74,7 @@ class Answer:
     done: float
     status: int
     pairs: int
+    retry_after: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,17 @@ class Taken:
     def _inside(self, answer: Answer) -> float:
         overlap = min(answer.done, self.seconds) - max(answer.sent, 0.0)
         return max(0.0, overlap) / max(answer.done - answer.sent, 1e-9)
+
+
+def complete(content: bytes | None, pairs: int, results_at: ResultsAt) -> bool:
+    """Whether the answer has a list of that many results, at that place in its JSON."""
+    try:
+        found = json.loads(content or b"")
+        for step in results_at:
+            found = found[step]
+        return len(found) == pairs
+    except (ValueError, TypeError, KeyError, IndexError):
+        return False
 
 
 def step_command() -> Sequence[str]:

@@ -12,7 +12,6 @@ Importing this module patches the standard library, as Locust does.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Iterator
@@ -25,9 +24,8 @@ import gevent
 from gevent.pool import Group
 from locust import FastHttpUser, constant, task
 
-from loadtest.step import NO_ANSWER, OK, Arrivals
+from loadtest.step import NO_ANSWER, OK, Arrivals, ResultsAt, complete
 
-ROUTE = "/score"
 # After a failure a closed user waits: a server that refuses must not be asked in a tight loop.
 BACKOFF_S = 0.05
 
@@ -47,6 +45,8 @@ class ScoreUser(FastHttpUser):
     abstract = True
     bodies: ClassVar[tuple[str, ...]] = ()
     pairs: ClassVar[tuple[int, ...]] = ()
+    route: ClassVar[str] = "/score"
+    results_at: ClassVar[ResultsAt] = ("results",)
     headers: ClassVar[dict[str, str]] = {"Content-Type": "application/json"}
     on_their_way: ClassVar[dict[int, Asked]] = {}
     until: ClassVar[float] = math.inf  # ask nothing that is due later, as `perf_counter` goes
@@ -60,16 +60,17 @@ class ScoreUser(FastHttpUser):
         self.on_their_way[turn] = asked
         try:
             with self.client.post(
-                ROUTE, data=body, headers=self.headers, catch_response=True
+                self.route, data=body, headers=self.headers, catch_response=True
             ) as response:
                 status = response.status_code or NO_ANSWER
-                if status == OK and not _complete(response.content, pairs):
+                if status == OK and not complete(response.content, pairs, self.results_at):
                     status = NO_ANSWER
                     response.failure(f"an answer without {pairs} results")
                 done = perf_counter()
                 response.request_meta["response_time"] = (done - due) * 1e3
                 response.request_meta["context"] = {
                     "asked": asked, "done": done, "status": status,
+                    "retry_after": "Retry-After" in (response.headers or {}),
                 }  # fmt: skip
         finally:
             del self.on_their_way[turn]
@@ -138,10 +139,3 @@ def gaps(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:
             yield 1 / rate
     while True:
         yield chance.expovariate(rate)
-
-
-def _complete(content: bytes | None, pairs: int) -> bool:
-    try:
-        return len(json.loads(content or b"")["results"]) == pairs
-    except (ValueError, TypeError, KeyError):
-        return False

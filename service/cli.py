@@ -26,7 +26,8 @@ ThreadsOption = Annotated[
     int | None, typer.Option(help="CPU threads; 0: one a core.", show_default="0")
 ]
 StreamsOption = Annotated[
-    int | None, typer.Option(help="Batches that the CPU computes at once.", show_default="1")
+    int | None,
+    typer.Option(help="Batches that the CPU computes at once.", show_default="1 a core, at most 4"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
 

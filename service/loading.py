@@ -54,8 +54,9 @@ def load(
     Raises `StartError` if none runs or reproduces the golden pairs, `BundleError` if they are bad.
     """
     encoder = bundle.encoder()
+    wish = wish or settings.wish
     if backend is None:
-        chosen = choose(bundle, encoder, wish or settings.wish, settings.cache_dir)
+        chosen = choose(bundle, encoder, wish, settings.cache_dir)
     else:
         report = compare_golden(backend, encoder, bundle)
         require(report, backend, bundle)
@@ -68,14 +69,15 @@ def load(
     batch_tokens = settings.batch_tokens or (GPU_BATCH_TOKENS if gpu else CPU_BATCH_TOKENS)
     batch_tokens = max(batch_tokens, lengths[-1])
     usual = row_buckets(batch_tokens // lengths[0]) if gpu else range(1, WARM_ROWS + 1)
-    overhead, pace = _warm(chosen.backend, encoder, lengths, batch_tokens, usual, settings.streams)
+    streams = 1 if gpu else wish.streams
+    overhead, pace = _warm(chosen.backend, encoder, lengths, batch_tokens, usual, streams)
     return Loaded(
         bundle=bundle,
         encoder=encoder,
         chosen=chosen,
         policy=Policy(lengths, batch_tokens, overhead_tokens=overhead),
-        slots=settings.slots or (GPU_SLOTS if gpu else settings.streams),
-        streams=settings.streams,
+        slots=settings.slots or (GPU_SLOTS if gpu else streams),
+        streams=streams,
         seconds_per_token=pace,
     )
 

@@ -23,7 +23,13 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from service.backends.choose import BackendName, PrecisionName, ProviderName, Wish
+from service.backends.choose import (
+    BackendName,
+    PrecisionName,
+    ProviderName,
+    Wish,
+    usual_streams,
+)
 from service.errors import StartError
 
 Mode = Literal["student", "teacher", "cascade"]
@@ -54,8 +60,10 @@ class Settings(BaseSettings):
     provider: ProviderName = Field("auto", description="What the runtime runs on.")
     precision: PrecisionName = Field("auto", description="Arithmetic of the forward pass.")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0: one a core.")
-    streams: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="Batches that the CPU computes at once; the threads are shared among them."
+    streams: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="Batches that the CPU computes at once, the threads shared among them; unset: "
+        "one a thread, at most 4.",
     )
     teacher: str | None = Field(
         None, description="Name or path of the teacher's bundle, served beside the student's."
@@ -146,7 +154,7 @@ class Settings(BaseSettings):
             self.provider,
             self.precision,
             self.threads,
-            self.streams,
+            self.streams or usual_streams(self.threads),
             self.cuda_graphs,
         )
 
@@ -158,7 +166,7 @@ class Settings(BaseSettings):
             self.teacher_provider,
             self.teacher_precision,
             self.threads,
-            self.streams,
+            self.streams or usual_streams(self.threads),
             self.cuda_graphs,
         )
 

@@ -26,12 +26,16 @@ PROMISED = {
     "score",
     "bench",
     "loadtest",
+    "peers",
+    "simulate",
+    "stress",
     "validate",
     "methods",
     "study",
     "report",
     "recommend",
     "cascade",
+    "tune",
 }
 TRAINING_ALONE = sorted({m for m, extra in EXTRA_OF_MODULE.items() if extra == "train"})
 

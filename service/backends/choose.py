@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,6 +47,21 @@ MEASURED_SHAPE = (10, 128)
 MEASURED_SECONDS = 0.5  # a candidate
 TURNS = 3
 PAUSE_SECONDS = 0.05
+# Threads that work together on one small batch wait for each other: measured on two cores, two
+# streams of one thread do 1.3 to 1.4 times what one stream of two does.
+MOST_STREAMS = 4
+
+
+def usual_streams(threads: int) -> int:
+    """How many batches to compute at once where nobody said; `threads` 0 is one to each core."""
+    return min(MOST_STREAMS, threads or usable_cores())
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +129,7 @@ def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Cho
             problems.append(problem)
     if not fit:
         raise _refusal(wish, problems)
-    speeds = _measure([backend for backend, _ in fit], encoder)
+    speeds = _measure([backend for backend, _ in fit], encoder, wish.streams)
     best = max(fit, key=lambda candidate: speeds[str(candidate[0].info)])
     remember(kept, best[0].info, speeds)
     return Chosen(*best, speeds)
@@ -200,23 +217,26 @@ def _refusal(wish: Wish, problems: Sequence[Exception]) -> StartError:
     return StartError(f"no backend can run as asked ({asked}): {reasons}")
 
 
-def _measure(backends: Sequence[Backend], encoder: PairEncoder) -> dict[str, float]:
-    """Pairs a second of each one's fastest run; the others were disturbed.
+def _measure(backends: Sequence[Backend], encoder: PairEncoder, streams: int) -> dict[str, float]:
+    """Pairs a second of each one's fastest run of `streams` batches at once, of one on a GPU.
 
-    They take turns, so that a noisy moment is bad for all of them alike. Before its turn each gets
-    a pause and a run that does not count: the threads of the one before spin for a while yet.
+    The other runs were disturbed. They take turns, so that a noisy moment is bad for all of them
+    alike. Before its turn each gets a pause and a run that does not count: the threads of the one
+    before spin for a while yet.
     """
     rows, columns = MEASURED_SHAPE[0], min(MEASURED_SHAPE[1], encoder.truncation.max_length)
     ids = np.full((rows, columns), encoder.pad_id, dtype=np.int64)
     batch = Batch(ids, np.ones_like(ids), np.zeros_like(ids))
     fastest = dict.fromkeys((str(backend.info) for backend in backends), np.inf)
-    for _ in range(TURNS):
-        for backend in backends:
+    with ThreadPoolExecutor(streams) as pool:
+        for backend in list(backends) * TURNS:
             time.sleep(PAUSE_SECONDS)
-            backend.infer(batch)
             name = str(backend.info)
+            batches = [batch] * (1 if backend.info.on_gpu else streams)
+            list(pool.map(backend.infer, batches))
             end = time.perf_counter() + MEASURED_SECONDS / TURNS
             while (start := time.perf_counter()) < end or not np.isfinite(fastest[name]):
-                backend.infer(batch)
-                fastest[name] = min(fastest[name], time.perf_counter() - start)
+                list(pool.map(backend.infer, batches))
+                seconds = (time.perf_counter() - start) / len(batches)
+                fastest[name] = min(fastest[name], seconds)
     return {name: rows / seconds for name, seconds in fastest.items()}

@@ -34,10 +34,12 @@ def serve(
     status: Status = lambda query: 200,
     results: int | None = None,
     seen: list[str] | None = None,
+    retry_after: int | None = None,
 ) -> Iterator[str]:
     """Serve `POST /score` in a thread of this process; gives the URL.
 
-    `results` are given in place of one for each passage; headers are noted in `seen`.
+    `results` are given in place of one for each passage; headers are noted in `seen`; every
+    answer says `retry_after` if that is set.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,8 +55,10 @@ def serve(
             time.sleep(0.001)
             count = len(body["passages"]) if results is None else results
             answer = json.dumps({"results": [{"index": i} for i in range(count)]}).encode()
-            head = f"HTTP/1.1 {status(body['query'])} -\r\nContent-Length: {len(answer)}\r\n\r\n"
-            self.wfile.write(head.encode() + answer)
+            head = f"HTTP/1.1 {status(body['query'])} -\r\nContent-Length: {len(answer)}\r\n"
+            if retry_after is not None:
+                head += f"Retry-After: {retry_after}\r\n"
+            self.wfile.write(f"{head}\r\n".encode() + answer)
 
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""

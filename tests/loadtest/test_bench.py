@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from loadtest.bench import Bench, Plan, bare_rate, forward_times, like_length_batches
+from loadtest.bench import (
+    Bench,
+    Plan,
+    bare_rate,
+    forward_at_once,
+    forward_times,
+    like_length_batches,
+    shared_out,
+)
 from loadtest.client import Load, Outcome
 from loadtest.texts import Request, made_up_requests
 from models.encoding import Batch, PairEncoder
@@ -124,3 +133,14 @@ def test_batches_hold_pairs_of_like_length(encoder: PairEncoder) -> None:
 def test_fewer_pairs_than_a_batch_make_one_batch(encoder: PairEncoder) -> None:
     requests = [Request("able", ("about", "above"))]
     assert [b.shape[0] for b in like_length_batches(encoder, requests, 50)] == [2]
+
+
+def test_a_request_is_shared_out_among_streams(encoder: PairEncoder) -> None:
+    pairs = encoder.encode("paris", ["tower", "city", "france", "river", "bridge"])
+    batches = shared_out(encoder, pairs, 2)
+    assert [batch.shape[0] for batch in batches] == [3, 2]
+    assert [batch.shape[0] for batch in shared_out(encoder, pairs, 1)] == [5]
+    ran: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        forward_at_once(lambda batch: ran.append(batch.shape[0]), pool, batches)
+    assert sorted(ran) == [2, 3]

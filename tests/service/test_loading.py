@@ -9,6 +9,7 @@ from models.encoding import Batch
 from service.backends.base import LogitArray
 from service.backends.fake import FakeBackend
 from service.backends.golden import GoldenMismatch
+from service.backends.choose import usual_streams
 from service.loading import load
 from service.settings import Settings
 from tests.fake_bundle import overlap
@@ -29,7 +30,7 @@ def test_every_length_is_warm_and_the_golden_pairs_came_first(fake_bundle: Bundl
     assert usual <= set(shapes)
     assert loaded.chosen.golden.passed
     assert loaded.seconds_per_token > 0
-    assert loaded.slots == 1
+    assert loaded.slots == loaded.streams == usual_streams(0)
 
 
 def test_streams_and_steps_are_those_of_the_settings(fake_bundle: Bundle) -> None:

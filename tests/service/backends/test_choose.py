@@ -11,7 +11,7 @@ from models.bundle import Bundle, read_bundle, write_bundle
 from models.find import find_bundle
 from models.manifest import Precision
 from service.backends.base import BackendInfo, BackendUnavailable
-from service.backends.choose import Wish, choose, load
+from service.backends.choose import Wish, choose, load, usual_streams
 from service.backends.golden import GoldenMismatch
 from service.backends.memory import choice_file, recall, remember
 from service.backends.onnxruntime import OnnxRuntimeBackend
@@ -144,3 +144,8 @@ def test_int8_wants_weights_stored_so(tiny_bundle: Bundle, tmp_path: Path) -> No
     )
     with pytest.raises(StartError, match="stores its weights as fp16: int8 multiplies weights"):
         choose(bundle, bundle.encoder(), Wish(precision="int8"), tmp_path)
+
+
+def test_streams_where_nobody_said() -> None:
+    assert [usual_streams(threads) for threads in (1, 3, 16)] == [1, 3, 4]
+    assert 1 <= usual_streams(0) <= 4
