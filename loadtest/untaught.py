@@ -67,6 +67,7 @@ def _describe(shape: Shape, like: Bundle) -> Manifest:
             width=shape.width,
             attention_heads=shape.attention_heads,
             vocabulary=like.manifest.architecture.vocabulary,
+            trimmed=True,  # its one head is linear
         ),
         truncation=like.manifest.truncation,
         heads=(HeadInfo(name="golden", kind="golden"),),

@@ -30,6 +30,7 @@ class Architecture(_Value):
     """The encoder's size; `vocabulary` counts tokens.
 
     Of an ensemble, `layers` counts those of all its `encoders` together: what a pair costs.
+    `trimmed` says that the last layer of each encoder is computed for `[CLS]` alone.
     """
 
     encoders: Count = Field(1, exclude_if=lambda count: count == 1)
@@ -37,6 +38,7 @@ class Architecture(_Value):
     width: Count
     attention_heads: Count
     vocabulary: Count
+    trimmed: bool = Field(False, exclude_if=lambda value: not value)
 
 
 class HeadInfo(_Value):

@@ -32,7 +32,7 @@ from training.calibration import calibrate, fit_calibration
 from training.data.pairs import Pair
 from training.ensemble import Ensemble
 from training.evaluation import EvaluationReport
-from training.export import export_graph, shape_profiles
+from training.export import export_graph, is_trimmed, shape_profiles
 from training.inference import Logits, graph_model, probabilities, run, student_model
 from training.parity import DEFAULT_BOUNDS, check_parity, measure_parity
 from training.precisions import measure_precisions
@@ -142,6 +142,7 @@ def describe(
             width=widest.hidden_size,
             attention_heads=widest.num_attention_heads,
             vocabulary=widest.vocab_size,
+            trimmed=is_trimmed(student),
         ),
         truncation=truncation,
         heads=tuple(

@@ -14,8 +14,9 @@ import onnx
 
 from models.encoding import Truncation
 from models.manifest import Range, ShapeProfile
-from training.ensemble import Ensemble
-from training.graph import FloatArray, build_graph
+from training.ensemble import CrossMember, Ensemble
+from training.graph import build_graph, reads_first_alone
+from training.graph_builder import FloatArray
 from training.graph_ensemble import build_ensemble_graph
 from training.storage import Storage, shrink
 from training.student import Student
@@ -47,6 +48,18 @@ def export_graph(
         Path(name).unlink(missing_ok=True)
         raise
     return model
+
+
+def is_trimmed(student: Student | Ensemble) -> bool:
+    """Whether the last layer of every encoder in its graph is computed for `[CLS]` alone."""
+    if isinstance(student, Student):
+        return reads_first_alone(student.heads)
+    return all(
+        reads_first_alone(part.student.heads)
+        if isinstance(part, CrossMember)
+        else part.kind != "bi-encoder"
+        for part in student.parts
+    )
 
 
 def shape_profiles(truncation: Truncation) -> tuple[ShapeProfile, ...]:

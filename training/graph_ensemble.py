@@ -26,16 +26,9 @@ import onnx
 from onnx import TensorProto
 
 from training.ensemble import CrossMember, Ensemble, Member
-from training.graph import (
-    MASKED,
-    Encoder,
-    FloatArray,
-    GraphBuilder,
-    check_config,
-    finish,
-    unit_mean,
-    write_heads,
-)
+from training.graph import reads_first_alone, unit_mean, write_heads
+from training.graph_builder import OUTPUT, FloatArray, GraphBuilder
+from training.graph_encoder import MASKED, Encoder, check_config
 
 LENGTH = "sequence_and_one"
 
@@ -70,7 +63,7 @@ def build_ensemble_graph(ensemble: Ensemble, weights: Mapping[str, FloatArray]) 
         }
         gain, shift = weights["gain"][index], weights["shift"][index]
         if isinstance(member, CrossMember):
-            columns += _cross(builder, member, own, scope, gain, shift)
+            columns.append(_cross(builder, member, own, scope, gain, shift))
         elif member.kind == "bi-encoder":
             halves = halves or _split(
                 builder, max(c.max_position_embeddings for c in ensemble.configs)
@@ -78,7 +71,8 @@ def build_ensemble_graph(ensemble: Ensemble, weights: Mapping[str, FloatArray]) 
             columns.append(_bi(builder, member, own, scope, gain, shift, halves))
         else:
             columns.append(_hub(builder, member, own, scope, gain, shift))
-    return _share(finish(builder, columns, "ensemble"))
+    builder.op("Concat", *columns, axis=1, name=OUTPUT)
+    return _share(builder.finish(len(ensemble.heads), "ensemble"))
 
 
 def _share(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -107,12 +101,13 @@ def _cross(
     scope: str,
     gain: np.float32,
     shift: np.float32,
-) -> list[str]:
+) -> str:
     own = {name.removeprefix("student."): array for name, array in weights.items()}
     # The checkpoint's own calibration, then the ensemble's on top of it.
     own["gain"], own["shift"] = own["gain"] * gain, own["shift"] * gain + shift
-    hidden = Encoder(builder, member.config, own, scope).write()
-    return write_heads(builder, hidden, member.student.heads, own, scope)
+    heads = member.student.heads
+    hidden = Encoder(builder, member.config, own, scope).write(trim=reads_first_alone(heads))
+    return write_heads(builder, hidden, heads, own, scope)
 
 
 def _hub(
@@ -125,9 +120,8 @@ def _hub(
 ) -> str:
     b = builder
     encoder = Encoder(b, member.config, weights, scope)
-    hidden = encoder.write()
-    first = b.op("Gather", hidden, b.weight("first", np.asarray(0, dtype=np.int64)), axis=1)
-    pooled = b.op("Tanh", encoder.linear(first, "pooler"))
+    hidden = encoder.write(trim=True)
+    pooled = b.op("Tanh", encoder.linear(b.first(hidden), "pooler"))
     return _affine(b, pooled, scope, weights["weight"] * gain, weights["bias"] * gain + shift)
 
 
@@ -143,8 +137,7 @@ def _bi(
     b = builder
     own = {name.removeprefix("bi_encoder."): array for name, array in weights.items()}
     encoder = Encoder(b, member.config, own, scope)
-    first = b.weight("first", np.asarray(0, dtype=np.int64))
-    embedded = encoder.embed(halves.ids, first, halves.positions, LENGTH)
+    embedded = encoder.embed(halves.ids, b.index(0), halves.positions, LENGTH)
     hidden = encoder.layers(embedded, halves.bias)
     product = b.op("Mul", unit_mean(b, hidden, halves.query), unit_mean(b, hidden, halves.passage))
     cosine = b.op("ReduceSum", product, axes=[1], keepdims=1)

@@ -133,6 +133,25 @@ def probability(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits).mean(-1)
 
 
+def golden_alone(student: Student) -> Student:
+    """The same encoder with the golden head and no other; weights are shared, not copied.
+
+    Raises `ValueError` unless `student` has exactly one golden head.
+    """
+    golden = [index for index, head in enumerate(student.heads) if head.teacher is None]
+    if len(golden) != 1:
+        names = ", ".join(head.name for head in student.heads)
+        raise ValueError(
+            f"{len(golden)} golden heads among {names}: one head without a teacher is needed"
+        )
+    index = golden[0]
+    alone = Student(student.config, [student.heads[index]])
+    alone.encoder = student.encoder
+    alone.head_bank = nn.ModuleList([student.head_bank[index]])
+    alone.gain, alone.shift = student.gain[[index]], student.shift[[index]]
+    return alone.train(student.training)
+
+
 def take_layers(source: BertModel, layers: Sequence[int], heads: Sequence[Head]) -> Student:
     """Build a student from the given layers of a deeper encoder.
 

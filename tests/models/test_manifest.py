@@ -39,6 +39,15 @@ def test_json_round_trip() -> None:
     assert Manifest.model_validate_json(manifest.to_json()) == manifest
 
 
+def test_a_release_that_does_not_know_trimming_reads_a_whole_graph() -> None:
+    manifest = make_manifest()
+    assert '"trimmed"' not in manifest.to_json()
+    size = manifest.architecture.model_copy(update={"trimmed": True})
+    trimmed = manifest.model_copy(update={"architecture": size})
+    assert '"trimmed": true' in trimmed.to_json()
+    assert Manifest.model_validate_json(trimmed.to_json()) == trimmed
+
+
 def test_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         make_manifest().version = "2"  # type: ignore[misc]

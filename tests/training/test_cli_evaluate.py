@@ -171,6 +171,7 @@ def test_several_teachers_become_one_bundle(work: Path, members: list[str]) -> N
     made = read_bundle(work / "teachers").manifest
     assert [head.name for head in made.heads] == ["ce", "texts"]
     assert (made.architecture.encoders, made.architecture.layers) == (2, 4)
+    assert not made.architecture.trimmed  # the bi-encoder reads all tokens
     assert (made.truncation.max_length, made.truncation.max_query_tokens) == (48, 12)
     assert made.parity is not None
     assert (made.parity.pairs, made.parity.queries) == (150, 30)  # five passages of each query
@@ -191,10 +192,35 @@ def test_one_teacher_under_a_name_and_a_length_of_its_own(work: Path, members: l
     assert result.exit_code == 0, result.output
     made = read_bundle(work / "teacher").manifest
     assert [head.name for head in made.heads] == ["big"]
+    assert made.architecture.trimmed
     assert (made.truncation.max_length, made.truncation.max_query_tokens) == (24, 6)
     result = runner.invoke(app, export(work, *lengths))
     assert result.exit_code == 1
     assert "--max-length and --max-query-tokens are for teachers" in result.stderr
+
+
+def test_the_golden_head_alone_becomes_a_bundle(work: Path, members: list[str]) -> None:
+    result = runner.invoke(app, export(work, "--storage=fp16", "--heads=golden"))
+    assert result.exit_code == 0, result.output
+    made = read_bundle(work / "retort-tiny")
+    assert [head.name for head in made.manifest.heads] == ["golden"]
+    assert made.manifest.architecture.trimmed
+    assert len(made.golden[0].logits) == 1
+
+    # All heads: one is a cosine of all tokens.
+    result = runner.invoke(app, export(work, "--storage=fp16"))
+    assert result.exit_code == 0, result.output
+    whole = read_bundle(work / "retort-tiny").manifest
+    assert len(whole.heads) == 3
+    assert not whole.architecture.trimmed
+
+    pairs = f"--held-out={work / 'held_out.jsonl'}"
+    refused = ["export", *members, str(work / "teachers"), pairs, "--heads=golden"]
+    result = runner.invoke(app, refused)
+    assert result.exit_code == 1
+    assert "--heads golden is for a student" in result.stderr
+    result = runner.invoke(app, export(work, "--heads=soft"))
+    assert result.exit_code == 2
 
 
 def test_export_tells_what_it_made(work: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from models.encoding import Truncation
 from training.export import export_graph, shape_profiles
-from training.graph import UnsupportedStudentError
+from training.graph_encoder import UnsupportedStudentError
 from training.student import Student
 
 

@@ -118,8 +118,9 @@ def zero(name: str) -> Callable[[onnx.ModelProto], None]:
 
 def scramble_head(model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
-        if tensor.name == "head_bank.1.linear.weight":
-            values = np.random.default_rng(0).permutation(numpy_helper.to_array(tensor))
+        if tensor.name == "head_bank.weight":
+            values = numpy_helper.to_array(tensor).copy()
+            values[:, 1] = np.random.default_rng(0).permutation(values[:, 1])
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
             return
     raise AssertionError("no head to scramble")

@@ -68,7 +68,7 @@ def test_small_weights_stay_as_they_are(tiny_student: Student, tmp_path: Path) -
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     assert kinds["encoder.embeddings.LayerNorm.weight"] == TensorProto.FLOAT
     assert kinds["encoder.embeddings.word_embeddings.weight.int8"] == TensorProto.INT8
-    assert kinds["head_bank.0.linear.weight"] == TensorProto.FLOAT
+    assert kinds["head_bank.weight"] == TensorProto.FLOAT
 
 
 def test_a_table_has_a_scale_a_row_and_a_matrix_one_an_output(
