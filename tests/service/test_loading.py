@@ -7,9 +7,9 @@ import pytest
 from models.bundle import Bundle
 from models.encoding import Batch
 from service.backends.base import LogitArray
+from service.backends.choose import usual_streams
 from service.backends.fake import FakeBackend
 from service.backends.golden import GoldenMismatch
-from service.backends.choose import usual_streams
 from service.loading import load
 from service.settings import Settings
 from tests.fake_bundle import overlap

@@ -1,0 +1,79 @@
+"""The golden bundle: a bundle's student with the golden head alone.
+
+Peers serve one head, so ours serves one too, of the same encoder: the comparison is of servers and
+not of what they serve. It is made of the bundle's own graph, in the storage of the bundle.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from loadtest.peers.weights import FloatArray, Weights
+from models.bundle import Bundle, write_bundle
+from models.golden import GoldenPair
+from models.manifest import HeadInfo
+from training.graph import build_graph
+from training.storage import shrink
+from training.student import Head
+
+
+def write_golden_bundle(folder: Path, bundle: Bundle, weights: Weights) -> Bundle:
+    """Write it to `folder` and read it back; its golden logits are those of the original."""
+    column = [head.kind for head in bundle.manifest.heads].index("golden")
+    golden = [
+        GoldenPair(pair.query, pair.passage, (logit,), 1 / (1 + math.exp(-logit)))
+        for pair in bundle.golden
+        for logit in (pair.logits[column],)
+    ]
+    manifest = bundle.manifest.model_copy(
+        update={
+            "name": f"{bundle.manifest.name}-golden",
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": {},
+            "heads": (HeadInfo(name="golden", kind="golden"),),
+            "architecture": bundle.manifest.architecture.model_copy(update={"trimmed": True}),
+            # They were measured with all heads.
+            "quality": {},
+            "parity": None,
+            "lower_parity": {},
+            "agreement": None,
+        }
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        graph = Path(work) / "model.onnx"
+        small = shrink(golden_graph(bundle, weights), bundle.manifest.precision.storage)
+        graph.write_bytes(small.SerializeToString(deterministic=True))
+        return write_bundle(
+            folder, manifest=manifest, graph=graph, tokenizer=bundle.tokenizer_path, golden=golden
+        )
+
+
+def golden_graph(bundle: Bundle, weights: Weights, *, trim: bool = True) -> onnx.ModelProto:
+    """The graph of encoder and golden head with float32 weights; `trim` as in `build_graph`."""
+    from transformers import BertConfig
+
+    size = bundle.manifest.architecture
+    config = BertConfig(
+        vocab_size=size.vocabulary,
+        hidden_size=size.width,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.attention_heads,
+        intermediate_size=len(weights.encoder["encoder.encoder.layer.0.intermediate.dense.bias"]),
+        max_position_embeddings=weights.positions,
+        layer_norm_eps=weights.norm_epsilon,
+    )
+    state: dict[str, FloatArray] = {
+        **weights.encoder,
+        "head_bank.0.linear.weight": weights.head.reshape(1, -1),
+        "head_bank.0.linear.bias": np.array([weights.bias], dtype=np.float32),
+        "gain": np.ones(1, dtype=np.float32),
+        "shift": np.zeros(1, dtype=np.float32),
+    }
+    return build_graph(config, (Head("golden"),), state, trim=trim)
