@@ -47,8 +47,8 @@ MEASURED_SHAPE = (10, 128)
 MEASURED_SECONDS = 0.5  # a candidate
 TURNS = 3
 PAUSE_SECONDS = 0.05
-# Threads that work together on one small batch wait for each other: measured on two cores, two
-# streams of one thread do 1.3 to 1.4 times what one stream of two does.
+# Threads that work together on one small batch wait for each other, and for long when another
+# process takes a core: there two streams of one thread did 1.4 times what one of two did.
 MOST_STREAMS = 4
 
 
