@@ -7,6 +7,7 @@ at which the target is met, halving what is left of the range at each step.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from loadtest.figures import Latency
 from loadtest.peers.api import Api
 from loadtest.peers.findings import Bout, Measured, Point, failed_of
 from loadtest.peers.loads import Workload
+from loadtest.peers.peer import OURS
 from loadtest.peers.started import Used
 from loadtest.step import OK, Step, Taken, run_step
 
@@ -83,6 +85,7 @@ class Kept:
     cpu_seconds: float = 0.0
     pairs: int = 0
     memory_bytes: int = 0
+    problem: str = ""  # what put it out
 
     @property
     def capacity(self) -> float:
@@ -111,19 +114,39 @@ class Turns:
     run: Callable[[Step], Taken] = run_step
 
     def measure(self) -> Bout:
-        """Everything. Raises `RuntimeError` for one that answers nothing under closed load."""
+        """Everything. One that fails is put out, with the reason, and the others go on.
+
+        Raises `RuntimeError` if that is ours.
+        """
         kept = [Kept(contestant) for contestant in self.contestants]
         bare = [rate for number in range(self.plan.rounds) for rate in self._round(number, kept)]
-        low = LOW_SHARE * min(one.capacity for one in kept)
+        low = LOW_SHARE * min(one.capacity for one in kept if not one.problem)
         for one in kept:
-            self._open(one, low)
+            self._try(one, lambda one: self._open(one, low))
         for one in reversed(kept):
-            self._open(one, HIGH_SHARE * one.capacity)
+            self._try(one, lambda one: self._open(one, HIGH_SHARE * one.capacity))
         for number in range(self.plan.search_steps):
             for one in in_turn(kept, number):
-                self._open(one, one.next_offer(self.plan.p99_ms))
-        measured = tuple(map(_sum_up, kept))
-        return Bout(self.workload.name, self.workload.words, measured, tuple(bare))
+                self._try(one, lambda one: self._open(one, one.next_offer(self.plan.p99_ms)))
+        return Bout(
+            self.workload.name,
+            self.workload.words,
+            tuple(_sum_up(one) for one in kept if not one.problem),
+            tuple(bare),
+            tuple(f"{one.contestant.label}: {one.problem}" for one in kept if one.problem),
+        )
+
+    def _try(self, one: Kept, turn: Callable[[Kept], None]) -> None:
+        """A turn of one that is not out."""
+        if one.problem:
+            return
+        try:
+            turn(one)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            if one.contestant.name == OURS:
+                raise RuntimeError(str(error)) from error
+            one.problem = str(error)
+            self.progress(f"{one.contestant.label} is out: {error}")
 
     def _round(self, number: int, kept: Sequence[Kept]) -> list[float]:
         """Everyone under closed load once; what the bare loop managed, if there is one."""
@@ -133,7 +156,7 @@ class Turns:
         for one in in_turn([None, *kept] if self.bare else kept, number):
             if one is not None:
                 self.progress(f"{said}: {one.contestant.label}")
-                self._closed(one)
+                self._try(one, self._closed)
             elif self.bare is not None:
                 self.progress(f"{said}: bare backend loop")
                 bare.append(self.bare(self.workload, self.plan.seconds))
@@ -144,8 +167,8 @@ class Turns:
         taken = self._turn(one, step)
         if taken.pairs_per_second <= 0:
             raise RuntimeError(
-                f"{one.contestant.label} answered no request with 200 in {taken.seconds:g} s: "
-                f"the answers were {taken.statuses or 'none'}"
+                f"no request was answered with 200 in {taken.seconds:g} s of closed load: the "
+                f"answers were {taken.statuses or 'none'}"
             )
         one.closed.append(taken)
 

@@ -121,6 +121,7 @@ class Bout:
     words: str
     measured: tuple[Measured, ...]
     bare: tuple[float, ...] = ()
+    out: tuple[str, ...] = ()  # who failed under load, and how
 
     def of(self, name: str) -> Measured | None:
         """The peer of that name, if it was measured."""

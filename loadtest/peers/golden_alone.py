@@ -1,13 +1,16 @@
 """The golden bundle: a bundle's student with the golden head alone.
 
 Peers serve one head, so ours serves one too, of the same encoder: the comparison is of servers and
-not of what they serve. It is made of the bundle's own graph, in the storage of the bundle.
+not of what they serve. It is made of the bundle's own graph, in the storage of the bundle. A
+precision in which one head alone does not rank as it does in float32 is refused to our server, by
+the bounds of every export, as the peers are held to theirs.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,16 +18,26 @@ import numpy as np
 import onnx
 
 from loadtest.peers.weights import FloatArray, Weights
+from loadtest.texts import Request
 from models.bundle import Bundle, write_bundle
 from models.golden import GoldenPair
-from models.manifest import HeadInfo
+from models.manifest import HeadInfo, Parity
+from training.data.pairs import Pair
 from training.graph import build_graph
+from training.inference import graph_model, run
+from training.parity import DEFAULT_BOUNDS
+from training.precisions import measure_precisions
 from training.storage import shrink
 from training.student import Head
 
 
-def write_golden_bundle(folder: Path, bundle: Bundle, weights: Weights) -> Bundle:
-    """Write it to `folder` and read it back; its golden logits are those of the original."""
+def write_golden_bundle(
+    folder: Path, bundle: Bundle, weights: Weights, requests: Sequence[Request] = ()
+) -> Bundle:
+    """Write it to `folder` and read it back; its golden logits are those of the original.
+
+    `requests`, the answer first in each, are what lower precisions are judged by.
+    """
     column = [head.kind for head in bundle.manifest.heads].index("golden")
     golden = [
         GoldenPair(pair.query, pair.passage, (logit,), 1 / (1 + math.exp(-logit)))
@@ -50,9 +63,27 @@ def write_golden_bundle(folder: Path, bundle: Bundle, weights: Weights) -> Bundl
         graph = Path(work) / "model.onnx"
         small = shrink(golden_graph(bundle, weights), bundle.manifest.precision.storage)
         graph.write_bytes(small.SerializeToString(deterministic=True))
+        lower = lower_parity(graph, bundle, requests) if requests else {}
         return write_bundle(
-            folder, manifest=manifest, graph=graph, tokenizer=bundle.tokenizer_path, golden=golden
+            folder,
+            manifest=manifest.model_copy(update={"lower_parity": lower}),
+            graph=graph,
+            tokenizer=bundle.tokenizer_path,
+            golden=golden,
         )
+
+
+def lower_parity(graph: Path, bundle: Bundle, requests: Sequence[Request]) -> dict[str, Parity]:
+    """How the graph ranks in fewer bits, against itself in float32."""
+    pairs = [
+        Pair(request.query, passage, float(number == 0))
+        for request in requests
+        for number, passage in enumerate(request.passages)
+    ]
+    encoder, manifest = bundle.encoder(), bundle.manifest
+    reference = run(graph_model(graph), encoder, pairs)
+    storage, width = manifest.precision.storage, manifest.architecture.width
+    return measure_precisions(graph, storage, width, encoder, pairs, reference, DEFAULT_BOUNDS)
 
 
 def golden_graph(bundle: Bundle, weights: Weights, *, trim: bool = True) -> onnx.ModelProto:

@@ -113,6 +113,8 @@ def _bout(bout: Bout, p99_ms: float) -> Iterator[str]:
         mean = sum(bout.bare) / len(bout.bare)
         low, high = min(bout.bare), max(bout.bare)
         yield f"| bare backend loop, no HTTP | {mean:,.0f} ({low:,.0f} to {high:,.0f}) | | | | | |"
+    for words in bout.out:
+        yield from ("", f"* Failed under this load: {words.strip().splitlines()[-1][:200]}")
     low = bout.measured[0].low.offered
     yield from (
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -68,10 +69,10 @@ def run_peers(options: Options, progress: Progress) -> Findings:
     source = read_bundle(find_bundle(options.bundle))
     # Not resolved: the peers' Pythons are links.
     folder = options.folder.absolute()
-    bundle, places = make_places(folder, source, progress)
+    checked = read_ranking_requests(passages=CHECKED_PASSAGES)[:CHECKED_QUESTIONS]
+    bundle, places = make_places(folder, source, progress, checked)
     places = replace(places, settings=options.settings)
     encoder = bundle.encoder()
-    checked = read_ranking_requests(passages=CHECKED_PASSAGES)[:CHECKED_QUESTIONS]
     expected = expected_scores(bundle, checked)
     loads = [
         fixed_load(encoder) if name == "fixed" else real_load(encoder, options.pairs)
@@ -97,8 +98,13 @@ def run_peers(options: Options, progress: Progress) -> Findings:
     return Findings(_setup(options, source, bare), tuple(standings), tuple(bouts))
 
 
-def make_places(folder: Path, source: Bundle, progress: Progress) -> tuple[Bundle, Places]:
-    """Our golden bundle, and the folders that the peers load; all of the weights of `source`."""
+def make_places(
+    folder: Path, source: Bundle, progress: Progress, requests: Sequence[Request] = ()
+) -> tuple[Bundle, Places]:
+    """Our golden bundle, and the folders that the peers load; all of the weights of `source`.
+
+    `requests` are what ours is judged by in lower precisions.
+    """
     progress(f"writing {source.manifest.name} with its golden head alone, for us and for the peers")
     made = folder / "made"
     shutil.rmtree(made, ignore_errors=True)
@@ -109,7 +115,7 @@ def make_places(folder: Path, source: Bundle, progress: Progress) -> tuple[Bundl
     mended = with_own_segments(usual, pair_tokenizer(source.tokenizer_path))
     write_folder(places.student, source, weights, usual)
     write_folder(places.segments, source, weights, mended)
-    return write_golden_bundle(places.bundle, source, weights), places
+    return write_golden_bundle(places.bundle, source, weights, requests), places
 
 
 def expected_scores(bundle: Bundle, requests: list[Request]) -> list[list[float]]:

@@ -82,12 +82,30 @@ def test_processor_time_is_shared_among_all_pairs_answered() -> None:
     assert ours.memory_bytes == 100 * contestants[0].turns
 
 
-def test_one_that_answers_nothing_is_an_error() -> None:
-    def none(step: Step) -> Taken:
-        return Taken(step.loop, 1.0, (), 0.1)
+def failing(name: str) -> tuple[Track, Turns]:
+    """Turns in which the server of that name answers nothing."""
+    track = Track(PAIR)
 
-    with pytest.raises(RuntimeError, match="answered no request with 200"):
-        Turns(PLAN, WORKLOAD, PAIR, lambda words: None, run=none).measure()
+    def run(step: Step) -> Taken:
+        found = track.run(step)
+        return Taken(step.loop, 1.0, (), 0.1) if step.host == name else found
+
+    return track, Turns(PLAN, WORKLOAD, PAIR, lambda words: None, run=run)
+
+
+def test_one_that_answers_nothing_is_out_and_the_others_go_on() -> None:
+    track, turns = failing("slow")
+    found = turns.measure()
+    assert [one.name for one in found.measured] == ["retort"]
+    assert len(found.out) == 1
+    assert "no request was answered with 200" in found.out[0]
+    assert [step.host for step in track.steps].count("slow") == 1
+    assert found.measured[0].low.offered == pytest.approx(200.0, rel=0.01)
+
+
+def test_ours_must_not_fail() -> None:
+    with pytest.raises(RuntimeError, match="no request was answered"):
+        failing("retort")[1].measure()
 
 
 def test_the_time_is_known_beforehand() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from loadtest.extract import read_ranking_requests
 from loadtest.peers.golden_alone import golden_graph, write_golden_bundle
 from loadtest.peers.weights import read_weights
 from models.bundle import Bundle
@@ -31,3 +32,16 @@ def test_trimmed_or_not_it_says_the_same(tiny_bundle: Bundle) -> None:
     graphs = [golden_graph(tiny_bundle, weights, trim=trim) for trim in (True, False)]
     short, whole = (run_graph(graph.SerializeToString(), batch) for graph in graphs)
     assert np.allclose(short, whole, atol=1e-4)
+
+
+def test_lower_precisions_are_judged_by_the_bounds_of_an_export(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    requests = read_ranking_requests(passages=4)[:25]
+    weights = read_weights(tiny_bundle)
+    made = write_golden_bundle(tmp_path / "made", tiny_bundle, weights, requests)
+    found = made.manifest.lower_parity
+    assert set(found) <= {"bf16"}, "weights that are stored as fp32 have no int8"
+    assert all(parity.queries == 25 for parity in found.values())
+    whole = write_golden_bundle(tmp_path / "whole", tiny_bundle, weights)
+    assert whole.manifest.lower_parity == {}
