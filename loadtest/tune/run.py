@@ -97,7 +97,7 @@ def _try_servers(
         trials: dict[Candidate, Trial] = {}
         for candidate in dict.fromkeys([*finalists, DEFAULTS]):
             progress.step(f"starting a server: {candidate}")
-            trial = Trial(candidate, options.bundle, target_ms)
+            trial = Trial(candidate, options.bundle, target_ms, wish=options.wish)
             trials[candidate] = stack.enter_context(trial)
 
         def ask(candidate: Candidate, rate: float, seconds: float, turn: int) -> Probe:

@@ -18,6 +18,7 @@ from loadtest.step import Step, Taken, run_step
 from loadtest.tune.candidate import Candidate
 from loadtest.tune.search import Probe
 from loadtest.tune.trace import Trace
+from service.backends.choose import Wish
 
 READY_TIMEOUT_S = 300.0
 # A request that is so much later than the target is as good as lost: give it up, so that a probe
@@ -30,11 +31,17 @@ Run = Callable[[Step], Taken]
 class Trial:
     """A server with a candidate's settings; use it in a `with` block, inside which it is ready.
 
-    `run` puts a step on it, in a process of its own.
+    `run` puts a step on it, in a process of its own. What `wish` asks for holds where the candidate
+    says nothing.
     """
 
     def __init__(
-        self, candidate: Candidate, bundle: str, target_ms: float, run: Run = run_step
+        self,
+        candidate: Candidate,
+        bundle: str,
+        target_ms: float,
+        run: Run = run_step,
+        wish: Wish | None = None,
     ) -> None:
         self.candidate = candidate
         self._timeout_ms = max(LEAST_TIMEOUT_MS, math.ceil(LOST_AFTER_TARGETS * target_ms))
@@ -42,7 +49,8 @@ class Trial:
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "settings.yaml"
         # Passages come back in a load test as they do not in life: nothing is kept of them.
-        given = {**candidate.settings, "passage_cache": 0, "timeout_ms": self._timeout_ms}
+        given = {**_asked(wish or Wish()), **candidate.settings}
+        given |= {"passage_cache": 0, "timeout_ms": self._timeout_ms}
         file.write_text(yaml.safe_dump(given), encoding="utf-8")
         command = serve_command(bundle, "--settings", str(file), "--log-level", "warning")
         self._server = Server(command, READY_TIMEOUT_S)
@@ -107,3 +115,8 @@ def to_probe(rate: float, taken: Taken) -> Probe:
         p99_ms=at(99),
         failed=failed,
     )
+
+
+def _asked(wish: Wish) -> dict[str, Any]:
+    engine = {"backend": wish.backend, "provider": wish.provider, "precision": wish.precision}
+    return {name: value for name, value in engine.items() if value != "auto"}
