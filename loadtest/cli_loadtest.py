@@ -92,6 +92,7 @@ def loadtest(
     from loadtest.comparison_page import to_markdown, write_pages
     from loadtest.extract import EXTRACT
     from loadtest.lineup import Wanted
+    from loadtest.watching import watching
     from models.errors import BundleError
 
     # Both are used in other processes, which would only say that they ended.
@@ -121,14 +122,7 @@ def loadtest(
     )
     console = Console(stderr=True)
     console.print(f"this takes about {options.about_s / 60:.0f} minutes")
-    with console.status("starting") as status:
-
-        def told(step: str) -> None:
-            # A status line shows nothing where there is no terminal.
-            status.update(step)
-            if not console.is_terminal:
-                console.print(step, highlight=False)
-
+    with watching(console) as told:
         try:
             found = run_comparison(options, told)
         except (BundleError, ValueError, RuntimeError) as error:

@@ -84,6 +84,7 @@ def peers(
     from loadtest.peers.bout import Plan
     from loadtest.peers.page import to_markdown, write_page
     from loadtest.peers.run import Options, run_peers
+    from loadtest.watching import watching
     from models.errors import BundleError
     from service.backends.base import BackendUnavailable
     from service.errors import StartError
@@ -106,14 +107,7 @@ def peers(
         command=" ".join(["retort", *sys.argv[1:]]),
     )
     console = Console(stderr=True)
-    with console.status("starting") as status:
-
-        def told(step: str) -> None:
-            # A status line shows nothing where there is no terminal.
-            status.update(step)
-            if not console.is_terminal:
-                console.print(step, highlight=False)
-
+    with watching(console) as told:
         try:
             about = options.about_s / 60
             console.print(f"this takes about {about:.0f} minutes, installing aside")

@@ -43,7 +43,7 @@ def simulate(
     ] = 2_048,
     length_step: Annotated[
         int, typer.Option(min=1, help="Pairs are padded to a multiple of it, in tokens.")
-    ] = 16,
+    ] = 8,
     overhead_tokens: Annotated[
         int, typer.Option(min=0, help="What starting a batch costs, in tokens' time.")
     ] = 64,

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loadtest.comparison import SHADOW, STUDENT, Comparison, LoadPoint, Role, Setup, Target
+from loadtest.counters import shadow_outcomes
 from loadtest.extract import EXTRACT, bodies, read_ranking_requests
 from loadtest.lineup import Lineup, Progress, Wanted
 from loadtest.machine import describe_machine
-from loadtest.scrape import shadow_outcomes
 from loadtest.step import Arrivals, Loop, Step, Taken, run_step
 from loadtest.texts import Request, encode
 from models.bundle import Bundle

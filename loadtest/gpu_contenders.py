@@ -16,7 +16,7 @@ from models.bundle import Bundle
 from models.encoding import Batch
 from models.manifest import Manifest
 from service.backends.base import BackendInfo, Precision
-from service.backends.choose import load_compared
+from service.backends.choose import Wish, load_compared
 from service.backends.golden import GoldenReport
 
 VOCABULARY, HEAD_WIDTH = 30_522, 64
@@ -68,9 +68,8 @@ def load_variant(
     Raises `BackendUnavailable` or `BundleError`.
     """
     info = BackendInfo("onnxruntime", variant.provider, variant.precision)
-    backend, report = load_compared(
-        info, bundle, bundle.encoder(), 0, cache, cuda_graphs=variant.cuda_graphs
-    )
+    wish = Wish(cuda_graphs=variant.cuda_graphs)
+    backend, report = load_compared(info, bundle, bundle.encoder(), wish, cache)
     recorded = bool(getattr(backend, "cuda_graphs", False))
     return (
         Contender(f"ONNX Runtime {info.provider} {info.precision}", backend.infer),

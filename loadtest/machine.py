@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
+
+from models.cores import usable_cores
 
 # Instructions that decide how fast a matrix product is.
 TELLING_FLAGS = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx512f", "avx2")
@@ -28,7 +29,7 @@ def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     flags = set(facts.get("flags", "").split())
     telling = ", ".join(flag for flag in TELLING_FLAGS if flag in flags)
     name = facts.get("model name") or platform.processor() or platform.machine()
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = usable_cores()
     cores = f"{count} core{'s' * (count != 1)}"
     return (
         f"{name}, {cores}{f' ({telling})' if telling else ''}, Python {platform.python_version()}"

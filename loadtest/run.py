@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from loadtest.bench import Bench, Plan
 from loadtest.client import run_in_process
+from loadtest.counters import Counters
 from loadtest.machine import describe_machine
 from loadtest.reference import load_reference
 from loadtest.report import Report, Round, Setup
-from loadtest.scrape import Scrape
+from loadtest.served import load_served
 from loadtest.server import HOST, Server, serve_command
 from loadtest.texts import Request, encode, made_up_requests, pair_count, read_requests
-from models.bundle import Bundle, read_bundle
+from models.bundle import read_bundle
 from models.encoding import PairEncoder
 from models.find import find_bundle
-from service.backends.base import Backend, BackendInfo
-from service.backends.choose import load
 from service.settings import load_settings
 
 # Enough that clients do not all ask the same, few enough that they are encoded in no time.
@@ -68,7 +65,7 @@ def run_bench(options: Options, progress: Progress) -> Report:
     progress("starting the server")
     with Server(serve_command(str(bundle.folder), "--log-level", "warning")) as server:
         served = server.get_json("/info")["backend"]
-        backend = _same_backend(served, bundle)
+        backend = load_served(served, bundle, load_settings())
         plan = Plan(tuple(requests), options.clients, options.rounds, options.seconds)
 
         def bench(batch_pairs: int) -> Bench:
@@ -126,25 +123,10 @@ def _describe(options: Options, encoder: PairEncoder, requests: list[Request]) -
     )
 
 
-def _same_backend(served: dict[str, Any], bundle: Bundle) -> Backend:
-    """The backend that the server says it runs, loaded in this process."""
-    settings = load_settings()
-    same = BackendInfo(served["backend"], served["provider"], served["precision"])
-    return load(
-        same,
-        bundle,
-        settings.threads,
-        settings.cache_dir,
-        served["streams"],
-        cuda_graphs=settings.cuda_graphs,
-    )
-
-
 def _usual_batch(server: Server, bench: Bench) -> int:
     """Pairs in the server's mean batch under the full load, which this puts on it."""
-    before = Scrape.parse(server.get("/metrics")[1].decode())
+    before = Counters.parse(server.get("/metrics")[1].decode())
     outcome = bench.send(bench.load(bench.plan.clients, bench.plan.seconds))
     if not outcome.latencies:
         raise RuntimeError(f"the server answered no request with 200: {outcome.statuses}")
-    after = Scrape.parse(server.get("/metrics")[1].decode())
-    return max(1, math.floor(after.mean_pairs_since(before) + 0.5))
+    return Counters.parse(server.get("/metrics")[1].decode()).since(before).usual_batch()

@@ -88,7 +88,9 @@ def serve(
     ] = None,
     length_step: Annotated[
         int | None,
-        typer.Option(help="Pairs are padded to a multiple of it, in tokens.", show_default="16"),
+        typer.Option(
+            help="Pairs are padded to a multiple of it, in tokens.", show_default="8, on a GPU 16"
+        ),
     ] = None,
     queue_tokens: Annotated[
         int | None,

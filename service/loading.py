@@ -17,7 +17,7 @@ import numpy as np
 from models.bundle import Bundle
 from models.encoding import Batch, PairEncoder
 from service.backends.base import Backend
-from service.backends.buckets import row_buckets
+from service.backends.buckets import COLUMN_STEP, row_buckets
 from service.backends.choose import Chosen, Wish, choose
 from service.backends.golden import compare_golden, require
 from service.scheduler import Policy, length_steps
@@ -25,6 +25,8 @@ from service.settings import Settings
 
 # A CPU is saturated by a request of ten passages; a larger batch would only keep others waiting.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2_048, 16_384
+# Rounding up to 16 alone is a tenth of the tokens of short pairs; a GPU's buckets are no finer.
+CPU_LENGTH_STEP = 8
 # On a GPU the next batch's arrays are laid out and copied while this one is computed.
 GPU_SLOTS = 2
 TIMED_RUNS = 3
@@ -65,7 +67,8 @@ def load(
     if not gpu:
         # The backend has every core already: tokenizing on all of them only gets in its way.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    lengths = length_steps(encoder.truncation.max_length, settings.length_step)
+    step = settings.length_step or (COLUMN_STEP if gpu else CPU_LENGTH_STEP)
+    lengths = length_steps(encoder.truncation.max_length, step)
     batch_tokens = settings.batch_tokens or (GPU_BATCH_TOKENS if gpu else CPU_BATCH_TOKENS)
     batch_tokens = max(batch_tokens, lengths[-1])
     usual = row_buckets(batch_tokens // lengths[0]) if gpu else range(1, WARM_ROWS + 1)

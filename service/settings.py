@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     slots: Annotated[int, Field(ge=1, le=64)] | None = Field(
         None, description="Batches in the backend at once; unset: streams, on a GPU 2."
     )
-    length_step: Annotated[int, Field(ge=1, le=512)] = Field(
-        16, description="Pairs are padded to a multiple of it, in tokens."
+    length_step: Annotated[int, Field(ge=1, le=512)] | None = Field(
+        None, description="Pairs are padded to a multiple of it, in tokens; unset: 8, on a GPU 16."
     )
     queue_tokens: Annotated[int, Field(ge=1)] = Field(
         524_288, description="Tokens that may wait; past it, requests get 429."

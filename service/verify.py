@@ -78,9 +78,7 @@ def verify_bundle(settings: Settings) -> Verdict:
         if not wish.allows(info):
             continue
         try:
-            _, report = load_compared(
-                info, bundle, encoder, wish.threads, settings.cache_dir, wish.streams
-            )
+            _, report = load_compared(info, bundle, encoder, wish, settings.cache_dir)
         except BackendUnavailable as problem:
             verdicts.append(BackendVerdict(str(info), None, str(problem)))
             continue

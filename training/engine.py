@@ -6,16 +6,16 @@ speed of PyTorch in bf16 on the machine this was written on.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from service.backends.openvino import quiet_openvino
 
 IntArray = NDArray[np.int64]
 Function = Callable[..., NDArray[np.float32]]
@@ -28,17 +28,8 @@ def engine_name() -> str:
     return "openvino-bf16" if _has_bf16() else "openvino-f32"
 
 
-def _openvino_module() -> Any:
-    # OpenVINO reports its use to a web service if this package can be imported, and carries a
-    # stub for when it cannot. Nothing here phones home.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
-
-
 def _has_bf16() -> bool:
-    core = _openvino_module().Core()
+    core = quiet_openvino().Core()
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -73,7 +64,7 @@ def _torch_function(module: nn.Module) -> Function:
 
 
 def _openvino(module: nn.Module, inputs: Sequence[str]) -> Function:
-    openvino = _openvino_module()
+    openvino = quiet_openvino()
     example = torch.ones((2, 8), dtype=torch.int64)
     with torch.no_grad(), warnings.catch_warnings():
         # OpenVINO traces by torch.jit, which this torch calls deprecated; there is no other way

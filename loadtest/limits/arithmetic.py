@@ -15,10 +15,10 @@ from loadtest.figures import Spread, ratios
 from loadtest.limits.found import Finding, Row
 from loadtest.limits.ground import Ground
 from loadtest.limits.matrix import Product, products
+from loadtest.served import load_served
 from models.arithmetic import arithmetic
 from models.encoding import Batch
 from service.backends.base import Backend, BackendInfo, Precision
-from service.backends.choose import load
 
 TOKENS = 128
 WANTED_SHARE = 0.5
@@ -74,11 +74,11 @@ def measure_arithmetic(ground: Ground) -> Arithmetic:
     Raises `ValueError` if the server runs on a GPU, whose limit is not measured here.
     """
     told = ground.backend()
-    info = BackendInfo(told["backend"], told["provider"], told["precision"])
+    options, settings = ground.options, ground.settings
+    backend = load_served(told, ground.bundle, settings)
+    info = backend.info
     if info.on_gpu:
         raise ValueError(f"the server runs on {info}: this part measures the limit of CPU cores")
-    options, settings = ground.options, ground.settings
-    backend = load(info, ground.bundle, settings.threads, settings.cache_dir, told["streams"])
     tokens = min(TOKENS, ground.encoder.truncation.max_length)
     rows = max(1, told["batch_tokens"] // tokens)
     manifest = ground.bundle.manifest

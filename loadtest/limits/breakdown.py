@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loadtest.counters import Counters
 from loadtest.extract import read_ranking_requests
-from loadtest.limits.counters import Counters
 from loadtest.limits.found import Finding
 from loadtest.limits.ground import Ground
 from loadtest.step import OK, Taken

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.client import Load, Outcome, run_in_process
+from loadtest.counters import Counters
 from loadtest.extract import EXTRACT, bodies
-from loadtest.limits.counters import Counters
 from loadtest.server import HOST, Server
 from loadtest.step import Loop, Step, Taken, run_step
 from loadtest.texts import Request

@@ -7,7 +7,6 @@ beforehand, or each row to its own); the best of all is the limit.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from service.backends.base import Precision
+from service.backends.openvino import HINTS, quiet_openvino
 
 # Rows, depth, columns: square ones, a wide one, and what a BERT of width 384 multiplies.
 SIZES = ((512, 1024, 1024), (1024, 1024, 4096), (2048, 2048, 2048), (2048, 384, 1536))
 LEAST_RUNS = 3
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 Run = Callable[[], object]
 
@@ -55,10 +54,7 @@ def products(
     precision: Precision, threads: int = 0, sizes: tuple[tuple[int, int, int], ...] = SIZES
 ) -> Iterator[Product]:
     """Every product to try. Raises `ValueError` for a precision that these cores do not have."""
-    # OpenVINO reports its use to a web service if it can import this.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
+    openvino = quiet_openvino()
     core = openvino.Core()
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision not in HINTS or (precision == "bf16" and "BF16" not in able):

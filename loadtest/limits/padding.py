@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.limits.counters import Counters
+from loadtest.counters import Counters
 from loadtest.limits.found import Finding, Row
 from loadtest.limits.ground import Ground
 from loadtest.limits.mixed import mixed_requests

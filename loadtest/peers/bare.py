@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 from loadtest.bench import bare_rate, like_length_batches
+from loadtest.counters import Counters
 from loadtest.peers.loads import Workload
 from loadtest.peers.started import Started
-from loadtest.scrape import Scrape
+from loadtest.served import load_served
 from loadtest.step import Step, run_step
 from models.bundle import Bundle
-from service.backends.base import Backend, BackendInfo
-from service.backends.choose import load
+from service.backends.base import Backend
 from service.settings import Settings
 
 WARM_SECONDS = 1.0
@@ -23,14 +21,12 @@ class BareLoop:
     def __init__(self, bundle: Bundle, ours: Started, settings: Settings, users: int) -> None:
         with ours.turn():
             served = ours.get_json("/info")["backend"]
-        self.info = BackendInfo(served["backend"], served["provider"], served["precision"])
         self._slots: int = served["slots"]
         self._ours = ours
         self._users = users
         self._encoder = bundle.encoder()
-        self._backend: Backend = load(
-            self.info, bundle, settings.threads, settings.cache_dir, served["streams"]
-        )
+        self._backend: Backend = load_served(served, bundle, settings)
+        self.info = self._backend.info
         self._batch_pairs: dict[str, int] = {}
 
     def pairs_per_second(self, workload: Workload, seconds: float) -> float:
@@ -47,7 +43,7 @@ class BareLoop:
         """Pairs in our server's mean batch under closed load, which this puts on it."""
         ours, requests = self._ours, workload.requests
         with ours.turn():
-            before = Scrape.parse(ours.metrics())
+            before = Counters.parse(ours.metrics())
             run_step(
                 Step(
                     host=ours.host,
@@ -57,5 +53,4 @@ class BareLoop:
                     users=self._users,
                 )
             )
-            after = Scrape.parse(ours.metrics())
-        return max(1, math.floor(after.mean_pairs_since(before) + 0.5))
+            return Counters.parse(ours.metrics()).since(before).usual_batch()

@@ -29,7 +29,7 @@ from loadtest.texts import Request, encode
 from models.bundle import Bundle, read_bundle
 from models.find import find_bundle
 from service.backends.base import BackendInfo
-from service.backends.choose import load
+from service.backends.choose import Wish, load
 from service.backends.direct import infer_pairs
 from service.scores import combine
 from service.settings import load_settings
@@ -120,7 +120,7 @@ def make_places(
 
 def expected_scores(bundle: Bundle, requests: list[Request]) -> list[list[float]]:
     """What the weights give in float32, by this project's own backend in this process."""
-    backend = load(REFERENCE, bundle, 0, load_settings().cache_dir)
+    backend = load(REFERENCE, bundle, Wish(), load_settings().cache_dir)
     encoder = bundle.encoder()
     found = []
     for request in requests:

@@ -21,6 +21,7 @@ from loadtest.tune.search import Halving, Probe
 from loadtest.tune.trace import Trace, read_trace
 from loadtest.tune.trial import Trial
 from models.bundle import read_bundle
+from models.cores import usable_cores
 from models.find import find_bundle
 from service.backends.choose import Wish
 from service.settings import PREFIX
@@ -55,7 +56,7 @@ def run_tune(options: Options, progress: Progress) -> Outcome:
     plan = options.plan
     screening = Screening(Garage(bundle), trace.requests, plan, options.target_ms, progress)
     first = engines(options.wish)
-    along = axes(cores=_cores(), longest=encoder.truncation.max_length)[: plan.axes]
+    along = axes(cores=usable_cores(), longest=encoder.truncation.max_length)[: plan.axes]
     variants = sum(len(axis.variants(Candidate())) for axis in along)
     progress.found(f"this takes about {plan.about_s(len(first), variants) / 60:.0f} minutes")
     heats = screening.run(first, along)
@@ -138,9 +139,3 @@ def _guess(heats: list[Heat], trace: Trace) -> float:
 def _engine(trial: Trial) -> dict[str, Any]:
     backend = trial.backend()
     return {name: backend[name] for name in ("backend", "provider", "precision")}
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from models.bundle import Bundle
+from models.cores import usable_cores
 from models.encoding import Batch, PairEncoder
 from models.errors import BundleError
 from service.backends.base import Backend, BackendInfo, BackendUnavailable
@@ -55,13 +55,6 @@ MOST_STREAMS = 4
 def usual_streams(threads: int) -> int:
     """How many batches to compute at once where nobody said; `threads` 0 is one to each core."""
     return min(MOST_STREAMS, threads or usable_cores())
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +94,7 @@ def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Cho
     remembered = recall(kept)
 
     def attempt(info: BackendInfo) -> tuple[Backend, GoldenReport]:
-        backend, report = load_compared(
-            info,
-            bundle,
-            encoder,
-            wish.threads,
-            cache,
-            wish.streams,
-            cuda_graphs=wish.cuda_graphs,
-        )
+        backend, report = load_compared(info, bundle, encoder, wish, cache)
         require(report, backend, bundle)
         return backend, report
 
@@ -136,21 +121,14 @@ def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Cho
 
 
 def load_compared(
-    info: BackendInfo,
-    bundle: Bundle,
-    encoder: PairEncoder,
-    threads: int,
-    cache: Path,
-    streams: int = 1,
-    *,
-    cuda_graphs: bool = True,
+    info: BackendInfo, bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path
 ) -> tuple[Backend, GoldenReport]:
-    """Load one backend and compare it with the golden pairs.
+    """Load one backend as `load` does and compare it with the golden pairs.
 
     Raises `BackendUnavailable` if it does not run here, `BundleError` if the pairs are bad.
     """
     try:
-        backend = load(info, bundle, threads, cache, streams, cuda_graphs=cuda_graphs)
+        backend = load(info, bundle, wish, cache)
         return backend, compare_golden(backend, encoder, bundle)
     except (BackendUnavailable, BundleError):
         raise
@@ -159,16 +137,11 @@ def load_compared(
         raise BackendUnavailable(f"{info}: {type(error).__name__}: {error}") from error
 
 
-def load(
-    info: BackendInfo,
-    bundle: Bundle,
-    threads: int,
-    cache: Path,
-    streams: int = 1,
-    *,
-    cuda_graphs: bool = True,
-) -> Backend:
-    """Load one backend. Raises `BackendUnavailable`; imports its runtime only now."""
+def load(info: BackendInfo, bundle: Bundle, wish: Wish, cache: Path) -> Backend:
+    """Load one backend, with the threads, streams and CUDA graphs of `wish`.
+
+    Raises `BackendUnavailable`; imports its runtime only now.
+    """
     if importlib.util.find_spec(info.backend) is None:
         raise BackendUnavailable(f"{info.backend} is not installed: install the cpu or gpu extra")
     manifest = bundle.manifest
@@ -189,8 +162,8 @@ def load(
         return OpenVinoBackend(
             bundle.graph_path,
             precision=info.precision,
-            threads=threads,
-            streams=streams,
+            threads=wish.threads,
+            streams=wish.streams,
             width=manifest.architecture.width,
         )
     from service.backends.onnxruntime import NAMES, OnnxRuntimeBackend
@@ -200,11 +173,11 @@ def load(
         bundle.graph_path,
         provider=provider,
         precision=info.precision,
-        threads=threads,
+        threads=wish.threads,
         longest=manifest.truncation.max_length,
         profiles=manifest.shape_profiles,
         kept=cache / "onnxruntime" / bundle.digest[:16],
-        cuda_graphs=cuda_graphs,
+        cuda_graphs=wish.cuda_graphs,
     )
 
 

@@ -46,7 +46,7 @@ class OpenVinoBackend:
         streams: int = 1,
         width: int = 384,
     ) -> None:
-        core = _quiet_openvino().Core()
+        core = quiet_openvino().Core()
         able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         if precision not in HINTS or (precision == "bf16" and "BF16" not in able):
             raise BackendUnavailable(
@@ -97,9 +97,10 @@ class OpenVinoBackend:
         return logits
 
 
-def _quiet_openvino() -> Any:
+def quiet_openvino() -> Any:
+    """The module, imported so that it does not phone home."""
     # OpenVINO reports its use to a web service if this package can be imported, and carries a
-    # stub for when it cannot. A server must not phone home.
+    # stub for when it cannot.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

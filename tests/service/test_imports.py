@@ -21,7 +21,7 @@ bundle = read_bundle(Path(sys.argv[1]))
 create_app(Settings(), bundle)
 for info in CANDIDATES:
     try:
-        load(info, bundle, 1, Path(sys.argv[1]))
+        load(info, bundle, Wish(threads=1), Path(sys.argv[1]))
     except BackendUnavailable:
         pass
 heavy = {"torch", "transformers", "training", "datasets", "sklearn", "scipy", "pandas", "onnx"}

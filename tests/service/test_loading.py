@@ -23,7 +23,7 @@ def test_every_length_is_warm_and_the_golden_pairs_came_first(fake_bundle: Bundl
         return overlap(batch)
 
     loaded = load(Settings(batch_tokens=256), fake_bundle, FakeBackend(infer))
-    assert loaded.policy.lengths == (16, 32, 48, 64)
+    assert loaded.policy.lengths == (8, 16, 24, 32, 40, 48, 56, 64)
     assert {(256 // length, length) for length in loaded.policy.lengths} <= set(shapes[4:])
     # The shapes of usual requests too, as far as a batch has room for them.
     usual = {(rows, n) for rows in range(1, 17) for n in loaded.policy.lengths if rows * n <= 256}

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import IO, Self
 
+from models.cores import usable_cores
 from training.study.jobs import Job, Report
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -38,8 +39,7 @@ class Crew:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self.threads = max(1, (cores or 1) // size)
+        self.threads = max(1, usable_cores() // size)
         self._workers: list[_Worker] = []
         self._reports: SimpleQueue[tuple[_Worker, Report | None]] = SimpleQueue()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from loadtest.counters import Counters
 from loadtest.limits.breakdown import Breakdown, Shares
-from loadtest.limits.counters import Counters
 from loadtest.step import Answer, Taken
 
 COUNTED = Counters(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.limits.counters import Counters
+from loadtest.counters import Counters
 from loadtest.limits.mixed import mixed_requests
 from loadtest.limits.padding import Batches, Padding, measure_padding
 from loadtest.step import Answer, Taken

@@ -45,7 +45,9 @@ def test_a_setting_wins(tiny_bundle: Bundle, tmp_path: Path) -> None:
 def test_backends_agree_with_the_original(tiny_bundle: Bundle, tmp_path: Path) -> None:
     encoder = tiny_bundle.encoder()
     batch = encoder.collate([p for query in QUERIES for p in encoder.encode(query, PASSAGES)])
-    one, other = (load(info, tiny_bundle, 1, tmp_path).infer(batch) for info in (ONNX, OPENVINO))
+    one, other = (
+        load(info, tiny_bundle, Wish(threads=1), tmp_path).infer(batch) for info in (ONNX, OPENVINO)
+    )
     assert one.shape == (16, len(tiny_bundle.manifest.heads))
     assert one == pytest.approx(other, abs=1e-3)
 
@@ -53,8 +55,8 @@ def test_backends_agree_with_the_original(tiny_bundle: Bundle, tmp_path: Path) -
 def test_streams_give_the_scores_of_one(tiny_bundle: Bundle, tmp_path: Path) -> None:
     encoder = tiny_bundle.encoder()
     batches = [encoder.collate(encoder.encode(query, PASSAGES)) for query in QUERIES]
-    one = load(OPENVINO, tiny_bundle, 2, tmp_path)
-    two = load(OPENVINO, tiny_bundle, 2, tmp_path, 2)
+    one = load(OPENVINO, tiny_bundle, Wish(threads=2), tmp_path)
+    two = load(OPENVINO, tiny_bundle, Wish(threads=2, streams=2), tmp_path)
     assert isinstance(two, OpenVinoBackend)
     assert two.streams == 2
     with ThreadPoolExecutor(3) as pool:

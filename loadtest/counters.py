@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,9 +51,25 @@ class Counters:
             },
         )
 
+    def usual_batch(self) -> int:
+        """Pairs in the mean batch, rounded. Raises `ValueError` if no batch ran."""
+        if not self.batches:
+            raise ValueError("the server ran no batch meanwhile")
+        return max(1, math.floor(self.pairs / self.batches + 0.5))
+
     def mean_seconds(self, stage: str) -> float:
         """Mean seconds that a request spent in a stage. Raises `ValueError` if none was in it."""
         count, seconds = self.stages[stage]
         if not count:
             raise ValueError(f"no request went through the stage {stage!r} meanwhile")
         return seconds / count
+
+
+def shadow_outcomes(text: str) -> dict[str, int]:
+    """Shadowed requests by what became of them: compared, dropped for want of room, or failed."""
+    return {
+        sample.labels["outcome"]: round(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "retort_shadow_requests_total"
+    }
