@@ -78,6 +78,8 @@ def _openvino(module: nn.Module, inputs: Sequence[str]) -> Function:
     hints = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
+        # One that is told to compute several batches at once may score wrongly.
+        "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     compiled = openvino.Core().compile_model(model, "CPU", hints)

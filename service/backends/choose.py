@@ -25,6 +25,7 @@ from models.errors import BundleError
 from service.backends.base import Backend, BackendInfo, BackendUnavailable
 from service.backends.golden import GoldenMismatch, GoldenReport, compare_golden, require
 from service.backends.memory import choice_file, recall, remember
+from service.backends.streams import Streams, shared_threads
 from service.errors import StartError
 
 logger = logging.getLogger("retort")
@@ -159,12 +160,16 @@ def load(info: BackendInfo, bundle: Bundle, wish: Wish, cache: Path) -> Backend:
                 f"{manifest.name} stores its weights as {manifest.precision.storage}: int8 "
                 "multiplies weights that are stored as int8; export it so"
             )
-        return OpenVinoBackend(
-            bundle.graph_path,
-            precision=info.precision,
-            threads=wish.threads,
-            streams=wish.streams,
-            width=manifest.architecture.width,
+        return Streams(
+            [
+                OpenVinoBackend(
+                    bundle.graph_path,
+                    precision=info.precision,
+                    threads=threads,
+                    width=manifest.architecture.width,
+                )
+                for threads in shared_threads(wish.threads or usable_cores(), wish.streams)
+            ]
         )
     from service.backends.onnxruntime import NAMES, OnnxRuntimeBackend
 

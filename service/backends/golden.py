@@ -7,6 +7,7 @@ and pairs with clearly different scores in the same order.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.encoding import PairEncoder
 from models.manifest import Manifest
 from service.backends.base import Backend, Precision
 from service.backends.direct import infer_pairs
+from service.backends.streams import each_stream
 from service.errors import StartError
 from service.scores import FloatArray, combine
 
@@ -55,7 +57,14 @@ def tolerance(manifest: Manifest, precision: Precision) -> float:
 
 
 def compare_golden(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> GoldenReport:
-    """Score the golden pairs with `backend` and compare."""
+    """Score the golden pairs with every stream of `backend`; the report of the one farthest off."""
+    streams = each_stream(backend)
+    with ThreadPoolExecutor(len(streams)) as pool:
+        reports = pool.map(lambda stream: _compare(stream, encoder, bundle), streams)
+        return max(reports, key=lambda report: (report.swapped, report.max_difference))
+
+
+def _compare(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> GoldenReport:
     golden = bundle.golden
     pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in golden]
     expected = np.array([pair.score for pair in golden])

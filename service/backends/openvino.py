@@ -10,8 +10,8 @@ times farther from the original.
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from models.encoding import Batch
@@ -30,9 +30,8 @@ AS_THEY_ARE = 0  # no quantisation of activations
 
 
 class OpenVinoBackend:
-    """Runs `graph` on the CPU; `threads` 0 means one to each core.
+    """Runs `graph` on the CPU, a batch at a time; `threads` 0 means one to each core.
 
-    `streams` batches are computed at once, each by its share of the threads.
     `width` is how many values of an activation share a scale in int8: the student's width.
     Raises `BackendUnavailable` if the CPU has no arithmetic of that precision.
     """
@@ -43,7 +42,6 @@ class OpenVinoBackend:
         *,
         precision: Precision = "fp32",
         threads: int = 0,
-        streams: int = 1,
         width: int = 384,
     ) -> None:
         core = quiet_openvino().Core()
@@ -53,11 +51,14 @@ class OpenVinoBackend:
                 f"openvino has no {precision} on this CPU, which is capable of {', '.join(able)}: "
                 "ask for fp32"
             )
-        properties: dict[str, str | int] = {
+        properties: dict[str, str | int | bool] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": AS_THEY_ARE,
-            "NUM_STREAMS": streams,
+            # Several at once are several backends: see streams.py.
+            "NUM_STREAMS": 1,
+            # Each backend would be pinned to the same first cores.
+            "ENABLE_CPU_PINNING": False,
         }
         if precision == "int8":
             properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = width
@@ -69,8 +70,8 @@ class OpenVinoBackend:
         self._model = core.compile_model(core.read_model(graph), DEVICE, properties)
         self._columns = [self._model.input(name) for name in INPUTS]
         self._output = self._model.output(OUTPUT)
-        self.streams = int(self._model.get_property("NUM_STREAMS"))
-        self._local = threading.local()
+        self._request = self._model.create_infer_request()
+        self._lock = Lock()
 
     @property
     def info(self) -> BackendInfo:
@@ -79,21 +80,11 @@ class OpenVinoBackend:
 
     def infer(self, batch: Batch) -> LogitArray:
         """Inputs (batch, sequence) to logits (batch, heads)."""
-        # A request holds buffers, so each thread has its own.
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._model.create_infer_request()
         arrays = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
         inputs = dict(zip(self._columns, arrays, strict=True))
-        logits: LogitArray
-        if self.streams == 1:
-            logits = request.infer(inputs, share_inputs=True)[self._output]
-            return logits
-        # A synchronous call is bound to one stream by the calling thread, whether that stream is
-        # free or not; an asynchronous one goes to a stream that is.
-        request.start_async(inputs, share_inputs=True)
-        request.wait()
-        logits = request.get_tensor(self._output).data.copy()
+        # The request holds buffers.
+        with self._lock:
+            logits: LogitArray = self._request.infer(inputs, share_inputs=True)[self._output]
         return logits
 
 

@@ -9,6 +9,7 @@ from models.manifest import Parity, ParityBounds
 from service.backends.base import LogitArray
 from service.backends.fake import FakeBackend, InferFunction
 from service.backends.golden import GoldenMismatch, compare_golden, require, tolerance
+from service.backends.streams import Streams
 from tests.fake_bundle import make_manifest, overlap
 
 
@@ -44,6 +45,13 @@ def test_wrong_scores_are_refused(fake_bundle: Bundle, infer: InferFunction) -> 
     report = compare_golden(backend, fake_bundle.encoder(), fake_bundle)
     with pytest.raises(GoldenMismatch, match="does not reproduce the golden scores"):
         require(report, backend, fake_bundle)
+
+
+def test_one_wrong_stream_is_enough(fake_bundle: Bundle) -> None:
+    right, wrong = FakeBackend(overlap), FakeBackend(without_segments)
+    for streams in ([right, right, wrong], [wrong, right, right], [right, right, right]):
+        report = compare_golden(Streams(streams), fake_bundle.encoder(), fake_bundle)
+        assert report.passed == (wrong not in streams)
 
 
 def test_a_changed_order_counts(fake_bundle: Bundle) -> None:
