@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 BUNDLE ?= retort-small
 RECIPE ?= recipes/retort-small.yaml
-P99_MS ?= 100
+P99_MS ?= 200
 PYTEST_ARGS ?=
 
 STUDENT := runs/retort-small/student

@@ -40,7 +40,7 @@ def simulate(
     ] = None,
     batch_tokens: Annotated[
         int, typer.Option(min=1, help="Tokens in a batch, padding counted.")
-    ] = 2_048,
+    ] = 1_024,
     length_step: Annotated[
         int, typer.Option(min=1, help="Pairs are padded to a multiple of it, in tokens.")
     ] = 8,

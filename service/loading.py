@@ -23,8 +23,8 @@ from service.backends.golden import compare_golden, require
 from service.scheduler import Policy, length_steps
 from service.settings import Settings
 
-# A CPU is saturated by a request of ten passages; a larger batch would only keep others waiting.
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 2_048, 16_384
+# A core is saturated by eight passages; a larger batch would only keep others waiting.
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1_024, 16_384
 # Rounding up to 16 alone is a tenth of the tokens of short pairs; a GPU's buckets are no finer.
 CPU_LENGTH_STEP = 8
 # On a GPU the next batch's arrays are laid out and copied while this one is computed.

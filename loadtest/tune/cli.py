@@ -22,7 +22,7 @@ def tune(
     ] = "retort-small",
     p99_ms: Annotated[
         float, typer.Option(min=0.1, help="The target: 99 of 100 requests take at most this long.")
-    ] = 100.0,
+    ] = 200.0,
     backend: Annotated[str, typer.Option(help="Try this one alone; auto: each.")] = "auto",
     provider: Annotated[str, typer.Option(help="Try this one alone; auto: each.")] = "auto",
     precision: Annotated[str, typer.Option(help="Try this one alone; auto: each.")] = "auto",

@@ -35,7 +35,7 @@ class Options:
     """What `retort tune` was asked for; `wish` limits what is tried."""
 
     bundle: str
-    target_ms: float = 100.0
+    target_ms: float = 200.0
     passages: int = 10
     pairs: Path | None = None
     wish: Wish = field(default_factory=Wish)

@@ -34,7 +34,7 @@ def test_each_axis_varies_its_own_settings_and_keeps_the_rest() -> None:
     leader = streams.variants(CPU)[1]
     assert (leader.engine, leader.streams) == (CPU.engine, 2)
     wider = budgets.variants(leader)
-    assert [candidate.batch_tokens for candidate in wider] == [1024, 2048, 4096, 8192]
+    assert [candidate.batch_tokens for candidate in wider] == [512, 1024, 2048, 4096]
     assert {candidate.streams for candidate in wider} == {2}
     assert [candidate.length_step for candidate in steps.variants(wider[0])] == [4, 8, 16]
 
@@ -47,7 +47,7 @@ def test_on_a_gpu_slots_and_larger_batches_are_tried() -> None:
 
 def test_no_budget_is_too_small_for_a_pair_and_no_step_larger_than_one() -> None:
     _, budgets, steps = axes(cores=2, longest=2048)
-    assert [candidate.batch_tokens for candidate in budgets.variants(CPU)] == [2048, 4096, 8192]
+    assert [candidate.batch_tokens for candidate in budgets.variants(CPU)] == [2048, 4096]
     _, _, steps = axes(cores=2, longest=8)
     assert [candidate.length_step for candidate in steps.variants(CPU)] == [4, 8]
     _, budgets, _ = axes(cores=2, longest=10_000)
