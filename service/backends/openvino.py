@@ -15,6 +15,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
+
 from models.encoding import Batch
 from service.backends.base import (
     INPUTS,
@@ -28,6 +30,9 @@ from service.backends.base import (
 DEVICE = "CPU"
 HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 AS_THEY_ARE = 0  # no quantisation of activations
+# At the first inference of a process OpenVINO's Python sets things up. Two threads that came there
+# at once waited for each other for ever, once in some thirty starts.
+FIRST = Lock()
 
 
 class OpenVinoBackend:
@@ -73,6 +78,8 @@ class OpenVinoBackend:
         self._output = self._model.output(OUTPUT)
         self._request = self._model.create_infer_request()
         self._lock = Lock()
+        with FIRST:
+            self.infer(Batch(*np.ones((3, 1, 2), dtype=np.int64)))
 
     @property
     def info(self) -> BackendInfo:
