@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -92,13 +91,11 @@ def loadtest(
     from loadtest.comparison_page import to_markdown, write_pages
     from loadtest.extract import EXTRACT
     from loadtest.lineup import Wanted
+    from loadtest.needed import need
     from loadtest.watching import watching
     from models.errors import BundleError
 
-    # Both are used in other processes, which would only say that they ended.
-    for module in ("locust", "sentence_transformers"):
-        if find_spec(module) is None:
-            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    need("locust", "sentence_transformers")
     default = (f"cross-encoder:{BACKBONE}", f"bi-encoder:{BACKBONE}", f"bi-encoder:{BACKBONE}")
     options = Options(
         wanted=Wanted(

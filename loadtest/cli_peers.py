@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -81,6 +80,7 @@ def peers(
     """
     from rich.console import Console
 
+    from loadtest.needed import need
     from loadtest.peers.bout import Plan
     from loadtest.peers.page import to_markdown, write_page
     from loadtest.peers.run import Options, run_peers
@@ -89,10 +89,7 @@ def peers(
     from service.backends.base import BackendUnavailable
     from service.errors import StartError
 
-    # Locust runs in another process, which would only say that it ended.
-    for module in ("locust", "transformers"):
-        if find_spec(module) is None:
-            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    need("locust", "transformers")
     plan = Plan(rounds, seconds, load_seconds, users=users, p99_ms=p99_ms)
     if quick:
         plan = Plan(1, 1.0, 1.0, search_steps=1, users=4, p99_ms=p99_ms)

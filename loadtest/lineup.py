@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loadtest.comparison import SHADOW, STUDENT, Role, Target
 from loadtest.machine import available_bytes
@@ -141,7 +140,7 @@ class Lineup:
         server = self._stack.enter_context(
             Server(serve_command(str(bundle.folder), *SERVE, *flags, *options), READY_TIMEOUT_S)
         )
-        backend: dict[str, Any] = server.get_json("/info")["backend"]
+        backend = server.backend()
         if role == STUDENT:
             # What the student's server has chosen, the others have to run on too.
             self._backend = {key: backend[key] for key in ("backend", "provider", "precision")}

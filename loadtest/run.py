@@ -64,7 +64,7 @@ def run_bench(options: Options, progress: Progress) -> Report:
         reference = load_reference(bundle, options.checkpoint)
     progress("starting the server")
     with Server(serve_command(str(bundle.folder), "--log-level", "warning")) as server:
-        served = server.get_json("/info")["backend"]
+        served = server.backend()
         backend = load_served(served, bundle, load_settings())
         plan = Plan(tuple(requests), options.clients, options.rounds, options.seconds)
 

@@ -130,6 +130,11 @@ class Server:
         found: dict[str, Any] = json.loads(body)
         return found
 
+    def backend(self) -> dict[str, Any]:
+        """What `GET /info` says of the student's backend."""
+        found: dict[str, Any] = self.get_json("/info")["backend"]
+        return found
+
     def stop(self) -> None:
         """Ask the process to drain and end; end it if it does not. Twice is as good as once."""
         if self._process is not None:

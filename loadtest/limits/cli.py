@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -88,12 +87,11 @@ def stress(
     from loadtest.limits.ground import Options
     from loadtest.limits.page import mark, to_markdown, write_page
     from loadtest.limits.run import about_s, all_kept, check_parts, run_parts
+    from loadtest.needed import need
     from models.errors import BundleError
     from service.errors import StartError
 
-    # It is used in another process, which would only say that it ended.
-    if find_spec("locust") is None:
-        raise ModuleNotFoundError("No module named 'locust'", name="locust")
+    need("locust")
     options = Options(
         bundle=bundle,
         settings=settings,

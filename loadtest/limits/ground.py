@@ -95,8 +95,7 @@ class Ground:
 
     def backend(self) -> dict[str, Any]:
         """What the server says of its backend."""
-        told: dict[str, Any] = self.server.get_json("/info")["backend"]
-        return told
+        return self.server.backend()
 
 
 def request_body(request: Request, **asked: object) -> bytes:

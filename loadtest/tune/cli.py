@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +61,7 @@ def tune(
 
         retort tune --p99-ms 50 --output runs/tuned.yaml
     """
+    from loadtest.needed import need
     from loadtest.report import write_section
     from loadtest.tune.console import watch
     from loadtest.tune.page import BEGIN, END, to_markdown, write_settings
@@ -71,9 +71,7 @@ def tune(
     from service.errors import StartError
     from service.settings import load_settings
 
-    # It is used in another process, which would only say that it ended.
-    if find_spec("locust") is None:
-        raise ModuleNotFoundError("No module named 'locust'", name="locust")
+    need("locust")
     try:
         # Checks the names too, and says which there are.
         wish = load_settings(backend=backend, provider=provider, precision=precision).wish

@@ -75,8 +75,7 @@ class Trial:
 
     def backend(self) -> dict[str, Any]:
         """What the server says of its backend."""
-        found: dict[str, Any] = self._server.get_json("/info")["backend"]
-        return found
+        return self._server.backend()
 
     def probe(
         self, trace: Trace, rate: float, seconds: float, *, warmup_s: float, seed: int

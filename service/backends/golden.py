@@ -7,13 +7,14 @@ and pairs with clearly different scores in the same order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from models.bundle import Bundle
-from models.encoding import PairEncoder
+from models.encoding import EncodedPair, PairEncoder
 from models.manifest import Manifest
 from service.backends.base import Backend, Precision
 from service.backends.direct import infer_pairs
@@ -58,15 +59,17 @@ def tolerance(manifest: Manifest, precision: Precision) -> float:
 
 def compare_golden(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> GoldenReport:
     """Score the golden pairs with every stream of `backend`; the report of the one farthest off."""
+    pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in bundle.golden]
     streams = each_stream(backend)
     with ThreadPoolExecutor(len(streams)) as pool:
-        reports = pool.map(lambda stream: _compare(stream, encoder, bundle), streams)
+        reports = pool.map(lambda stream: _compare(stream, encoder, pairs, bundle), streams)
         return max(reports, key=lambda report: (report.swapped, report.max_difference))
 
 
-def _compare(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> GoldenReport:
+def _compare(
+    backend: Backend, encoder: PairEncoder, pairs: Sequence[EncodedPair], bundle: Bundle
+) -> GoldenReport:
     golden = bundle.golden
-    pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in golden]
     expected = np.array([pair.score for pair in golden])
     scores = combine(infer_pairs(backend, encoder, pairs))
     found = np.where(scores.finite, scores.score, np.inf)

@@ -31,7 +31,7 @@ DEVICE = "CPU"
 HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 AS_THEY_ARE = 0  # no quantisation of activations
 # At the first inference of a process OpenVINO's Python sets things up. Two threads that came there
-# at once waited for each other for ever, once in some thirty starts.
+# at once waited for each other for ever, seen once in some thirty starts.
 FIRST = Lock()
 
 
