@@ -15,10 +15,10 @@ from itertools import cycle, islice
 from time import perf_counter
 from typing import Protocol, TypeVar
 
-from loadtest.client import Load, Outcome
-from loadtest.report import Round
-from loadtest.texts import Request, encode
-from models.encoding import Batch, EncodedPair, PairEncoder
+from retort.loadtest.client import Load, Outcome
+from retort.loadtest.report import Round
+from retort.loadtest.texts import Request, encode
+from retort.models.encoding import Batch, EncodedPair, PairEncoder
 
 ROUTE = "/score"
 

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from loadtest.cli_loadtest import loadtest
-from loadtest.cli_peers import peers
-from loadtest.cli_simulate import simulate
+from retort.loadtest.cli_loadtest import loadtest
+from retort.loadtest.cli_peers import peers
+from retort.loadtest.cli_simulate import simulate
 
 
 def register(app: typer.Typer) -> None:
@@ -73,11 +73,10 @@ def bench(
     """
     from rich.console import Console
 
-    from loadtest.report import write_section
-    from loadtest.run import Options, run_bench
-    from models.errors import BundleError
-    from service.backends.base import BackendUnavailable
-    from service.errors import StartError
+    from retort.loadtest.report import write_section
+    from retort.loadtest.run import Options, run_bench
+    from retort.models.errors import BundleError, StartError
+    from retort.models.runtime.base import BackendUnavailable
 
     options = Options(
         bundle=bundle,

@@ -87,13 +87,13 @@ def loadtest(
     """  # fmt: skip
     from rich.console import Console
 
-    from loadtest.compare import Options, run_comparison
-    from loadtest.comparison_page import to_markdown, write_pages
-    from loadtest.extract import EXTRACT
-    from loadtest.lineup import Wanted
-    from loadtest.needed import need
-    from loadtest.watching import watching
-    from models.errors import BundleError
+    from retort.loadtest.compare import Options, run_comparison
+    from retort.loadtest.comparison_page import to_markdown, write_pages
+    from retort.loadtest.extract import EXTRACT
+    from retort.loadtest.lineup import Wanted
+    from retort.loadtest.needed import need
+    from retort.loadtest.watching import watching
+    from retort.models.errors import BundleError
 
     need("locust", "sentence_transformers")
     default = (f"cross-encoder:{BACKBONE}", f"bi-encoder:{BACKBONE}", f"bi-encoder:{BACKBONE}")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from loadtest.peers.names import Loads
+from retort.loadtest.peers.names import Loads
 
 
 def peers(
@@ -80,14 +80,13 @@ def peers(
     """
     from rich.console import Console
 
-    from loadtest.needed import need
-    from loadtest.peers.bout import Plan
-    from loadtest.peers.page import to_markdown, write_page
-    from loadtest.peers.run import Options, run_peers
-    from loadtest.watching import watching
-    from models.errors import BundleError
-    from service.backends.base import BackendUnavailable
-    from service.errors import StartError
+    from retort.loadtest.needed import need
+    from retort.loadtest.peers.bout import Plan
+    from retort.loadtest.peers.page import to_markdown, write_page
+    from retort.loadtest.peers.run import Options, run_peers
+    from retort.loadtest.watching import watching
+    from retort.models.errors import BundleError, StartError
+    from retort.models.runtime.base import BackendUnavailable
 
     need("locust", "transformers")
     plan = Plan(rounds, seconds, load_seconds, users=users, p99_ms=p99_ms)

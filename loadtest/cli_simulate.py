@@ -73,9 +73,9 @@ def simulate(
     """
     from rich.console import Console
 
-    from loadtest.simulation.report import write_page
-    from loadtest.simulation.run import Options, run_simulation
-    from models.errors import BundleError
+    from retort.loadtest.simulation.report import write_page
+    from retort.loadtest.simulation.run import Options, run_simulation
+    from retort.models.errors import BundleError
 
     options = Options(
         bundle=bundle,

@@ -1,6 +1,6 @@
 """The client: many keep-alive connections on one event loop, each with one request in flight.
 
-It runs as a process of its own (`python -m loadtest.client`, which prints one JSON line), so that
+It runs as a process of its own (`python -m retort.loadtest.client`, prints a JSON line), so that
 what it costs is not counted as the server's Python. It speaks HTTP/1.1 on bare sockets because a
 comfortable client costs more a request than the server does. The load is closed: a client asks
 again as soon as it is answered, so the latencies say how long a request takes at that many clients,
@@ -163,7 +163,7 @@ async def run_load(load: Load) -> Outcome:
 def run_in_process(load: Load) -> Outcome:
     """Run the load in a client process of its own. Raises `RuntimeError` if that process fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "loadtest.client"],
+        [sys.executable, "-m", "retort.loadtest.client"],
         input=json.dumps(asdict(load)).encode(),
         stdout=subprocess.PIPE,
         timeout=load.warmup_s + load.seconds + 2 * TIMEOUT_S,

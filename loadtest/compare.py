@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtest.comparison import SHADOW, STUDENT, Comparison, LoadPoint, Role, Setup, Target
-from loadtest.counters import shadow_outcomes
-from loadtest.extract import EXTRACT, bodies, read_ranking_requests
-from loadtest.lineup import Lineup, Progress, Wanted
-from loadtest.machine import describe_machine
-from loadtest.step import Arrivals, Loop, Step, Taken, run_step
-from loadtest.texts import Request, encode
-from models.bundle import Bundle
+from retort.loadtest.comparison import SHADOW, STUDENT, Comparison, LoadPoint, Role, Setup, Target
+from retort.loadtest.counters import shadow_outcomes
+from retort.loadtest.extract import EXTRACT, bodies, read_ranking_requests
+from retort.loadtest.lineup import Lineup, Progress, Wanted
+from retort.loadtest.machine import describe_machine
+from retort.loadtest.step import Arrivals, Loop, Step, Taken, run_step
+from retort.loadtest.texts import Request, encode
+from retort.models.bundle import Bundle
 
 # Shares of a server's own capacity; the last is more than it can do.
 SHARES = (0.25, 0.5, 0.75, 0.9, 1.1)

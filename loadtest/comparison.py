@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from loadtest.figures import Interval, Spread, percentile, ratio_of_means
-from loadtest.step import Loop, Taken
+from retort.loadtest.figures import Interval, Spread, percentile, ratio_of_means
+from retort.loadtest.step import Loop, Taken
 
 Role = Literal["student", "shadow", "teacher", "ensemble", "same-backend", "bert-large"]
 STUDENT: Role = "student"

@@ -6,8 +6,15 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from loadtest.chart import Bar, Line, bar_chart, line_chart
-from loadtest.comparison import STUDENT, WANTED_SHADOW_LOSS, Comparison, LoadPoint, Role, Target
+from retort.loadtest.chart import Bar, Line, bar_chart, line_chart
+from retort.loadtest.comparison import (
+    STUDENT,
+    WANTED_SHADOW_LOSS,
+    Comparison,
+    LoadPoint,
+    Role,
+    Target,
+)
 
 TITLE = "Student against teachers, under load"
 METHOD = (

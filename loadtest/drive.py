@@ -1,6 +1,6 @@
 """The drive: Locust without its web page, as a process that runs one step.
 
-`python -m loadtest.drive` reads a `Step` as JSON from standard input and prints what it took.
+`python -m retort.loadtest.drive` reads a `Step` as JSON from standard input and prints the result.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 
 import gevent
 
-from loadtest.step import NO_ANSWER, Answer, Step
-from loadtest.users import Asked, ClosedLoopUser, OpenLoopUser, ScoreUser
+from retort.loadtest.step import NO_ANSWER, Answer, Step
+from retort.loadtest.users import Asked, ClosedLoopUser, OpenLoopUser, ScoreUser
 
 POLL_S = 0.005
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.texts import Request, read_requests
+from retort.loadtest.texts import Request, read_requests
 
 EXTRACT = Path(__file__).with_name("extract.tsv")
 

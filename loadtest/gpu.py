@@ -1,10 +1,10 @@
 """The GPU measurement, part by part; `loadtest/gpu.sh` runs each in a process of its own.
 
-    python -m loadtest.gpu machine --out DIR
-    python -m loadtest.gpu probe fp16-graphs --out DIR      does it run, does it score right
-    python -m loadtest.gpu bare --out DIR                   forward passes, taking turns
-    python -m loadtest.gpu http fp16-graphs --out DIR       a server beside its bare loop
-    python -m loadtest.gpu report --out DIR                 gpu.md and gpu.json of what is there
+    python -m retort.loadtest.gpu machine --out DIR
+    python -m retort.loadtest.gpu probe fp16-graphs --out DIR      does it run, does it score right
+    python -m retort.loadtest.gpu bare --out DIR                   forward passes, taking turns
+    python -m retort.loadtest.gpu http fp16-graphs --out DIR       a server beside its bare loop
+    python -m retort.loadtest.gpu report --out DIR              gpu.md and gpu.json of what is there
 
 A part leaves DIR/parts/NAME.json, `bare` after every round: what stops it later costs the rest.
 """
@@ -26,14 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.bench import bare_rate, forward_times
-from loadtest.figures import percentile
-from loadtest.gpu_contenders import VARIANTS, Contender, Shape, load_variant, torch_encoder
-from loadtest.gpu_report import write_report
-from loadtest.machine import describe_machine
-from models.bundle import Bundle, read_bundle
-from models.encoding import Batch
-from models.find import find_bundle
+from retort.loadtest.bench import bare_rate, forward_times
+from retort.loadtest.figures import percentile
+from retort.loadtest.gpu_contenders import VARIANTS, Contender, Shape, load_variant, torch_encoder
+from retort.loadtest.gpu_report import write_report
+from retort.loadtest.machine import describe_machine
+from retort.models.bundle import Bundle, read_bundle
+from retort.models.encoding import Batch
+from retort.models.find import find_bundle
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnx", "torch", "transformers", "tokenizers")
 SLOTS = 2  # as the server has on a GPU
@@ -111,7 +111,7 @@ def timed(contender: Contender, batch: Batch, seconds: float) -> dict[str, float
 
 def http(options: argparse.Namespace) -> dict[str, Any]:
     """A server of one variant: many clients and one, beside the bare loop of the same batches."""
-    from loadtest.run import Options, run_bench
+    from retort.loadtest.run import Options, run_bench
 
     os.environ |= VARIANTS[options.device][options.variant].settings
     os.environ["RETORT_CACHE_DIR"] = str(_cache(options))
@@ -183,7 +183,7 @@ def _write(out: Path, name: str, found: dict[str, Any]) -> None:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m retort.loadtest.gpu", description=__doc__)
     parser.add_argument("part", choices=["machine", "probe", "bare", "http", "report"])
     parser.add_argument(
         "variant", nargs="?", choices=sorted({v for d in VARIANTS.values() for v in d})

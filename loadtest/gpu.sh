@@ -71,7 +71,7 @@ part() { # name, limit in seconds, arguments of loadtest.gpu
   [ "$left" -lt "$limit" ] && limit=$left
   printf '%4d s  %s\n' "$SECONDS" "$name"
   # shellcheck disable=SC2086  # lists of words
-  timeout --kill-after=5 "$limit" "$PYTHON" -m loadtest.gpu "$@" --out "$WORK" \
+  timeout --kill-after=5 "$limit" "$PYTHON" -m retort.loadtest.gpu "$@" --out "$WORK" \
     --device "$DEVICE" --bundle "$BUNDLE" --tokens "$TOKENS" --rounds "$ROUNDS" \
     --seconds "$SECONDS_EACH" --clients "$CLIENTS" ${PAIRS:+--pairs "$PAIRS"} \
     --teachers $TEACHERS >"$WORK/log" 2>&1 ||
@@ -140,6 +140,6 @@ done
 if [ -n "$TEACHER" ]; then
   part http-teacher 60 http "${servers%% *}" --teacher "$TEACHER" --passages "${@: -1}"
 fi
-"$PYTHON" -m loadtest.gpu report --out "$WORK" && cp "$WORK/gpu.md" "$WORK/gpu.json" "$OUT/"
+"$PYTHON" -m retort.loadtest.gpu report --out "$WORK" && cp "$WORK/gpu.md" "$WORK/gpu.json" "$OUT/"
 printf '%4d s  done: %s\n' "$SECONDS" "$OUT/gpu.md"
 cat "$OUT/gpu.md"

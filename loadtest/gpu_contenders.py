@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtest.bench import Forward
-from models.bundle import Bundle
-from models.encoding import Batch
-from models.manifest import Manifest
-from service.backends.base import BackendInfo, Precision
-from service.backends.choose import Wish, load_compared
-from service.backends.golden import GoldenReport
+from retort.loadtest.bench import Forward
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
+from retort.models.manifest import Manifest
+from retort.models.runtime.base import BackendInfo, Precision
+from retort.models.runtime.choose import Wish, load_compared
+from retort.models.runtime.golden import GoldenReport
 
 VOCABULARY, HEAD_WIDTH = 30_522, 64
 

@@ -19,12 +19,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.comparison import SHADOW, STUDENT, Role, Target
-from loadtest.machine import available_bytes
-from loadtest.server import HOST, Server, serve_command
-from loadtest.untaught import BERT_LARGE, MINILM, Shape, untaught_bundle
-from models.bundle import Bundle, read_bundle
-from models.find import find_bundle
+from retort.loadtest.comparison import SHADOW, STUDENT, Role, Target
+from retort.loadtest.machine import available_bytes
+from retort.loadtest.server import HOST, Server, serve_command
+from retort.loadtest.untaught import BERT_LARGE, MINILM, Shape, untaught_bundle
+from retort.models.bundle import Bundle, read_bundle
+from retort.models.find import find_bundle
 
 Progress = Callable[[str], None]
 
@@ -150,7 +150,14 @@ class Lineup:
     def _teach(self, role: Role, label: str, *specs: str) -> None:
         self._progress(f"starting {label}")
         length = str(self.student.manifest.truncation.max_length)
-        command = [sys.executable, "-m", "loadtest.teacher_server", *specs, "--max-length", length]
+        command = [
+            sys.executable,
+            "-m",
+            "retort.loadtest.teacher_server",
+            *specs,
+            "--max-length",
+            length,
+        ]
         server = self._stack.enter_context(Server(command, READY_TIMEOUT_S))
         info = server.get_json("/info")
         engine = f"{info['model']}; {info['engine']}"

@@ -25,8 +25,8 @@ from locust import events  # isort: skip
 from pathlib import Path
 from typing import Any
 
-from loadtest.extract import EXTRACT, bodies, read_ranking_requests
-from loadtest.users import ClosedLoopUser, OpenLoopUser, ScoreUser
+from retort.loadtest.extract import EXTRACT, bodies, read_ranking_requests
+from retort.loadtest.users import ClosedLoopUser, OpenLoopUser, ScoreUser
 
 __all__ = ["ClosedLoopUser", "OpenLoopUser"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from models.cores import usable_cores
+from retort.models.cores import usable_cores
 
 # Instructions that decide how fast a matrix product is.
 TELLING_FLAGS = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni", "avx512f", "avx2")

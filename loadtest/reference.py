@@ -17,9 +17,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from loadtest.cross_encoder import load_cross_encoder
-from loadtest.texts import Request
-from models.bundle import Bundle
+from retort.loadtest.cross_encoder import load_cross_encoder
+from retort.loadtest.texts import Request
+from retort.models.bundle import Bundle
 
 PREDICT_BATCH = 32  # the library's default
 
@@ -91,7 +91,7 @@ def _shape(bundle: Bundle) -> dict[str, int]:
 
 
 def _checked_encoder(checkpoint: Path, bundle: Bundle) -> Any:
-    from training.checkpoint import load_student
+    from retort.training.nn.checkpoint import load_student
 
     encoder = load_student(checkpoint).student.encoder
     size, found = bundle.manifest.architecture, encoder.config

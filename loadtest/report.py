@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtest.figures import Latency, Spread, percentile, ratios
+from retort.loadtest.figures import Latency, Spread, percentile, ratios
 
 BEGIN = "<!-- bench:begin (written by `retort bench`; change the command, not the text) -->"
 END = "<!-- bench:end -->"

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtest.bench import Bench, Plan
-from loadtest.client import run_in_process
-from loadtest.counters import Counters
-from loadtest.machine import describe_machine
-from loadtest.reference import load_reference
-from loadtest.report import Report, Round, Setup
-from loadtest.served import load_served
-from loadtest.server import HOST, Server, serve_command
-from loadtest.texts import Request, encode, made_up_requests, pair_count, read_requests
-from models.bundle import read_bundle
-from models.encoding import PairEncoder
-from models.find import find_bundle
-from service.settings import load_settings
+from retort.loadtest.bench import Bench, Plan
+from retort.loadtest.client import run_in_process
+from retort.loadtest.counters import Counters
+from retort.loadtest.machine import describe_machine
+from retort.loadtest.reference import load_reference
+from retort.loadtest.report import Report, Round, Setup
+from retort.loadtest.served import load_served
+from retort.loadtest.server import HOST, Server, serve_command
+from retort.loadtest.texts import Request, encode, made_up_requests, pair_count, read_requests
+from retort.models.bundle import read_bundle
+from retort.models.encoding import PairEncoder
+from retort.models.find import find_bundle
+from retort.service.settings import load_settings
 
 # Enough that clients do not all ask the same, few enough that they are encoded in no time.
 MADE_UP_REQUESTS = 64

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from models.bundle import Bundle
-from service.backends.base import Backend, BackendInfo
-from service.backends.choose import load
-from service.settings import Settings
+from retort.models.bundle import Bundle
+from retort.models.runtime.base import Backend, BackendInfo
+from retort.models.runtime.choose import load
+from retort.service.settings import Settings
 
 
 def load_served(told: Mapping[str, Any], bundle: Bundle, settings: Settings) -> Backend:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from locust import LoadTestShape
 
-from loadtest.stages import Stage, users_at
+from retort.loadtest.stages import Stage, users_at
 
 USERS = 10
 

@@ -141,7 +141,7 @@ def complete(content: bytes | None, pairs: int, results_at: ResultsAt) -> bool:
 
 def step_command() -> Sequence[str]:
     """The process that reads a step as JSON from standard input and prints what it took."""
-    return [sys.executable, "-m", "loadtest.drive"]
+    return [sys.executable, "-m", "retort.loadtest.drive"]
 
 
 def run_step(step: Step) -> Taken:

@@ -1,6 +1,6 @@
 """The teacher's server: a ranker in PyTorch behind FastAPI, the way most teams put one up.
 
-    python -m loadtest.teacher_server cross-encoder:runs/teachers/ce-pointwise --port 8090
+    python -m retort.loadtest.teacher_server cross-encoder:runs/teachers/ce-pointwise --port 8090
 
 Several teachers are an ensemble whose scores are averaged. It answers `POST /score` in the shape
 of `retort serve`, so the same load goes to both. One request is scored at a time, first come first
@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from loadtest.teachers import PREDICT_BATCH, Ensemble, load_teacher
+from retort.loadtest.teachers import PREDICT_BATCH, Ensemble, load_teacher
 
 MAX_LENGTH = 128
 WARM_PASSAGES = 8

@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from loadtest.cross_encoder import classifier_of, load_cross_encoder, pair_tokenizer
+from retort.loadtest.cross_encoder import classifier_of, load_cross_encoder, pair_tokenizer
 
 PREDICT_BATCH = 32  # the library's default
 KINDS = ("cross-encoder", "bi-encoder")
@@ -132,7 +132,7 @@ def load_teacher(spec: str, max_length: int) -> Teacher:
 def _folder(place: str) -> Path:
     folder = Path(place)
     if place.startswith("package:"):
-        from training.backbone import locate_backbone
+        from retort.training.nn.backbone import locate_backbone
 
         folder = Path(locate_backbone(place))  # a BackboneError is a ValueError
     if not any((folder / name).is_file() for name in ("config.json", "student.json")):
@@ -146,7 +146,7 @@ def _has_head(folder: Path) -> bool:
 
 
 def _from_checkpoint(folder: Path, max_length: int) -> Any:
-    from training.checkpoint import load_student
+    from retort.training.nn.checkpoint import load_student
 
     loaded = load_student(folder)
     return load_cross_encoder(classifier_of(loaded.student), loaded.tokenizer_path, max_length)
@@ -155,7 +155,7 @@ def _from_checkpoint(folder: Path, max_length: int) -> Any:
 def _bi_encoder(folder: Path, max_length: int) -> Any:
     if not (folder / "student.json").is_file():
         return _sentence_transformer(folder, max_length)
-    from training.checkpoint import load_student
+    from retort.training.nn.checkpoint import load_student
 
     loaded = load_student(folder)
     transformers: Any = import_module("transformers")

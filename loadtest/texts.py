@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from models.encoding import EncodedPair, PairEncoder
+from retort.models.encoding import EncodedPair, PairEncoder
 
 QUERY_TOKENS = 10
 SPECIAL_TOKENS = 3

@@ -16,10 +16,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from models.bundle import Bundle, read_bundle, write_bundle
-from models.errors import BundleError
-from models.golden import MIN_GOLDEN_PAIRS, GoldenPair
-from models.manifest import Architecture, HeadInfo, Manifest, Precision
+from retort.models.bundle import Bundle, read_bundle, write_bundle
+from retort.models.errors import BundleError
+from retort.models.golden import MIN_GOLDEN_PAIRS, GoldenPair
+from retort.models.manifest import Architecture, HeadInfo, Manifest, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ def _describe(shape: Shape, like: Bundle) -> Manifest:
 
 
 def _build(manifest: Manifest, like: Bundle, folder: Path) -> Bundle:
-    from training.export import export_graph
-    from training.student import Head, Student, probability
+    from retort.training.export.export import export_graph
+    from retort.training.nn.student import Head, Student, probability
 
     torch: Any = import_module("torch")
     transformers: Any = import_module("transformers")

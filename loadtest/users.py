@@ -24,7 +24,7 @@ import gevent
 from gevent.pool import Group
 from locust import FastHttpUser, constant, task
 
-from loadtest.step import NO_ANSWER, OK, Arrivals, ResultsAt, complete
+from retort.loadtest.step import NO_ANSWER, OK, Arrivals, ResultsAt, complete
 
 # After a failure a closed user waits: a server that refuses must not be asked in a tight loop.
 BACKOFF_S = 0.05

@@ -6,7 +6,7 @@ not. The dense layers between are taken to be four times as wide as the encoder,
 
 from __future__ import annotations
 
-from models.manifest import Architecture
+from retort.models.manifest import Architecture
 
 INTERMEDIATE = 4  # times the width
 

@@ -21,11 +21,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from models.card import CARD_FILE, render_card
-from models.encoding import PairEncoder
-from models.errors import BundleError, BundleNotFound, DamagedFile, InvalidGolden, MissingFile
-from models.golden import GOLDEN_FILE, GoldenPair, check_golden, read_golden, write_golden
-from models.manifest import MANIFEST_FILE, Manifest, read_manifest
+from retort.models.card import CARD_FILE, render_card
+from retort.models.encoding import PairEncoder
+from retort.models.errors import (
+    BundleError,
+    BundleNotFound,
+    DamagedFile,
+    InvalidGolden,
+    MissingFile,
+)
+from retort.models.golden import GOLDEN_FILE, GoldenPair, check_golden, read_golden, write_golden
+from retort.models.manifest import MANIFEST_FILE, Manifest, read_manifest
 
 GRAPH_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from models.manifest import Agreement, Architecture, Figure, Manifest, Parity
+from retort.models.manifest import Agreement, Architecture, Figure, Manifest, Parity
 
 CARD_FILE = "README.md"
 

@@ -7,6 +7,8 @@ BundleError
 ├── UnknownSchema
 ├── InvalidManifest
 └── InvalidGolden
+
+StartError              a bundle is sound and still cannot be served as asked
 """
 
 from __future__ import annotations
@@ -51,3 +53,7 @@ class InvalidManifest(BundleError):
 
 class InvalidGolden(BundleError):
     """The golden pairs are too few, or a line of them is wrong."""
+
+
+class StartError(Exception):
+    """A sound bundle cannot be run, or a server cannot start; says why and what to do."""

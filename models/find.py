@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from models.errors import BundleNotFound
-from models.manifest import MANIFEST_FILE
+from retort.models.errors import BundleNotFound
+from retort.models.manifest import MANIFEST_FILE
 
-SHIPPED = Path(__file__).parent
+SHIPPED = Path(__file__).resolve().parent
 # In a checkout: bundles made here and not committed, a teacher's for instance.
 MADE = SHIPPED.parent / "runs" / "bundles"
 ENVIRONMENT_VARIABLE = "RETORT_MODELS"

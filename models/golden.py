@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.errors import InvalidGolden, MissingFile
+from retort.models.errors import InvalidGolden, MissingFile
 
 GOLDEN_FILE = "golden.jsonl"
 MIN_GOLDEN_PAIRS = 64

@@ -13,8 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.encoding import Truncation
-from models.errors import InvalidManifest, MissingFile, UnknownSchema
+from retort.models.encoding import Truncation
+from retort.models.errors import InvalidManifest, MissingFile, UnknownSchema
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"

@@ -122,8 +122,8 @@ def serve(
     Example: `retort serve --bundle retort-small --port 8080`
     """
     with told_plainly():
-        from service.server import serve as run
-        from service.settings import load_settings
+        from retort.service.server import serve as run
+        from retort.service.settings import load_settings
 
         run(
             load_settings(
@@ -173,8 +173,8 @@ def verify(
     Example: `retort verify retort-small`
     """
     with told_plainly():
-        from service.settings import load_settings
-        from service.verify import verify_bundle
+        from retort.service.settings import load_settings
+        from retort.service.verify import verify_bundle
 
         asked = load_settings(
             bundle=bundle, backend=backend, provider=provider, precision=precision
@@ -211,8 +211,8 @@ def score(
         for text in (sys.stdin.read().splitlines() if passage == "-" else [passage])
     ]
     with told_plainly():
-        from service.settings import load_settings
-        from service.verify import score_directly
+        from retort.service.settings import load_settings
+        from retort.service.verify import score_directly
 
         asked = load_settings(
             bundle=bundle,
@@ -237,8 +237,8 @@ class told_plainly:
 
     def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         """Print the error, if it is one of ours."""
-        from models.errors import BundleError
-        from service.errors import ServiceError, StartError
+        from retort.models.errors import BundleError, StartError
+        from retort.service.errors import ServiceError
 
         if isinstance(error, BundleError | StartError | ServiceError):
             typer.echo(f"error: {error}", err=True)

@@ -29,8 +29,8 @@ from pathlib import Path
 
 import orjson
 
-from models.manifest import Manifest
-from service.errors import StartError
+from retort.models.errors import StartError
+from retort.models.manifest import Manifest
 
 logger = logging.getLogger("retort")
 

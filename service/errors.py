@@ -10,8 +10,6 @@
     ├── InferenceFailed     500
     └── ClientGone          nobody is told
 
-    StartError              the server cannot start
-
 The shape: `{"error": {"type": …, "message": …, "param": …}}`.
 """
 
@@ -103,10 +101,6 @@ class ClientGone(ServiceError):
 
     status = 499
     type = "client_gone"
-
-
-class StartError(Exception):
-    """The server cannot start; the message says why and what to do."""
 
 
 def error_body(type_: str, message: str, param: str | None = None) -> bytes:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.bundle import Bundle
-from models.encoding import Batch, PairEncoder
-from service.backends.base import Backend
-from service.backends.buckets import COLUMN_STEP, row_buckets
-from service.backends.choose import Chosen, Wish, choose
-from service.backends.golden import compare_golden, require
-from service.scheduler import Policy, length_steps
-from service.settings import Settings
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch, PairEncoder
+from retort.models.runtime.base import Backend
+from retort.models.runtime.buckets import COLUMN_STEP, row_buckets
+from retort.models.runtime.choose import Chosen, Wish, choose
+from retort.models.runtime.golden import compare_golden, require
+from retort.service.engine.scheduler import Policy, length_steps
+from retort.service.settings import Settings
 
 # A core is saturated by eight passages; a larger batch would only keep others waiting.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1_024, 16_384

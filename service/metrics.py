@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from service.comparison_metrics import CascadeMetrics, ShadowMetrics
+from retort.service.comparison_metrics import CascadeMetrics, ShadowMetrics
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,

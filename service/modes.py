@@ -1,6 +1,6 @@
 """Modes: who scores a request, the student, the teacher, or the student with the teacher's help.
 
-In a cascade the student ranks all, and `service.cascade` says which passages the teacher is asked
+In a cascade the student ranks all, and `models/cascade.py` says which passages the teacher is asked
 about. Whatever keeps the teacher from answering, the deadline above all, the student's scores
 stand: a cascade is never later than the student would be allowed to be, and never fails where the
 student does not.
@@ -16,20 +16,20 @@ from typing import get_args
 
 import numpy as np
 
-from service.cascade import allowance, choose, merge
-from service.comparison_metrics import CascadeMetrics, CascadeOutcome
-from service.engine.job import Outcome, StageSeconds
-from service.errors import (
+from retort.models.cascade import allowance, choose, merge
+from retort.models.scores import FloatArray
+from retort.service.comparison_metrics import CascadeMetrics, CascadeOutcome
+from retort.service.engine.job import Outcome, StageSeconds
+from retort.service.errors import (
     DeadlinePassed,
     InferenceFailed,
     InvalidRequest,
     NotReady,
     Overloaded,
 )
-from service.metrics import Role
-from service.scores import FloatArray
-from service.served import Served
-from service.settings import Mode
+from retort.service.metrics import Role
+from retort.service.served import Served
+from retort.service.settings import Mode
 
 # Of the time that is left, what the teacher may take: the answer has to be written too, and what a
 # batch will take is a guess.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from models.bundle import Bundle
-from models.manifest import Manifest
-from service.backends.base import Backend
-from service.backends.choose import Wish
-from service.engine.scorer import Scorer
-from service.errors import NotReady, ServiceError
-from service.loading import Loaded, load
-from service.metrics import Metrics, Role
-from service.settings import Settings
-from service.tokenization import PassageTokens
+from retort.models.bundle import Bundle
+from retort.models.manifest import Manifest
+from retort.models.runtime.base import Backend
+from retort.models.runtime.choose import Wish
+from retort.service.engine.scorer import Scorer
+from retort.service.engine.tokenization import PassageTokens
+from retort.service.errors import NotReady, ServiceError
+from retort.service.loading import Loaded, load
+from retort.service.metrics import Metrics, Role
+from retort.service.settings import Settings
 
 logger = logging.getLogger("retort")
 

@@ -11,14 +11,13 @@ from types import FrameType
 
 import uvicorn
 
-from models.bundle import Bundle, read_bundle
-from models.errors import BundleError
-from models.find import find_bundle
-from service.app import create_app
-from service.errors import StartError
-from service.health import State
-from service.settings import Settings
-from service.state import Service
+from retort.models.bundle import Bundle, read_bundle
+from retort.models.errors import BundleError, StartError
+from retort.models.find import find_bundle
+from retort.service.health import State
+from retort.service.http.app import create_app
+from retort.service.service import Service
+from retort.service.settings import Settings
 
 logger = logging.getLogger("retort")
 

@@ -23,14 +23,14 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from service.backends.choose import (
+from retort.models.errors import StartError
+from retort.models.runtime.choose import (
     BackendName,
     PrecisionName,
     ProviderName,
     Wish,
     usual_streams,
 )
-from service.errors import StartError
 
 Mode = Literal["student", "teacher", "cascade"]
 Share = Annotated[float, Field(ge=0, le=1)]

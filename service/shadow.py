@@ -20,14 +20,15 @@ from typing import get_args
 
 import numpy as np
 
-from service.comparison import Recent, compare
-from service.comparison_metrics import ShadowMetrics, ShadowOutcome
-from service.disagreements import Disagreement, DisagreementFile
-from service.engine.job import Outcome
-from service.errors import ServiceError
-from service.modes import Asked
-from service.scores import FloatArray
-from service.served import Served
+from retort.models.rankings import compare
+from retort.models.scores import FloatArray
+from retort.service.comparison import Recent
+from retort.service.comparison_metrics import ShadowMetrics, ShadowOutcome
+from retort.service.disagreements import Disagreement, DisagreementFile
+from retort.service.engine.job import Outcome
+from retort.service.errors import ServiceError
+from retort.service.modes import Asked
+from retort.service.served import Served
 
 logger = logging.getLogger("retort")
 
@@ -170,11 +171,11 @@ class Shadow:
         self.recent.add(found)
         version = self._student.manifest.version
         self._metrics.compared.labels(version).inc()
-        self._metrics.agreed.labels(version).inc(found.top1_agreed)
-        self._metrics.difference.labels(version).observe(found.score_difference)
+        self._metrics.agreed.labels(version).inc(found.top1_agrees)
+        self._metrics.difference.labels(version).observe(found.mean_difference)
         if found.kendall_tau is not None:
             self._metrics.tau.labels(version).observe(found.kendall_tau)
-        if self._file is not None and not found.top1_agreed:
+        if self._file is not None and not found.top1_agrees:
             self._file.write(
                 Disagreement(
                     sample.asked.query,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.bundle import read_bundle
-from models.find import find_bundle
-from service.backends.base import BackendInfo, BackendUnavailable
-from service.backends.choose import CANDIDATES, choose, load_compared
-from service.backends.direct import infer_pairs
-from service.backends.golden import GoldenReport
-from service.errors import InferenceFailed, InvalidRequest
-from service.scores import combine
-from service.settings import Settings
+from retort.models.bundle import read_bundle
+from retort.models.find import find_bundle
+from retort.models.runtime.base import BackendInfo, BackendUnavailable
+from retort.models.runtime.choose import CANDIDATES, choose, load_compared
+from retort.models.runtime.direct import infer_pairs
+from retort.models.runtime.golden import GoldenReport
+from retort.models.scores import combine
+from retort.service.errors import InferenceFailed, InvalidRequest
+from retort.service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

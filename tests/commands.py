@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-import retort
+from retort.cli import app
 
 
 def walk(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -20,7 +20,7 @@ def walk(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 
 COMMANDS: dict[str, Any] = {
-    " ".join(words): command for words, command in walk(typer.main.get_command(retort.app))
+    " ".join(words): command for words, command in walk(typer.main.get_command(app))
 }
 
 

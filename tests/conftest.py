@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import Bundle, read_bundle
+from retort.models.bundle import Bundle, read_bundle
 
 CHECKED_IN = Path(__file__).parent / "tiny-bundle"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import Bundle, write_bundle
-from models.encoding import Batch, PairEncoder, Truncation
-from models.golden import GoldenPair
-from models.manifest import Architecture, HeadInfo, Manifest, Precision
-from service.backends.base import LogitArray
-from service.scores import combine
+from retort.models.bundle import Bundle, write_bundle
+from retort.models.encoding import Batch, PairEncoder, Truncation
+from retort.models.golden import GoldenPair
+from retort.models.manifest import Architecture, HeadInfo, Manifest, Precision
+from retort.models.runtime.base import LogitArray
+from retort.models.scores import combine
 from tests.tiny_texts import golden_texts, make_tokenizer
 
 TRUNCATION = Truncation(max_length=64, max_query_tokens=16)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from retort import EXTRA_OF_MODULE, app, missing_extra
+from retort.cli import EXTRA_OF_MODULE, app, missing_extra
 from tests.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -46,8 +46,8 @@ def run_without(modules: list[str], *arguments: str) -> subprocess.CompletedProc
         "import sys\n"
         f"for name in {modules!r}: sys.modules[name] = None\n"
         f"sys.argv = ['retort', *{list(arguments)!r}]\n"
-        "import retort\n"
-        "retort.main()\n"
+        "import retort.cli\n"
+        "retort.cli.main()\n"
     )
     return subprocess.run(
         [sys.executable, "-c", code],

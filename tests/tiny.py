@@ -14,18 +14,18 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig
 
-from models.bundle import Bundle, write_bundle
-from models.encoding import PairEncoder, Truncation
-from models.golden import GoldenPair
-from models.manifest import Architecture, HeadInfo, Manifest, Precision
+from retort.models.bundle import Bundle, write_bundle
+from retort.models.encoding import PairEncoder, Truncation
+from retort.models.golden import GoldenPair
+from retort.models.manifest import Architecture, HeadInfo, Manifest, Precision
+from retort.training.data.pairs import Pair
+from retort.training.export.export import export_graph
+from retort.training.nn.batching import single_units
+from retort.training.nn.loop import Progress, fit
+from retort.training.nn.student import Head, Student, probability
+from retort.training.nn.tokens import TokenBatch, TokenTable
+from retort.training.recipes.recipe import Optimiser
 from tests.tiny_texts import WORDS, golden_texts, make_tokenizer
-from training.batching import single_units
-from training.data.pairs import Pair
-from training.export import export_graph
-from training.loop import Progress, fit
-from training.recipe import Optimiser
-from training.student import Head, Student, probability
-from training.tokens import TokenBatch, TokenTable
 
 HEADS = (Head("golden"), Head("soft-ce", teacher="ce"), Head("soft-bi", "cosine", teacher="bi"))
 

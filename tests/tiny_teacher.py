@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from models.bundle import Bundle, write_bundle
-from models.golden import GoldenPair
+from retort.models.bundle import Bundle, write_bundle
+from retort.models.golden import GoldenPair
 
 
 def make_contrary(tiny: Bundle, folder: Path) -> Bundle:

@@ -7,7 +7,7 @@ import string
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from models.golden import MIN_GOLDEN_PAIRS
+from retort.models.golden import MIN_GOLDEN_PAIRS
 
 WORDS = tuple(
     re.findall(

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.bench import bare_rate
-from loadtest.figures import Spread, ratios
-from loadtest.limits.found import Finding, Row
-from loadtest.limits.ground import Ground
-from loadtest.limits.matrix import Product, products
-from loadtest.served import load_served
-from models.arithmetic import arithmetic
-from models.encoding import Batch
-from service.backends.base import Backend, BackendInfo, Precision
+from retort.loadtest.bench import bare_rate
+from retort.loadtest.figures import Spread, ratios
+from retort.loadtest.limits.found import Finding, Row
+from retort.loadtest.limits.ground import Ground
+from retort.loadtest.limits.matrix import Product, products
+from retort.loadtest.served import load_served
+from retort.models.arithmetic import arithmetic
+from retort.models.encoding import Batch
+from retort.models.runtime.base import Backend, BackendInfo, Precision
 
 TOKENS = 128
 WANTED_SHARE = 0.5

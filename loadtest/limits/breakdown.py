@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadtest.counters import Counters
-from loadtest.extract import read_ranking_requests
-from loadtest.limits.found import Finding
-from loadtest.limits.ground import Ground
-from loadtest.step import OK, Taken
+from retort.loadtest.counters import Counters
+from retort.loadtest.extract import read_ranking_requests
+from retort.loadtest.limits.found import Finding
+from retort.loadtest.limits.ground import Ground
+from retort.loadtest.step import OK, Taken
 
 PASSAGES = 10
 STAGES = {

@@ -82,14 +82,13 @@ def stress(
     """
     from rich.console import Console
 
-    from loadtest.extract import EXTRACT
-    from loadtest.limits.found import Kept
-    from loadtest.limits.ground import Options
-    from loadtest.limits.page import mark, to_markdown, write_page
-    from loadtest.limits.run import about_s, all_kept, check_parts, run_parts
-    from loadtest.needed import need
-    from models.errors import BundleError
-    from service.errors import StartError
+    from retort.loadtest.extract import EXTRACT
+    from retort.loadtest.limits.found import Kept
+    from retort.loadtest.limits.ground import Options
+    from retort.loadtest.limits.page import mark, to_markdown, write_page
+    from retort.loadtest.limits.run import about_s, all_kept, check_parts, run_parts
+    from retort.loadtest.needed import need
+    from retort.models.errors import BundleError, StartError
 
     need("locust")
     options = Options(

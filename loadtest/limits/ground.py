@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtest.client import Load, Outcome, run_in_process
-from loadtest.counters import Counters
-from loadtest.extract import EXTRACT, bodies
-from loadtest.server import HOST, Server
-from loadtest.step import Loop, Step, Taken, run_step
-from loadtest.texts import Request
-from models.bundle import Bundle
-from models.encoding import PairEncoder
-from service.settings import Settings
+from retort.loadtest.client import Load, Outcome, run_in_process
+from retort.loadtest.counters import Counters
+from retort.loadtest.extract import EXTRACT, bodies
+from retort.loadtest.server import HOST, Server
+from retort.loadtest.step import Loop, Step, Taken, run_step
+from retort.loadtest.texts import Request
+from retort.models.bundle import Bundle
+from retort.models.encoding import PairEncoder
+from retort.service.settings import Settings
 
 ROUTE = "/score"
 # A batch is counted a moment after its last request is answered.

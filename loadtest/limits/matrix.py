@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from service.backends.base import Precision
-from service.backends.openvino import HINTS, quiet_openvino
+from retort.models.runtime.base import Precision
+from retort.models.runtime.openvino import HINTS, quiet_openvino
 
 # Rows, depth, columns: square ones, a wide one, and what a BERT of width 384 multiplies.
 SIZES = ((512, 1024, 1024), (1024, 1024, 4096), (2048, 2048, 2048), (2048, 384, 1536))

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.limits.found import Finding, Row
-from loadtest.limits.ground import Ground
-from loadtest.limits.mixed import mixed_requests, varied_requests
+from retort.loadtest.limits.found import Finding, Row
+from retort.loadtest.limits.ground import Ground
+from retort.loadtest.limits.mixed import mixed_requests, varied_requests
 
 STRETCHES = 10
 STUDENT_T = 2.306  # 97.5% of the distribution with STRETCHES - 2 degrees of freedom

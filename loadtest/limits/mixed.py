@@ -13,8 +13,8 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from loadtest.extract import read_ranking_requests
-from loadtest.texts import Request, pair_count, read_requests
+from retort.loadtest.extract import read_ranking_requests
+from retort.loadtest.texts import Request, pair_count, read_requests
 
 MOST_PASSAGES = 60
 # From this many passages to a question on, a file's own counts are those of a search.

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
 
-from loadtest.extract import read_ranking_requests
-from loadtest.figures import Latency, Spread, percentile, ratios
-from loadtest.limits.found import Finding, Row
-from loadtest.limits.ground import ROUTE, Ground, request_body
-from loadtest.limits.mixed import mixed_requests, varied_requests
-from loadtest.server import HOST
+from retort.loadtest.extract import read_ranking_requests
+from retort.loadtest.figures import Latency, Spread, percentile, ratios
+from retort.loadtest.limits.found import Finding, Row
+from retort.loadtest.limits.ground import ROUTE, Ground, request_body
+from retort.loadtest.limits.mixed import mixed_requests, varied_requests
+from retort.loadtest.server import HOST
 
 SMALL = 10
 LARGE_BODIES = 8

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from loadtest.extract import read_ranking_requests
-from loadtest.figures import Latency, Spread, ratios
-from loadtest.limits.found import Finding, Row
-from loadtest.limits.ground import Ground
-from loadtest.step import OK, Answer, Taken
+from retort.loadtest.extract import read_ranking_requests
+from retort.loadtest.figures import Latency, Spread, ratios
+from retort.loadtest.limits.found import Finding, Row
+from retort.loadtest.limits.ground import Ground
+from retort.loadtest.step import OK, Answer, Taken
 
 PASSAGES = 10
 TIMES_CAPACITY = 2.0

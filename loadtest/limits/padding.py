@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.counters import Counters
-from loadtest.limits.found import Finding, Row
-from loadtest.limits.ground import Ground
-from loadtest.limits.mixed import mixed_requests
-from loadtest.step import OK, Taken
-from loadtest.texts import Request, encode
+from retort.loadtest.counters import Counters
+from retort.loadtest.limits.found import Finding, Row
+from retort.loadtest.limits.ground import Ground
+from retort.loadtest.limits.mixed import mixed_requests
+from retort.loadtest.step import OK, Taken
+from retort.loadtest.texts import Request, encode
 
 WANTED_BELOW = 0.08
 OPEN_SHARE = 0.7

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from loadtest.chart import Line, line_chart
-from loadtest.limits.found import Kept, Row, Table
-from loadtest.report import write_section
+from retort.loadtest.chart import Line, line_chart
+from retort.loadtest.limits.found import Kept, Row, Table
+from retort.loadtest.report import write_section
 
 BEGIN = "<!-- stress:begin (written by `retort stress`; change the command, not the text) -->"
 END = "<!-- stress:end -->"

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtest.limits.arithmetic import measure_arithmetic
-from loadtest.limits.breakdown import measure_breakdown
-from loadtest.limits.found import Kept, Part, read_kept
-from loadtest.limits.ground import Ground, Options, Progress
-from loadtest.limits.memory import measure_memory
-from loadtest.limits.neighbour import measure_neighbour
-from loadtest.limits.overload import measure_overload
-from loadtest.limits.padding import measure_padding
-from loadtest.machine import describe_machine
-from loadtest.server import Server, serve_command
-from models.bundle import read_bundle
-from models.find import find_bundle
-from service.settings import load_settings
+from retort.loadtest.limits.arithmetic import measure_arithmetic
+from retort.loadtest.limits.breakdown import measure_breakdown
+from retort.loadtest.limits.found import Kept, Part, read_kept
+from retort.loadtest.limits.ground import Ground, Options, Progress
+from retort.loadtest.limits.memory import measure_memory
+from retort.loadtest.limits.neighbour import measure_neighbour
+from retort.loadtest.limits.overload import measure_overload
+from retort.loadtest.limits.padding import measure_padding
+from retort.loadtest.machine import describe_machine
+from retort.loadtest.server import Server, serve_command
+from retort.models.bundle import read_bundle
+from retort.models.find import find_bundle
+from retort.service.settings import load_settings
 
 # In the order in which they are measured and shown; the memory takes longest.
 PARTS: dict[str, Callable[[Ground], Part]] = {

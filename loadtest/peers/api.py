@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from loadtest.step import ResultsAt
-from loadtest.texts import Request
+from retort.loadtest.step import ResultsAt
+from retort.loadtest.texts import Request
 
 TIMEOUT_S = 120.0
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from loadtest.bench import bare_rate, like_length_batches
-from loadtest.counters import Counters
-from loadtest.peers.loads import Workload
-from loadtest.peers.started import Started
-from loadtest.served import load_served
-from loadtest.step import Step, run_step
-from models.bundle import Bundle
-from service.backends.base import Backend
-from service.settings import Settings
+from retort.loadtest.bench import bare_rate, like_length_batches
+from retort.loadtest.counters import Counters
+from retort.loadtest.peers.loads import Workload
+from retort.loadtest.peers.started import Started
+from retort.loadtest.served import load_served
+from retort.loadtest.step import Step, run_step
+from retort.models.bundle import Bundle
+from retort.models.runtime.base import Backend
+from retort.service.settings import Settings
 
 WARM_SECONDS = 1.0
 

@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from loadtest.figures import Latency
-from loadtest.peers.api import Api
-from loadtest.peers.findings import Bout, Measured, Point, failed_of
-from loadtest.peers.loads import Workload
-from loadtest.peers.peer import OURS
-from loadtest.peers.started import Used
-from loadtest.step import OK, Step, Taken, run_step
+from retort.loadtest.figures import Latency
+from retort.loadtest.peers.api import Api
+from retort.loadtest.peers.findings import Bout, Measured, Point, failed_of
+from retort.loadtest.peers.loads import Workload
+from retort.loadtest.peers.peer import OURS
+from retort.loadtest.peers.started import Used
+from retort.loadtest.step import OK, Step, Taken, run_step
 
 # Of the slowest one's capacity, for the load that is the same for all.
 LOW_SHARE = 0.5

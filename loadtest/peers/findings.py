@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from loadtest.figures import Interval, Latency, Spread, percentile, ratio_of_means
-from loadtest.peers.peer import OURS
-from loadtest.peers.ranking import Agreement
-from loadtest.step import Taken
+from retort.loadtest.figures import Interval, Latency, Spread, percentile, ratio_of_means
+from retort.loadtest.peers.peer import OURS
+from retort.loadtest.peers.ranking import Agreement
+from retort.loadtest.step import Taken
 
 WANTED_OF_INFINITY = 4.0
 WANTED_OF_BARE = 0.9

@@ -19,9 +19,9 @@ import numpy as np
 import onnx
 from safetensors.numpy import save_file
 
-from loadtest.cross_encoder import SMALL, pair_tokenizer
-from loadtest.peers.weights import FloatArray, Weights
-from models.bundle import Bundle
+from retort.loadtest.cross_encoder import SMALL, pair_tokenizer
+from retort.loadtest.peers.weights import FloatArray, Weights
+from retort.models.bundle import Bundle
 
 POSITIONS = "encoder.embeddings.position_embeddings.weight"
 SPECIAL = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]"}

@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from loadtest.peers.weights import FloatArray, Weights
-from loadtest.texts import Request
-from models.bundle import Bundle, write_bundle
-from models.golden import GoldenPair
-from models.manifest import HeadInfo, Parity
-from training.data.pairs import Pair
-from training.graph import build_graph
-from training.inference import graph_model, run
-from training.parity import DEFAULT_BOUNDS
-from training.precisions import measure_precisions
-from training.storage import shrink
-from training.student import Head
+from retort.loadtest.peers.weights import FloatArray, Weights
+from retort.loadtest.texts import Request
+from retort.models.bundle import Bundle, write_bundle
+from retort.models.golden import GoldenPair
+from retort.models.manifest import HeadInfo, Parity
+from retort.training.data.pairs import Pair
+from retort.training.export.graph import build_graph
+from retort.training.export.parity import DEFAULT_BOUNDS
+from retort.training.export.precisions import measure_precisions
+from retort.training.export.storage import shrink
+from retort.training.nn.inference import graph_model, run
+from retort.training.nn.student import Head
 
 
 def write_golden_bundle(

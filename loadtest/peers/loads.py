@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.extract import EXTRACT, read_ranking_requests
-from loadtest.peers.names import LoadName
-from loadtest.texts import Request, encode, made_up_requests, pair_count, read_requests
-from models.encoding import PairEncoder
+from retort.loadtest.extract import EXTRACT, read_ranking_requests
+from retort.loadtest.peers.names import LoadName
+from retort.loadtest.texts import Request, encode, made_up_requests, pair_count, read_requests
+from retort.models.encoding import PairEncoder
 
 FIXED_PASSAGES = 10
 FIXED_TOKENS = 128

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from loadtest.chart import Line, line_chart
-from loadtest.figures import Interval
-from loadtest.peers.findings import (
+from retort.loadtest.chart import Line, line_chart
+from retort.loadtest.figures import Interval
+from retort.loadtest.peers.findings import (
     WANTED_OF_BARE,
     WANTED_OF_INFINITY,
     Bout,
@@ -16,8 +16,8 @@ from loadtest.peers.findings import (
     Point,
     Standing,
 )
-from loadtest.peers.peer import OURS
-from loadtest.report import write_section
+from retort.loadtest.peers.peer import OURS
+from retort.loadtest.report import write_section
 
 BEGIN = "<!-- peers:begin (written by `retort peers`; change the command, not the text) -->"
 END = "<!-- peers:end -->"

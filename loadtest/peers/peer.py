@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.lineup import SERVE
-from loadtest.peers.api import DOCUMENTS, RETORT, TENSORS, Api
-from loadtest.server import serve_command
+from retort.loadtest.lineup import SERVE
+from retort.loadtest.peers.api import DOCUMENTS, RETORT, TENSORS, Api
+from retort.loadtest.server import serve_command
 
 SERVERS = Path(__file__).parent / "servers"
 OURS = "retort"

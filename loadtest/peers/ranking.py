@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.texts import Request
+from retort.loadtest.texts import Request
 
 TOP1_AT_LEAST = 0.95
 TAU_AT_LEAST = 0.97

@@ -9,30 +9,30 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtest.cross_encoder import pair_tokenizer
-from loadtest.extract import read_ranking_requests
-from loadtest.machine import describe_machine
-from loadtest.peers.bare import BareLoop
-from loadtest.peers.bout import Plan, Progress, Turns
-from loadtest.peers.environment import make_environment, requirements_of
-from loadtest.peers.findings import Findings, Setup, Standing
-from loadtest.peers.folder import write_folder
-from loadtest.peers.golden_alone import golden_graph, write_golden_bundle
-from loadtest.peers.loads import fixed_load, real_load
-from loadtest.peers.names import LoadName
-from loadtest.peers.peer import OURS, Peer, Places, find_peers
-from loadtest.peers.ranking import compare
-from loadtest.peers.segments import with_own_segments
-from loadtest.peers.started import Started
-from loadtest.peers.weights import read_weights
-from loadtest.texts import Request, encode
-from models.bundle import Bundle, read_bundle
-from models.find import find_bundle
-from service.backends.base import BackendInfo
-from service.backends.choose import Wish, load
-from service.backends.direct import infer_pairs
-from service.scores import combine
-from service.settings import load_settings
+from retort.loadtest.cross_encoder import pair_tokenizer
+from retort.loadtest.extract import read_ranking_requests
+from retort.loadtest.machine import describe_machine
+from retort.loadtest.peers.bare import BareLoop
+from retort.loadtest.peers.bout import Plan, Progress, Turns
+from retort.loadtest.peers.environment import make_environment, requirements_of
+from retort.loadtest.peers.findings import Findings, Setup, Standing
+from retort.loadtest.peers.folder import write_folder
+from retort.loadtest.peers.golden_alone import golden_graph, write_golden_bundle
+from retort.loadtest.peers.loads import fixed_load, real_load
+from retort.loadtest.peers.names import LoadName
+from retort.loadtest.peers.peer import OURS, Peer, Places, find_peers
+from retort.loadtest.peers.ranking import compare
+from retort.loadtest.peers.segments import with_own_segments
+from retort.loadtest.peers.started import Started
+from retort.loadtest.peers.weights import read_weights
+from retort.loadtest.texts import Request, encode
+from retort.models.bundle import Bundle, read_bundle
+from retort.models.find import find_bundle
+from retort.models.runtime.base import BackendInfo
+from retort.models.runtime.choose import Wish, load
+from retort.models.runtime.direct import infer_pairs
+from retort.models.scores import combine
+from retort.service.settings import load_settings
 
 CHECKED_QUESTIONS = 60
 CHECKED_PASSAGES = 10

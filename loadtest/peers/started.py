@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from loadtest.peers.api import Api
-from loadtest.peers.peer import Peer, Places
-from loadtest.peers.usage import Tree
-from loadtest.server import HOST, Server
-from loadtest.texts import Request
+from retort.loadtest.peers.api import Api
+from retort.loadtest.peers.peer import Peer, Places
+from retort.loadtest.peers.usage import Tree
+from retort.loadtest.server import HOST, Server
+from retort.loadtest.texts import Request
 
 READY_TIMEOUT_S = 600.0
 

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from models.bundle import Bundle
+from retort.models.bundle import Bundle
 
 FloatArray = NDArray[np.float32]
 

@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from loadtest.staged_shape import StagedShape
-from loadtest.stages import SOAK
+from retort.loadtest.staged_shape import StagedShape
+from retort.loadtest.stages import SOAK
 
 
 class Soak(StagedShape):

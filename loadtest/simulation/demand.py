@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from loadtest.extract import EXTRACT, read_ranking_requests
-from loadtest.texts import Request, encode, read_requests
-from models.encoding import PairEncoder
+from retort.loadtest.extract import EXTRACT, read_ranking_requests
+from retort.loadtest.texts import Request, encode, read_requests
+from retort.models.encoding import PairEncoder
 
 # More neighbours of one query than any data set has: a request of a file is taken as it stands.
 ALL_OF_A_QUERY = 10_000

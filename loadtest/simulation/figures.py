@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadtest.figures import percentile
-from loadtest.simulation.simulator import Run
+from retort.loadtest.figures import percentile
+from retort.loadtest.simulation.simulator import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
-from service.scheduler import Pick, Policy, Waiting, next_batch
+from retort.service.engine.scheduler import Pick, Policy, Waiting, next_batch
 
 # What servers that wait for a full batch use unless told otherwise.
 FIXED_PAIRS = 32

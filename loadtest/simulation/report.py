@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtest.chart import Line, line_chart
-from loadtest.report import write_section
-from loadtest.simulation.arrivals import KINDS
-from loadtest.simulation.figures import Figures
-from loadtest.simulation.policies import CONTENDERS
-from loadtest.simulation.scenarios import HeadOfLine, Point, Size, Starvation
+from retort.loadtest.chart import Line, line_chart
+from retort.loadtest.report import write_section
+from retort.loadtest.simulation.arrivals import KINDS
+from retort.loadtest.simulation.figures import Figures
+from retort.loadtest.simulation.policies import CONTENDERS
+from retort.loadtest.simulation.scenarios import HeadOfLine, Point, Size, Starvation
 
 BEGIN = "<!-- simulate:begin (written by `retort simulate`; change the command, not the text) -->"
 END = "<!-- simulate:end -->"

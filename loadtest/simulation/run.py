@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.simulation.demand import Demand, read_demand
-from loadtest.simulation.policies import CONTENDERS
-from loadtest.simulation.report import Report, Setup
-from loadtest.simulation.scenarios import Told, head_of_line, sizes, starvation, sweep
-from loadtest.simulation.scene import Scene
-from loadtest.simulation.simulator import Machine
-from models.bundle import read_bundle
-from models.find import find_bundle
-from service.scheduler import Policy, length_steps
+from retort.loadtest.simulation.demand import Demand, read_demand
+from retort.loadtest.simulation.policies import CONTENDERS
+from retort.loadtest.simulation.report import Report, Setup
+from retort.loadtest.simulation.scenarios import Told, head_of_line, sizes, starvation, sweep
+from retort.loadtest.simulation.scene import Scene
+from retort.loadtest.simulation.simulator import Machine
+from retort.models.bundle import read_bundle
+from retort.models.find import find_bundle
+from retort.service.engine.scheduler import Policy, length_steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from loadtest.simulation.arrivals import KINDS, ArrivalKind
-from loadtest.simulation.figures import Figures
-from loadtest.simulation.policies import CONTENDERS, OURS, Contender
-from loadtest.simulation.scene import Scene
-from loadtest.simulation.simulator import Arrival, simulate
-from service.scheduler import Policy, length_steps
+from retort.loadtest.simulation.arrivals import KINDS, ArrivalKind
+from retort.loadtest.simulation.figures import Figures
+from retort.loadtest.simulation.policies import CONTENDERS, OURS, Contender
+from retort.loadtest.simulation.scene import Scene
+from retort.loadtest.simulation.simulator import Arrival, simulate
+from retort.service.engine.scheduler import Policy, length_steps
 
 # Requests of usual size, beside a large one that is served without end.
 USUAL_PASSAGES, LARGE_PASSAGES = 10, 1_000

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from loadtest.simulation.arrivals import TIMES, ArrivalKind
-from loadtest.simulation.demand import Demand
-from loadtest.simulation.figures import Figures
-from loadtest.simulation.policies import Contender
-from loadtest.simulation.simulator import Arrival, Machine, simulate
-from service.scheduler import Policy
+from retort.loadtest.simulation.arrivals import TIMES, ArrivalKind
+from retort.loadtest.simulation.demand import Demand
+from retort.loadtest.simulation.figures import Figures
+from retort.loadtest.simulation.policies import Contender
+from retort.loadtest.simulation.simulator import Arrival, Machine, simulate
+from retort.service.engine.scheduler import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from loadtest.simulation.policies import Contender, Held
-from service.scheduler import Pick, Policy
+from retort.loadtest.simulation.policies import Contender, Held
+from retort.service.engine.scheduler import Pick, Policy
 
 
 @dataclass(frozen=True, slots=True)

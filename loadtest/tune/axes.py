@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from loadtest.tune.candidate import Candidate
-from service.backends.choose import CANDIDATES, Wish
+from retort.loadtest.tune.candidate import Candidate
+from retort.models.runtime.choose import CANDIDATES, Wish
 
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = (512, 1_024, 2_048, 4_096), (8_192, 16_384, 32_768)
 CPU_STEPS, GPU_STEPS = (4, 8, 16), (16, 32, 64)

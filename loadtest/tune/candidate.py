@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from service.backends.base import BackendInfo
+from retort.models.runtime.base import BackendInfo
 
 
 @dataclass(frozen=True, slots=True)

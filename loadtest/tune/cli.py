@@ -61,15 +61,14 @@ def tune(
 
         retort tune --p99-ms 50 --output runs/tuned.yaml
     """
-    from loadtest.needed import need
-    from loadtest.report import write_section
-    from loadtest.tune.console import watch
-    from loadtest.tune.page import BEGIN, END, to_markdown, write_settings
-    from loadtest.tune.plan import QUICK, Plan
-    from loadtest.tune.run import Options, run_tune
-    from models.errors import BundleError
-    from service.errors import StartError
-    from service.settings import load_settings
+    from retort.loadtest.needed import need
+    from retort.loadtest.report import write_section
+    from retort.loadtest.tune.console import watch
+    from retort.loadtest.tune.page import BEGIN, END, to_markdown, write_settings
+    from retort.loadtest.tune.plan import QUICK, Plan
+    from retort.loadtest.tune.run import Options, run_tune
+    from retort.models.errors import BundleError, StartError
+    from retort.service.settings import load_settings
 
     need("locust")
     try:

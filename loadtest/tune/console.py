@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from loadtest.tune.progress import Progress
-from loadtest.watching import watching
+from retort.loadtest.tune.progress import Progress
+from retort.loadtest.watching import watching
 
 
 @contextmanager

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from time import perf_counter
 
-from loadtest.step import OK, Answer, Taken
-from loadtest.texts import Request
-from loadtest.tune.candidate import Candidate
-from models.bundle import Bundle
-from models.errors import BundleError
-from service.backends.base import Backend, BackendInfo
-from service.engine.scorer import Scorer
-from service.errors import InferenceFailed, StartError
-from service.loading import Loaded, load
-from service.metrics import Metrics
-from service.settings import Settings
+from retort.loadtest.step import OK, Answer, Taken
+from retort.loadtest.texts import Request
+from retort.loadtest.tune.candidate import Candidate
+from retort.models.bundle import Bundle
+from retort.models.errors import BundleError, StartError
+from retort.models.runtime.base import Backend, BackendInfo
+from retort.service.engine.scorer import Scorer
+from retort.service.errors import InferenceFailed
+from retort.service.loading import Loaded, load
+from retort.service.metrics import Metrics
+from retort.service.settings import Settings
 
 # Nothing is refused and nothing is late: a lane finds out what can be done at most.
 LIMIT_TOKENS, TIMEOUT_S = 2**31, 600.0

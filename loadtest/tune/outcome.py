@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loadtest.tune.candidate import DEFAULTS, Candidate
-from loadtest.tune.screen import Heat
-from loadtest.tune.search import Probe, Rung, nearest
+from retort.loadtest.tune.candidate import DEFAULTS, Candidate
+from retort.loadtest.tune.screen import Heat
+from retort.loadtest.tune.search import Probe, Rung, nearest
 
 
 @dataclass(frozen=True, slots=True)

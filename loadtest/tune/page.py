@@ -8,8 +8,8 @@ from textwrap import shorten
 
 import yaml
 
-from loadtest.tune.outcome import Outcome, Place
-from loadtest.tune.screen import Heat
+from retort.loadtest.tune.outcome import Outcome, Place
+from retort.loadtest.tune.screen import Heat
 
 BEGIN = "<!-- tune:begin (written by `retort tune`; change the command, not the text) -->"
 END = "<!-- tune:end -->"

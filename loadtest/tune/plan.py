@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loadtest.tune.lane import WARMUP_S
+from retort.loadtest.tune.lane import WARMUP_S
 
 # Measured: what loading and warming a small student takes, and starting and ending Locust.
 LOAD_S, LOCUST_S = 6.0, 2.0

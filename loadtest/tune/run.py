@@ -9,22 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loadtest.machine import describe_machine
-from loadtest.tune.axes import axes, engines
-from loadtest.tune.candidate import DEFAULTS, TUNED_SETTINGS, Candidate
-from loadtest.tune.lane import Garage
-from loadtest.tune.outcome import Outcome, Setup, Standings, require_met
-from loadtest.tune.plan import Plan
-from loadtest.tune.progress import Progress
-from loadtest.tune.screen import Heat, Screening
-from loadtest.tune.search import Halving, Probe
-from loadtest.tune.trace import Trace, read_trace
-from loadtest.tune.trial import Trial
-from models.bundle import read_bundle
-from models.cores import usable_cores
-from models.find import find_bundle
-from service.backends.choose import Wish
-from service.settings import PREFIX
+from retort.loadtest.machine import describe_machine
+from retort.loadtest.tune.axes import axes, engines
+from retort.loadtest.tune.candidate import DEFAULTS, TUNED_SETTINGS, Candidate
+from retort.loadtest.tune.lane import Garage
+from retort.loadtest.tune.outcome import Outcome, Setup, Standings, require_met
+from retort.loadtest.tune.plan import Plan
+from retort.loadtest.tune.progress import Progress
+from retort.loadtest.tune.screen import Heat, Screening
+from retort.loadtest.tune.search import Halving, Probe
+from retort.loadtest.tune.trace import Trace, read_trace
+from retort.loadtest.tune.trial import Trial
+from retort.models.bundle import read_bundle
+from retort.models.cores import usable_cores
+from retort.models.find import find_bundle
+from retort.models.runtime.choose import Wish
+from retort.service.settings import PREFIX
 
 # HTTP costs something, and an open load must stay below what a closed one reaches.
 OPEN_SHARE = 0.7

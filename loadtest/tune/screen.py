@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.figures import Spread, percentile
-from loadtest.texts import Request
-from loadtest.tune.axes import Axis
-from loadtest.tune.candidate import Candidate
-from loadtest.tune.lane import Garage, Lane, Turn
-from loadtest.tune.plan import Plan
-from loadtest.tune.progress import Progress
-from service.backends.base import BackendUnavailable
-from service.errors import ServiceError, StartError
+from retort.loadtest.figures import Spread, percentile
+from retort.loadtest.texts import Request
+from retort.loadtest.tune.axes import Axis
+from retort.loadtest.tune.candidate import Candidate
+from retort.loadtest.tune.lane import Garage, Lane, Turn
+from retort.loadtest.tune.plan import Plan
+from retort.loadtest.tune.progress import Progress
+from retort.models.errors import StartError
+from retort.models.runtime.base import BackendUnavailable
+from retort.service.errors import ServiceError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.extract import EXTRACT, read_ranking_requests
-from loadtest.texts import Request, encode, pair_count, read_requests
-from models.encoding import PairEncoder
+from retort.loadtest.extract import EXTRACT, read_ranking_requests
+from retort.loadtest.texts import Request, encode, pair_count, read_requests
+from retort.models.encoding import PairEncoder
 
 # A search gives tens of candidates; more than these are rare, and would rule every p99.
 MOST_PASSAGES = 60

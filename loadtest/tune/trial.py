@@ -11,14 +11,14 @@ from typing import Any, Self
 
 import yaml
 
-from loadtest.extract import bodies
-from loadtest.figures import percentile
-from loadtest.server import HOST, Server, serve_command
-from loadtest.step import Step, Taken, run_step
-from loadtest.tune.candidate import Candidate
-from loadtest.tune.search import Probe
-from loadtest.tune.trace import Trace
-from service.backends.choose import Wish
+from retort.loadtest.extract import bodies
+from retort.loadtest.figures import percentile
+from retort.loadtest.server import HOST, Server, serve_command
+from retort.loadtest.step import Step, Taken, run_step
+from retort.loadtest.tune.candidate import Candidate
+from retort.loadtest.tune.search import Probe
+from retort.loadtest.tune.trace import Trace
+from retort.models.runtime.choose import Wish
 
 READY_TIMEOUT_S = 300.0
 # A request that is so much later than the target is as good as lost: give it up, so that a probe

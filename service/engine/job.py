@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.encoding import EncodedPair, EncodedText
-from service.scores import FloatArray, Scores
+from retort.models.encoding import EncodedPair, EncodedText
+from retort.models.scores import FloatArray, Scores
 
 
 @dataclass(frozen=True, slots=True)

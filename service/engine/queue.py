@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition
 
-from models.encoding import EncodedPair
-from service.engine.job import Job
-from service.errors import NotReady, Overloaded
-from service.scheduler import Policy, Waiting, next_batch
+from retort.models.encoding import EncodedPair
+from retort.service.engine.job import Job
+from retort.service.engine.scheduler import Policy, Waiting, next_batch
+from retort.service.errors import NotReady, Overloaded
 
 Clock = Callable[[], float]
 # How much of the measured seconds a token is the last batch's.

@@ -12,15 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from models.encoding import PairEncoder
-from service.backends.base import Backend
-from service.engine.job import Job, Outcome
-from service.engine.queue import Clock, WorkQueue
-from service.engine.worker import Pulse, Worker
-from service.errors import ClientGone, DeadlinePassed
-from service.metrics import Metrics, Role
-from service.scheduler import Policy
-from service.tokenization import PassageTokens, estimate_tokens
+from retort.models.encoding import PairEncoder
+from retort.models.runtime.base import Backend
+from retort.service.engine.job import Job, Outcome
+from retort.service.engine.queue import Clock, WorkQueue
+from retort.service.engine.scheduler import Policy
+from retort.service.engine.tokenization import PassageTokens, estimate_tokens
+from retort.service.engine.worker import Pulse, Worker
+from retort.service.errors import ClientGone, DeadlinePassed
+from retort.service.metrics import Metrics, Role
 
 
 class Scorer:

@@ -11,14 +11,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from models.encoding import Batch, PairEncoder
-from service.backends.base import Backend, LogitArray
-from service.engine.job import Job
-from service.engine.queue import Span, Text, Work, WorkQueue
-from service.errors import InferenceFailed
-from service.metrics import Metrics, Role
-from service.scores import combine
-from service.tokenization import PassageTokens, encode_chunk
+from retort.models.encoding import Batch, PairEncoder
+from retort.models.runtime.base import Backend, LogitArray
+from retort.models.scores import combine
+from retort.service.engine.job import Job
+from retort.service.engine.queue import Span, Text, Work, WorkQueue
+from retort.service.engine.tokenization import PassageTokens, encode_chunk
+from retort.service.errors import InferenceFailed
+from retort.service.metrics import Metrics, Role
 
 logger = logging.getLogger("retort")
 

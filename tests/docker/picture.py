@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from loadtest.extract import EXTRACT, read_ranking_requests
+from retort.loadtest.extract import EXTRACT, read_ranking_requests
 from tests.docker.prometheus import Prometheus
 from tests.service.browser import browser
 from tests.service.picture import take

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from loadtest.server import free_port
+from retort.loadtest.server import free_port
 from tests.docker.dockerfile import DOCKER
 
 CONFIG = DOCKER / "prometheus" / "prometheus.yml"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.metrics import Metrics
+from retort.service.metrics import Metrics
 from tests.docker.dockerfile import DOCKER
 from tests.docker.prometheus import (
     board,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import OTHER_VARIABLES, PREFIX, Settings
+from retort.service.settings import OTHER_VARIABLES, PREFIX, Settings
 from tests.docker.dockerfile import DOCKER, ROOT, environment, only, stages
 
 STACK: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import OTHER_VARIABLES, PREFIX, Settings
+from retort.service.settings import OTHER_VARIABLES, PREFIX, Settings
 from tests.docker.dockerfile import (
     DOCKERFILES,
     ROOT,

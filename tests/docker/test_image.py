@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from loadtest.server import free_port
+from retort.loadtest.server import free_port
 from tests.docker.container import USER, WHY_NOT, Container, possible
 from tests.docker.dockerfile import DOCKER
 from tests.docker.image import Image

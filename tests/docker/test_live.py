@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models.bundle import Bundle, write_bundle
-from models.manifest import Agreement
+from retort.models.bundle import Bundle, write_bundle
+from retort.models.manifest import Agreement
 from tests.docker.prometheus import (
     PATIENCE_SECONDS,
     Prometheus,

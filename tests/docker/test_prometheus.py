@@ -10,12 +10,12 @@ from typing import get_args
 import pytest
 import yaml
 
-from models.bundle import Bundle
-from service.app import create_app
-from service.comparison_metrics import CascadeOutcome, ShadowOutcome
-from service.errors import ServiceError
-from service.metrics import STAGES, Role
-from service.settings import PREFIX, Settings
+from retort.models.bundle import Bundle
+from retort.service.comparison_metrics import CascadeOutcome, ShadowOutcome
+from retort.service.errors import ServiceError
+from retort.service.http.app import create_app
+from retort.service.metrics import STAGES, Role
+from retort.service.settings import PREFIX, Settings
 from tests.docker.dockerfile import DOCKER, ROOT
 from tests.docker.prometheus import CONFIG, RULES, installed, rules
 

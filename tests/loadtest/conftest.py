@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from loadtest.texts import WORDS
-from models.encoding import PairEncoder, Truncation
+from retort.loadtest.texts import WORDS
+from retort.models.encoding import PairEncoder, Truncation
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from loadtest.bench import (
+from retort.loadtest.bench import (
     Bench,
     Plan,
     bare_rate,
@@ -18,9 +18,9 @@ from loadtest.bench import (
     like_length_batches,
     shared_out,
 )
-from loadtest.client import Load, Outcome
-from loadtest.texts import Request, made_up_requests
-from models.encoding import Batch, PairEncoder
+from retort.loadtest.client import Load, Outcome
+from retort.loadtest.texts import Request, made_up_requests
+from retort.models.encoding import Batch, PairEncoder
 
 PASSAGES = 4
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtest.chart import HEIGHT, WIDTH, Axis, Bar, Line, bar_chart, line_chart
+from retort.loadtest.chart import HEIGHT, WIDTH, Axis, Bar, Line, bar_chart, line_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINES = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.client import Load, Outcome, run_in_process, run_load
+from retort.loadtest.client import Load, Outcome, run_in_process, run_load
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 

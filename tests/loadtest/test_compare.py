@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loadtest.compare import SHARES, Bout, Options
-from loadtest.comparison import Target
-from loadtest.lineup import Wanted
-from loadtest.step import Answer, Step, Taken
-from loadtest.texts import Request
-from models.bundle import Bundle
-from retort import app
+from retort.cli import app
+from retort.loadtest.compare import SHARES, Bout, Options
+from retort.loadtest.comparison import Target
+from retort.loadtest.lineup import Wanted
+from retort.loadtest.step import Answer, Step, Taken
+from retort.loadtest.texts import Request
+from retort.models.bundle import Bundle
 from tests.loadtest.tiny_teacher import save_tiny_teacher
 
 TARGETS = (

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from loadtest.comparison import Comparison, LoadPoint, Role, Setup, Target
-from loadtest.figures import Interval, ratio_of_means
-from loadtest.step import Answer, Taken
+from retort.loadtest.comparison import Comparison, LoadPoint, Role, Setup, Target
+from retort.loadtest.figures import Interval, ratio_of_means
+from retort.loadtest.step import Answer, Taken
 
 SETUP = Setup(
     created="2026-01-01",

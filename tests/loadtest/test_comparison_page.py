@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.comparison import Comparison, LoadPoint, Role, Target
-from loadtest.comparison_page import charts, to_html, to_markdown, write_pages
-from loadtest.step import Taken
+from retort.loadtest.comparison import Comparison, LoadPoint, Role, Target
+from retort.loadtest.comparison_page import charts, to_html, to_markdown, write_pages
+from retort.loadtest.step import Taken
 from tests.loadtest.test_comparison import SETUP, taken
 
 

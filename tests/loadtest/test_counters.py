@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from loadtest.counters import Counters, shadow_outcomes
-from service.metrics import Metrics
+from retort.loadtest.counters import Counters, shadow_outcomes
+from retort.service.metrics import Metrics
 
 
 def parsed(metrics: Metrics) -> Counters:

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from loadtest.figures import percentile
-from loadtest.step import NO_ANSWER, Step, Taken, run_step
+from retort.loadtest.figures import percentile
+from retort.loadtest.step import NO_ANSWER, Step, Taken, run_step
 from tests.loadtest.stalling import Stall, serve
 
 BODIES = ('{"query": "good", "passages": ["a", "b"]}', '{"query": "bad", "passages": ["a"]}')

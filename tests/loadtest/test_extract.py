@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.extract import EXTRACT, bodies, read_ranking_requests
-from loadtest.texts import Request
+from retort.loadtest.extract import EXTRACT, bodies, read_ranking_requests
+from retort.loadtest.texts import Request
 
 
 def test_the_extract_is_small_and_says_whose_it_is() -> None:

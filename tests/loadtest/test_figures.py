@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.figures import Latency, Spread, percentile, ratios
+from retort.loadtest.figures import Latency, Spread, percentile, ratios
 
 
 def test_spread_is_median_low_and_high() -> None:

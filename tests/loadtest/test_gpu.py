@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.gpu import parse
+from retort.loadtest.gpu import parse
 from tests.tiny_texts import PASSAGES, QUERIES
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from loadtest.gpu import made_up
-from loadtest.gpu_contenders import VARIANTS, Shape, load_variant, torch_encoder
-from models.bundle import Bundle
-from service.backends.base import BackendUnavailable
-from service.backends.choose import CANDIDATES
-from service.settings import load_settings
+from retort.loadtest.gpu import made_up
+from retort.loadtest.gpu_contenders import VARIANTS, Shape, load_variant, torch_encoder
+from retort.models.bundle import Bundle
+from retort.models.runtime.base import BackendUnavailable
+from retort.models.runtime.choose import CANDIDATES
+from retort.service.settings import load_settings
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS["cuda"]))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loadtest.gpu_report import write_report
+from retort.loadtest.gpu_report import write_report
 
 
 def part(out: Path, name: str, found: dict[str, Any]) -> None:

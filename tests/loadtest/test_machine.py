@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadtest.machine import available_bytes, describe_machine
+from retort.loadtest.machine import available_bytes, describe_machine
 
 
 def test_processor_and_telling_instructions_are_named(tmp_path: Path) -> None:

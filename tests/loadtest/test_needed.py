@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.needed import need
+from retort.loadtest.needed import need
 
 
 def test_what_is_not_installed_is_told() -> None:

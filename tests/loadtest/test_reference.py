@@ -11,13 +11,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
-from loadtest.reference import Reference, load_reference
-from loadtest.texts import Request
-from models.bundle import Bundle
-from models.encoding import Truncation
+from retort.loadtest.reference import Reference, load_reference
+from retort.loadtest.texts import Request
+from retort.models.bundle import Bundle
+from retort.models.encoding import Truncation
+from retort.training.nn.checkpoint import save_student
+from retort.training.nn.student import Student
 from tests.tiny import HEADS, make_student
-from training.checkpoint import save_student
-from training.student import Student
 
 REQUEST = Request("how tall is the tower", ("The tower is 330 metres tall.", "Paris is old."))
 

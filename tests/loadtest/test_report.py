@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.figures import Spread
-from loadtest.report import BEGIN, END, Report, Round, Setup, write_section
+from retort.loadtest.figures import Spread
+from retort.loadtest.report import BEGIN, END, Report, Round, Setup, write_section
 
 SETUP = Setup(
     bundle="retort-small 1",

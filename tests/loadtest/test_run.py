@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loadtest.run import Options, run_bench
-from models.bundle import Bundle
-from models.errors import BundleNotFound
-from retort import app
+from retort.cli import app
+from retort.loadtest.run import Options, run_bench
+from retort.models.bundle import Bundle
+from retort.models.errors import BundleNotFound
 
 
 @pytest.fixture

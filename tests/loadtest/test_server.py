@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.server import Server, serve_command
+from retort.loadtest.server import Server, serve_command
 
 
 def script(folder: Path, body: str) -> list[str]:

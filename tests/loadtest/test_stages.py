@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.stages import RAMP, SOAK, SPIKE, Stage, users_at
+from retort.loadtest.stages import RAMP, SOAK, SPIKE, Stage, users_at
 
 SHAPES = Path("loadtest/shapes")
 TICK = """
 from types import SimpleNamespace
-from loadtest.shapes.ramp import Ramp
-from loadtest.shapes.soak import Soak
-from loadtest.shapes.spike import Spike
+from retort.loadtest.shapes.ramp import Ramp
+from retort.loadtest.shapes.soak import Soak
+from retort.loadtest.shapes.spike import Spike
 import json
 ticks = {}
 for shape in (Ramp(), Soak(), Spike()):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.step import NO_ANSWER, Answer, Step, Taken
+from retort.loadtest.step import NO_ANSWER, Answer, Step, Taken
 
 STEP = Step("http://127.0.0.1:1", ("{}",), (10,), seconds=1.0)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from loadtest.server import HOST, Server
+from retort.loadtest.server import HOST, Server
 from tests.loadtest.tiny_teacher import save_tiny_teacher
 
-COMMAND = [sys.executable, "-m", "loadtest.teacher_server"]
+COMMAND = [sys.executable, "-m", "retort.loadtest.teacher_server"]
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from loadtest.teachers import Ensemble, load_teacher
-from models.bundle import Bundle
-from models.encoding import Truncation
+from retort.loadtest.teachers import Ensemble, load_teacher
+from retort.models.bundle import Bundle
+from retort.models.encoding import Truncation
+from retort.training.nn.bi_encoder import BiEncoder
+from retort.training.nn.checkpoint import save_student
+from retort.training.nn.student import Head, Student, probability
 from tests.loadtest.tiny_teacher import save_tiny_teacher
 from tests.tiny import make_student
-from training.bi_encoder import BiEncoder
-from training.checkpoint import save_student
-from training.student import Head, Student, probability
 
 QUERY = "how tall is the tower"
 PASSAGES = ("The tower is 330 metres tall.", "Paris is old.", "old " * 200)

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.texts import WORDS, Request, encode, made_up_requests, pair_count, read_requests
-from models.encoding import PairEncoder
+from retort.loadtest.texts import (
+    WORDS,
+    Request,
+    encode,
+    made_up_requests,
+    pair_count,
+    read_requests,
+)
+from retort.models.encoding import PairEncoder
 
 
 def test_words_are_distinct() -> None:

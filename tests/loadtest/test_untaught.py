@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.untaught import BERT_LARGE, MINILM, Shape, untaught_bundle
-from models.bundle import Bundle
-from models.errors import BundleError
-from training.inference import graph_model
+from retort.loadtest.untaught import BERT_LARGE, MINILM, Shape, untaught_bundle
+from retort.models.bundle import Bundle
+from retort.models.errors import BundleError
+from retort.training.nn.inference import graph_model
 
 SMALL = Shape("small-untaught", layers=3, width=16, attention_heads=2)
 

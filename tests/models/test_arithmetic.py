@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import BertConfig
 
-from models.arithmetic import arithmetic
-from models.manifest import Architecture
-from training.graph import build_graph
-from training.student import Head, Student
+from retort.models.arithmetic import arithmetic
+from retort.models.manifest import Architecture
+from retort.training.export.graph import build_graph
+from retort.training.nn.student import Head, Student
 
 WIDTH, ATTENTION_HEADS, BATCH, SEQUENCE = 32, 4, 3, 24
 

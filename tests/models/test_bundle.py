@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import Bundle, read_bundle, sha256_of, write_bundle
-from models.errors import (
+from retort.models.bundle import Bundle, read_bundle, sha256_of, write_bundle
+from retort.models.errors import (
     BundleError,
     BundleNotFound,
     DamagedFile,

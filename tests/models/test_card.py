@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from models.card import render_card
-from models.manifest import Agreement, DataSource
+from retort.models.card import render_card
+from retort.models.manifest import Agreement, DataSource
 from tests.fake_bundle import make_manifest
 from tests.models.test_manifest import full_manifest
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.encoding import EncodedPair, PairEncoder, Truncation
+from retort.models.encoding import EncodedPair, PairEncoder, Truncation
 from tests.fake_bundle import make_encoder
 from tests.tiny_texts import PASSAGES, QUERIES, WORDS
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import BundleNotFound
-from models.find import find_bundle, list_bundles
+from retort.models.errors import BundleNotFound
+from retort.models.find import find_bundle, list_bundles
 from tests.fake_bundle import make_fake_bundle
 
 
@@ -36,9 +36,9 @@ def test_bundles_made_in_this_checkout_are_found_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = make_fake_bundle(tmp_path / "teacher")
-    monkeypatch.setattr("models.find.MADE", tmp_path)
+    monkeypatch.setattr("retort.models.find.MADE", tmp_path)
     assert find_bundle("teacher") == bundle.folder
     # One that ships goes before one of the same name that was made here.
     make_fake_bundle(tmp_path / "shipped" / "teacher")
-    monkeypatch.setattr("models.find.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("retort.models.find.SHIPPED", tmp_path / "shipped")
     assert find_bundle("teacher") == tmp_path / "shipped" / "teacher"

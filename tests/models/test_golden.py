@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import InvalidGolden, MissingFile
-from models.golden import GoldenPair, read_golden, write_golden
+from retort.models.errors import InvalidGolden, MissingFile
+from retort.models.golden import GoldenPair, read_golden, write_golden
 
 PAIRS = [GoldenPair(f"query {n}", "naïve — text", (0.1 * n, -1.0), 0.5) for n in range(64)]
 

@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from models.manifest import Agreement, Figure, Manifest, Parity, ParityBounds, Range, ShapeProfile
+from retort.models.manifest import (
+    Agreement,
+    Figure,
+    Manifest,
+    Parity,
+    ParityBounds,
+    Range,
+    ShapeProfile,
+)
 from tests.fake_bundle import make_manifest
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.bundle import Bundle
+from retort.models.bundle import Bundle
 from tests.fake_bundle import make_fake_bundle
 
 

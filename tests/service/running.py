@@ -16,13 +16,13 @@ from pathlib import Path
 
 import httpx
 
-from models.bundle import Bundle
-from models.encoding import Batch
-from service.app import create_app
-from service.backends.base import LogitArray
-from service.backends.fake import FakeBackend, InferFunction
-from service.settings import Settings
-from service.state import Service
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
+from retort.models.runtime.base import LogitArray
+from retort.models.runtime.fake import FakeBackend, InferFunction
+from retort.service.http.app import create_app
+from retort.service.service import Service
+from retort.service.settings import Settings
 from tests.fake_bundle import make_encoder, overlap
 
 ROOT = Path(__file__).parents[2]

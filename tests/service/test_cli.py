@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from models.bundle import Bundle
-from service.cli import register
+from retort.models.bundle import Bundle
+from retort.service.cli import register
 from tests.tiny_texts import PASSAGES, QUERIES
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.disagreements import Disagreement, DisagreementFile
-from service.errors import StartError
+from retort.models.errors import StartError
+from retort.service.disagreements import Disagreement, DisagreementFile
 from tests.fake_bundle import make_manifest
 
 FOUND = Disagreement("who wrote hamlet", ["Shakespeare.", "Köln"], [0.2, 0.7], [0.9, 0.1])

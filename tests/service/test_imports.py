@@ -5,18 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from models.bundle import Bundle
+from retort.models.bundle import Bundle
 from tests.service.running import ROOT
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from models.bundle import read_bundle
-from service.app import create_app
-from service.backends.choose import CANDIDATES, Wish, load
-from service.backends.base import BackendUnavailable
-from service.server import serve
-from service.settings import Settings
+from retort.models.bundle import read_bundle
+from retort.service.http.app import create_app
+from retort.models.runtime.choose import CANDIDATES, Wish, load
+from retort.models.runtime.base import BackendUnavailable
+from retort.service.server import serve
+from retort.service.settings import Settings
 bundle = read_bundle(Path(sys.argv[1]))
 create_app(Settings(), bundle)
 for info in CANDIDATES:
@@ -43,7 +43,7 @@ def test_what_serving_imports(tiny_bundle: Bundle) -> None:
 
 def test_the_command_line_imports_no_engine() -> None:
     program = (
-        "import service.cli, sys; "
+        "import retort.service.cli, sys; "
         "print([m for m in ('onnxruntime', 'openvino', 'torch', 'fastapi', 'numpy') "
         "if m in sys.modules])"
     )

@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from models.bundle import Bundle
-from models.encoding import Batch
-from service.backends.base import LogitArray
-from service.backends.choose import usual_streams
-from service.backends.fake import FakeBackend
-from service.backends.golden import GoldenMismatch
-from service.loading import load
-from service.settings import Settings
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
+from retort.models.runtime.base import LogitArray
+from retort.models.runtime.choose import usual_streams
+from retort.models.runtime.fake import FakeBackend
+from retort.models.runtime.golden import GoldenMismatch
+from retort.service.loading import load
+from retort.service.settings import Settings
 from tests.fake_bundle import overlap
 
 

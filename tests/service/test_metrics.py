@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from service.metrics import Metrics
+from retort.service.metrics import Metrics
 
 NAMES = (
     'retort_requests_total{route="/score",status="200"} 1.0',

@@ -8,11 +8,11 @@ import httpx
 import numpy as np
 import pytest
 
-from models.bundle import Bundle
-from models.encoding import Batch
-from service.backends.base import LogitArray
-from service.settings import Settings
-from service.state import Service
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
+from retort.models.runtime.base import LogitArray
+from retort.service.service import Service
+from retort.service.settings import Settings
 from tests.fake_bundle import overlap
 from tests.service.running import PATIENCE_SECONDS, AppTest, ask
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.bundle import Bundle
+from retort.models.bundle import Bundle
 from tests.service.running import PATIENCE_SECONDS, ROOT, ServerProcess, server
 from tests.tiny_teacher import make_contrary
 from tests.tiny_texts import PASSAGES, QUERIES

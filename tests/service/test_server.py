@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
-from models.bundle import Bundle
-from service.backends.choose import Wish, choose
-from service.backends.direct import infer_pairs
-from service.errors import StartError
-from service.scores import combine
-from service.server import listen
+from retort.models.bundle import Bundle
+from retort.models.errors import StartError
+from retort.models.runtime.choose import Wish, choose
+from retort.models.runtime.direct import infer_pairs
+from retort.models.scores import combine
+from retort.service.server import listen
 from tests.service.running import PATIENCE_SECONDS, ROOT, ServerProcess, server
 from tests.tiny_texts import PASSAGES, QUERIES
 

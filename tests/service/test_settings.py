@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from service.errors import StartError
-from service.settings import Settings, load_settings
+from retort.models.errors import StartError
+from retort.service.settings import Settings, load_settings
 
 
 def test_defaults() -> None:

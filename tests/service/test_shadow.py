@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 
-from models.bundle import Bundle
-from models.encoding import Batch
-from service import shadow
-from service.backends.base import LogitArray
-from service.modes import Asked
-from service.settings import Settings
-from service.state import Service
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
+from retort.models.runtime.base import LogitArray
+from retort.service import shadow
+from retort.service.modes import Asked
+from retort.service.service import Service
+from retort.service.settings import Settings
 from tests.fake_bundle import overlap
 from tests.service.running import PATIENCE_SECONDS, ask
 from tests.service.test_modes import Teacher, by_mode

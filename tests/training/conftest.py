@@ -12,9 +12,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig
 
-from models.encoding import PairEncoder, Truncation
-from training.data.pairs import Pair
-from training.student import Head, Student
+from retort.models.encoding import PairEncoder, Truncation
+from retort.training.data.pairs import Pair
+from retort.training.nn.student import Head, Student
 
 WORDS = 120
 TRUNCATION = Truncation(max_length=48, max_query_tokens=12)

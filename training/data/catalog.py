@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data import glue, readers, reviews
-from training.data.pairs import Pair
-from training.data.rows import BadRows, DataError, locate
+from retort.training.data.pairs import Pair
+from retort.training.data.readers import glue, official, reviews
+from retort.training.data.readers.rows import BadRows, DataError, locate
 
 PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
 
@@ -56,50 +56,50 @@ class Dataset:
 
 _DATASETS = (
     Dataset(
-        "neuronblocks", "neuronblocks_webqa", "MIT", True, readers.neuronblocks,
+        "neuronblocks", "neuronblocks_webqa", "MIT", True, official.neuronblocks,
         (Split("train"), Split("demo"), Split("valid"), Split("test", held_out=True)),
         "web queries and passages with BERT-large scores (train, valid) or labels (demo, test)",
     ),
     Dataset(
-        "wikiqa", "wikiqa", "Microsoft Research Data License", False, readers.wikiqa,
+        "wikiqa", "wikiqa", "Microsoft Research Data License", False, official.wikiqa,
         (Split("train"), Split("dev"), Split("dev-answered"), Split("test", held_out=True),
          Split("test-answered", held_out=True)),
         "questions and Wikipedia sentences; research only",
     ),
     Dataset(
-        "trecqa", "trecqa", "none stated", False, readers.trecqa,
+        "trecqa", "trecqa", "none stated", False, official.trecqa,
         (Split("train"), Split("train-all"), Split("dev"), Split("test", held_out=True)),
         "TREC questions and newswire sentences; research only",
     ),
     Dataset(
-        "squad-reqa", "squad_reqa", "CC BY-SA 4.0", True, readers.squad_reqa,
+        "squad-reqa", "squad_reqa", "CC BY-SA 4.0", True, official.squad_reqa,
         (Split("train", family=SQUAD_TRAIN), Split("test", held_out=True, family=SQUAD_DEV)),
         "SQuAD 1.1 questions and the sentence that answers",
     ),
     Dataset(
-        "squad", "squad", "CC BY-SA 4.0", True, readers.squad_json,
+        "squad", "squad", "CC BY-SA 4.0", True, official.squad_json,
         (Split("train-v1.1", family=SQUAD_TRAIN), Split("train-v2.0", family=SQUAD_TRAIN),
          Split("dev-v1.1", held_out=True, family=SQUAD_DEV),
          Split("dev-v2.0", held_out=True, family=SQUAD_DEV)),
         "SQuAD's official JSON: questions and paragraphs",
     ),
     Dataset(
-        "squad-nqg", "squad_nqg", "CC BY-SA 4.0", True, readers.squad_nqg,
+        "squad-nqg", "squad_nqg", "CC BY-SA 4.0", True, official.squad_nqg,
         (Split("test", family=SQUAD_TRAIN), Split("dev", held_out=True, family=SQUAD_DEV)),
         "lower-cased SQuAD sentences and questions; `test` is cut from SQuAD train",
     ),
     Dataset(
-        "qed", "qed_nq", "CC BY-SA 3.0", True, readers.qed,
+        "qed", "qed_nq", "CC BY-SA 3.0", True, official.qed,
         (Split("train"), Split("dev", held_out=True, family=NQ_DEV)),
         "Natural Questions with paragraph and title",
     ),
     Dataset(
-        "selqa", "selqa", "Apache-2.0", True, readers.selqa,
+        "selqa", "selqa", "Apache-2.0", True, official.selqa,
         (Split("dev"), Split("test")),
         "questions and Wikipedia sentences, crowd-written",
     ),
     Dataset(
-        "medquad", "medquad", "CC BY 4.0", True, readers.medquad, (Split("all"),),
+        "medquad", "medquad", "CC BY 4.0", True, official.medquad, (Split("all"),),
         "consumer health questions and long answers",
     ),
     Dataset(
@@ -226,17 +226,17 @@ def read_questions(root: Path | None, name: str, bad: BadRows | None = None) -> 
     """
     bad = bad or BadRows()
     if Path(name).suffix:
-        return list(readers.questions(locate(Path(name).parent, Path(name).name), bad))
+        return list(official.questions(locate(Path(name).parent, Path(name).name), bad))
     root = root or data_root()
     if name == "web-queries":
         folder = root / CATALOG["neuronblocks"].folder
         return [
             q
             for split in ("train", "valid")
-            for q in readers.neuronblocks_queries(folder, split, bad)
+            for q in official.neuronblocks_queries(folder, split, bad)
         ]
     if name not in QUESTION_LISTS:
         known = ", ".join(sorted([*QUESTION_LISTS, "web-queries"]))
         raise DataError(f"no list of questions {name!r}: there are {known}")
     path = locate(root / "question_lists", QUESTION_LISTS[name].file)
-    return list(readers.questions(path, bad))
+    return list(official.questions(path, bad))

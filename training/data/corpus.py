@@ -12,14 +12,19 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from training.data.bm25 import Bm25Index
-from training.data.catalog import read_questions
-from training.data.generic import read_any
-from training.data.leaks import HeldOut, check_sources
-from training.data.pairs import Pair, group_by_query, normalise
-from training.data.rows import BadRows
-from training.data.table import PairTable
-from training.recipe import CorpusRecipe, LabelledSource, PositiveSource, QuestionPlan
+from retort.training.data.bm25 import Bm25Index
+from retort.training.data.catalog import read_questions
+from retort.training.data.leaks import HeldOut, check_sources
+from retort.training.data.pairs import Pair, group_by_query, normalise
+from retort.training.data.readers.own_pairs import read_any
+from retort.training.data.readers.rows import BadRows
+from retort.training.data.table import PairTable
+from retort.training.recipes.recipe import (
+    CorpusRecipe,
+    LabelledSource,
+    PositiveSource,
+    QuestionPlan,
+)
 
 Log = Callable[[str], None]
 

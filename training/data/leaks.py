@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from training.data.catalog import QUESTION_LISTS, parse_source
-from training.data.generic import is_own
-from training.data.pairs import INSTRUCTIONS, Pair, normalise
+from retort.training.data.catalog import QUESTION_LISTS, parse_source
+from retort.training.data.pairs import INSTRUCTIONS, Pair, normalise
+from retort.training.data.readers.own_pairs import is_own
 
 
 class LeakError(ValueError):

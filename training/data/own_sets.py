@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from training.data.pairs import Pair, group_by_query
-from training.data.portions import place
-from training.data.rows import DataError
-from training.rankings import EvaluationSet, write_sets
+from retort.training.data.evaluation_set import EvaluationSet, write_sets
+from retort.training.data.pairs import Pair, group_by_query
+from retort.training.data.portions import place
+from retort.training.data.readers.rows import DataError
 
 MIXED_SHARE = 0.5
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from training.data.pairs import Pair, normalise, texts_of
+from retort.training.data.pairs import Pair, normalise, texts_of
 
 
 def cut(pairs: Iterable[Pair], low: float, high: float) -> list[Pair]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.data.catalog import CATALOG, read_pairs
-from training.data.corpus import reranking_pairs
-from training.data.leaks import HeldOut
-from training.data.pairs import Pair
-from training.data.readers import squad_reqa_candidates
-from training.data.rows import BadRows
-from training.rankings import EvaluationSet, EvaluationSetError
+from retort.training.data.catalog import CATALOG, read_pairs
+from retort.training.data.corpus import reranking_pairs
+from retort.training.data.evaluation_set import EvaluationSet, EvaluationSetError
+from retort.training.data.leaks import HeldOut
+from retort.training.data.pairs import Pair
+from retort.training.data.readers.official import squad_reqa_candidates
+from retort.training.data.readers.rows import BadRows
 
 DEPTH = 100
 SEED = 2020

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.data.generic import is_own, read_file
-from training.data.pairs import Pair
-from training.data.rows import BadRows, DataError
+from retort.training.data.pairs import Pair
+from retort.training.data.readers.own_pairs import is_own, read_file
+from retort.training.data.readers.rows import BadRows, DataError
 
 _COLUMNS = ("query", "passage", "label", "query_id", "passage_id")
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.catalog import read_pairs
-from training.data.leaks import HeldOut
-from training.data.pairs import Pair, group_by_query
-from training.data.portions import place
-from training.data.reviews import AMAZON_DOMAINS
-from training.rankings import EvaluationSet
+from retort.training.data.catalog import read_pairs
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.data.leaks import HeldOut
+from retort.training.data.pairs import Pair, group_by_query
+from retort.training.data.portions import place
+from retort.training.data.readers.reviews import AMAZON_DOMAINS
 
 CAP = 3000
 

@@ -16,10 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from training.methods.headed import Headed, HeadOptions
-from training.methods.method import Examples
-from training.methods.tmkd import need_teachers
-from training.recipe import DistillRecipe
+from retort.training.methods.headed import Headed, HeadOptions
+from retort.training.methods.method import Examples
+from retort.training.methods.tmkd import need_teachers
+from retort.training.recipes.recipe import DistillRecipe
 
 
 def adr_mse(scores: Tensor, targets: Tensor, groups: Tensor, tau: float) -> Tensor:

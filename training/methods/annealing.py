@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.methods.headed import Headed, head_options
-from training.methods.method import Examples
-from training.methods.tmkd import need_teachers
-from training.recipe import DistillRecipe, Stage
+from retort.training.methods.headed import Headed, head_options
+from retort.training.methods.method import Examples
+from retort.training.methods.tmkd import need_teachers
+from retort.training.recipes.recipe import DistillRecipe, Stage
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from training.batching import Rows, single_units
-from training.groups import query_units
-from training.methods.method import Examples, Material, Method
-from training.objectives import listwise, pointwise
-from training.recipe import DistillRecipe, Stage
-from training.student import Head
-from training.tokens import TokenBatch
+from retort.training.methods.method import Examples, Material, Method
+from retort.training.nn.batching import Rows, single_units
+from retort.training.nn.groups import query_units
+from retort.training.nn.losses import listwise, pointwise
+from retort.training.nn.student import Head
+from retort.training.nn.tokens import TokenBatch
+from retort.training.recipes.recipe import DistillRecipe, Stage
 
 Heads = Literal["each", "average"]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.methods.headed import Headed, HeadOptions, Heads
-from training.methods.method import Examples
-from training.objectives import listwise
-from training.recipe import DistillRecipe, Stage
+from retort.training.methods.headed import Headed, HeadOptions, Heads
+from retort.training.methods.method import Examples
+from retort.training.nn.losses import listwise
+from retort.training.recipes.recipe import DistillRecipe, Stage
 
 
 class InfoNceOptions(HeadOptions):

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pydantic import Field
 from torch import Tensor
 
-from training.methods.headed import Headed, HeadOptions
-from training.methods.method import Examples
-from training.methods.tmkd import need_teachers
-from training.objectives import log_softmax_within
-from training.recipe import DistillRecipe
+from retort.training.methods.headed import Headed, HeadOptions
+from retort.training.methods.method import Examples
+from retort.training.methods.tmkd import need_teachers
+from retort.training.nn.losses import log_softmax_within
+from retort.training.recipes.recipe import DistillRecipe
 
 
 def listwise_kl(scores: Tensor, targets: Tensor, groups: Tensor, tau: float) -> Tensor:

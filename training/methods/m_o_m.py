@@ -6,9 +6,9 @@ costs as many forward passes as there are teachers. `distill` makes the members 
 
 from __future__ import annotations
 
-from training.methods.headed import Headed, Options
-from training.methods.tmkd import need_teachers
-from training.recipe import DistillRecipe
+from retort.training.methods.headed import Headed, Options
+from retort.training.methods.tmkd import need_teachers
+from retort.training.recipes.recipe import DistillRecipe
 
 
 def build(recipe: DistillRecipe) -> Headed:

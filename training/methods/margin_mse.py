@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.methods.headed import Headed, head_options
-from training.methods.method import Examples
-from training.methods.tmkd import need_teachers
-from training.objectives import POSITIVE
-from training.recipe import DistillRecipe
+from retort.training.methods.headed import Headed, head_options
+from retort.training.methods.method import Examples
+from retort.training.methods.tmkd import need_teachers
+from retort.training.nn.losses import POSITIVE
+from retort.training.recipes.recipe import DistillRecipe
 
 
 def margin_mse(scores: Tensor, targets: Tensor, labels: Tensor, groups: Tensor) -> Tensor:

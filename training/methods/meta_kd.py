@@ -30,19 +30,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from training.backbone import load_backbone
-from training.checkpoint import load_student
-from training.corruption import Corruption
-from training.meta_teacher import MetaKnowledge, load_knowledge
-from training.methods.headed import Options
-from training.methods.layer_maps import Trace, attention_losses, hidden_losses, trace
-from training.methods.method import Examples, Material, Method, MethodError
-from training.methods.soft_cross_entropy import soft_cross_entropy
-from training.objectives import hard_labels, pointwise
-from training.prototypes import content, embed
-from training.recipe import DistillRecipe, Stage, TeacherRef
-from training.student import Student
-from training.tokens import TokenBatch
+from retort.training.methods.headed import Options
+from retort.training.methods.layer_maps import Trace, attention_losses, hidden_losses, trace
+from retort.training.methods.method import Examples, Material, Method, MethodError
+from retort.training.methods.soft_cross_entropy import soft_cross_entropy
+from retort.training.nn.backbone import load_backbone
+from retort.training.nn.checkpoint import load_student
+from retort.training.nn.losses import hard_labels, pointwise
+from retort.training.nn.student import Student
+from retort.training.nn.tokens import TokenBatch
+from retort.training.recipes.recipe import DistillRecipe, Stage, TeacherRef
+from retort.training.teachers.corruption import Corruption
+from retort.training.teachers.meta_teacher import MetaKnowledge, load_knowledge
+from retort.training.teachers.prototypes import content, embed
 
 
 class TinyBertOptions(Options):

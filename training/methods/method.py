@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
-from training.batching import Rows, single_units
-from training.data.pairs import Pair
-from training.loop import Progress
-from training.recipe import Stage, TeacherRef
-from training.student import Head, Student, WithHidden
-from training.tokens import TokenBatch, TokenTable
+from retort.training.data.pairs import Pair
+from retort.training.nn.batching import Rows, single_units
+from retort.training.nn.loop import Progress
+from retort.training.nn.student import Head, Student, WithHidden
+from retort.training.nn.tokens import TokenBatch, TokenTable
+from retort.training.recipes.recipe import Stage, TeacherRef
 
 if TYPE_CHECKING:
-    from training.recipe import DistillRecipe
+    from retort.training.recipes.recipe import DistillRecipe
 
 
 class MethodError(ValueError):

@@ -14,12 +14,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.methods.headed import Headed, HeadOptions
-from training.methods.method import Examples
-from training.methods.soft_cross_entropy import soft_cross_entropy
-from training.methods.tmkd import need_teachers
-from training.recipe import DistillRecipe, Stage
-from training.tokens import TokenBatch
+from retort.training.methods.headed import Headed, HeadOptions
+from retort.training.methods.method import Examples
+from retort.training.methods.soft_cross_entropy import soft_cross_entropy
+from retort.training.methods.tmkd import need_teachers
+from retort.training.nn.tokens import TokenBatch
+from retort.training.recipes.recipe import DistillRecipe, Stage
 
 
 class MtBertOptions(HeadOptions):

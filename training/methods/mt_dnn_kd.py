@@ -28,20 +28,20 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from models.encoding import Truncation
-from training.batching import Rows, single_units
-from training.checkpoint import save_student
-from training.groups import query_units
-from training.methods.headed import Options
-from training.methods.method import Examples, Material, Method, MethodError
-from training.methods.tasks import Task, check_tasks, pair_loss, ranking_loss, task_of
-from training.recipe import Stage
-from training.student import Head, Student
-from training.targets import scored_by
-from training.tokens import TokenBatch
+from retort.models.encoding import Truncation
+from retort.training.labels.targets import scored_by
+from retort.training.methods.headed import Options
+from retort.training.methods.method import Examples, Material, Method, MethodError
+from retort.training.methods.tasks import Task, check_tasks, pair_loss, ranking_loss, task_of
+from retort.training.nn.batching import Rows, single_units
+from retort.training.nn.checkpoint import save_student
+from retort.training.nn.groups import query_units
+from retort.training.nn.student import Head, Student
+from retort.training.nn.tokens import TokenBatch
+from retort.training.recipes.recipe import Stage
 
 if TYPE_CHECKING:
-    from training.recipe import DistillRecipe
+    from retort.training.recipes.recipe import DistillRecipe
 
 
 class MtDnnOptions(Options):

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from training.methods.headed import Headed, Options
-from training.methods.method import MethodError
-from training.methods.tmkd import need_stage_one, need_teachers, no_stage_one
-from training.recipe import DistillRecipe, TeacherRef
+from retort.training.methods.headed import Headed, Options
+from retort.training.methods.method import MethodError
+from retort.training.methods.tmkd import need_stage_one, need_teachers, no_stage_one
+from retort.training.recipes.recipe import DistillRecipe, TeacherRef
 
 
 class OneOptions(Options):

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.methods.headed import Headed, head_options
-from training.methods.method import Examples
-from training.methods.tmkd import need_teachers
-from training.recipe import DistillRecipe
+from retort.training.methods.headed import Headed, head_options
+from retort.training.methods.method import Examples
+from retort.training.methods.tmkd import need_teachers
+from retort.training.recipes.recipe import DistillRecipe
 
 
 def ranknet(scores: Tensor, targets: Tensor, groups: Tensor) -> Tensor:

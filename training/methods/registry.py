@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.methods import (
+from retort.training.methods import (
     adr_mse,
     annealing,
     infonce,
@@ -20,8 +20,8 @@ from training.methods import (
     skd,
     tmkd,
 )
-from training.methods.method import Method
-from training.recipe import DistillRecipe
+from retort.training.methods.method import Method
+from retort.training.recipes.recipe import DistillRecipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,13 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from training.loop import Progress
-from training.methods.headed import Headed, Options
-from training.methods.method import Examples, MethodError
-from training.methods.soft_cross_entropy import soft_cross_entropy
-from training.methods.tmkd import need_teachers
-from training.recipe import DistillRecipe
-from training.student import Head
+from retort.training.methods.headed import Headed, Options
+from retort.training.methods.method import Examples, MethodError
+from retort.training.methods.soft_cross_entropy import soft_cross_entropy
+from retort.training.methods.tmkd import need_teachers
+from retort.training.nn.loop import Progress
+from retort.training.nn.student import Head
+from retort.training.recipes.recipe import DistillRecipe
 
 Distribution = Literal["uniform", "teacher-rank", "student-rank"]
 Form = Literal["linear", "softmax"]

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.objectives import listwise, log_softmax_within
+from retort.training.nn.losses import listwise, log_softmax_within
 
 Kind = Literal["classification", "ranking", "similarity"]
 

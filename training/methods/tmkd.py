@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.methods.headed import Headed, Options
-from training.methods.method import MethodError
-from training.recipe import DistillRecipe
+from retort.training.methods.headed import Headed, Options
+from retort.training.methods.method import MethodError
+from retort.training.recipes.recipe import DistillRecipe
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from training.bootstrap import Estimate
-from training.plot import round_ticks
-from training.report import interval, percent, signed
-from training.study.claims import judge
-from training.study.figures import THE_ENSEMBLE, Scope, StudyFigures
-from training.study.plots import colour
+from retort.training.evaluate.bootstrap import Estimate
+from retort.training.evaluate.plot import round_ticks
+from retort.training.evaluate.report import interval, percent, signed
+from retort.training.study.claims import judge
+from retort.training.study.figures import THE_ENSEMBLE, Scope, StudyFigures
+from retort.training.study.plots import colour
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from training.bootstrap import Estimate
-from training.report import signed
-from training.study.figures import Scope, StudyFigures
+from retort.training.evaluate.bootstrap import Estimate
+from retort.training.evaluate.report import signed
+from retort.training.study.figures import Scope, StudyFigures
 
 TMKD = "TMKD"
 SKD = "SKDBERT"

@@ -13,8 +13,8 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import IO, Self
 
-from models.cores import usable_cores
-from training.study.jobs import Job, Report
+from retort.models.cores import usable_cores
+from retort.training.study.jobs import Job, Report
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 LOOK_SECONDS = 0.5
@@ -119,7 +119,7 @@ class Crew:
         # What a worker says before its first job, and how it dies, stands in that job's log.
         with Path(job.log).open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "training.study.worker"],
+                [sys.executable, "-m", "retort.training.study.worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
                 encoding="utf-8", env={**os.environ, **variables, "TOKENIZERS_PARALLELISM": "true"},
             )  # fmt: skip

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from training.data.generic import is_own
-from training.data.rows import DataError
-from training.data.table import read_table
-from training.rankings import INDEX_FILE
-from training.recipe import Stage
-from training.study.files import RUN_FILE, Record, read_json
-from training.study.plan import Cell, StudyRecipe
+from retort.training.data.evaluation_set import INDEX_FILE
+from retort.training.data.readers.own_pairs import is_own
+from retort.training.data.readers.rows import DataError
+from retort.training.data.table import read_table
+from retort.training.recipes.recipe import Stage
+from retort.training.recipes.study import Cell, StudyRecipe
+from retort.training.study.files import RUN_FILE, Record, read_json
 
 PAIRS_PER_SECOND = 65.0
 LAYERS = 3

@@ -14,13 +14,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bootstrap import RESAMPLES, Estimate, Replicates
-from training.calibration import expected_calibration_error
-from training.evaluation import Comparison, Roles, compare
-from training.rankings import EvaluationSet
-from training.study.plan import ENSEMBLE
-from training.study.reading import Dataset, Plan, Run, ScoresBySet, Study
-from training.study.resampling import mean_of, over_seeds, resample_set
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.evaluate.bootstrap import RESAMPLES, Estimate, Replicates
+from retort.training.evaluate.calibration import expected_calibration_error
+from retort.training.evaluate.evaluation import Comparison, Roles, compare
+from retort.training.recipes.study import ENSEMBLE
+from retort.training.study.reading import Dataset, Plan, Run, ScoresBySet, Study
+from retort.training.study.resampling import mean_of, over_seeds, resample_set
 
 Floats = NDArray[np.float64]
 Told = Callable[[str], None]

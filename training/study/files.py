@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from training.data.table import table_digest
-from training.recipe import DistillRecipe
+from retort.training.data.table import table_digest
+from retort.training.recipes.recipe import DistillRecipe
 
 SCHEMA = 1
 RUN_FILE = "run.json"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from training.recipe import DistillRecipe
-from training.study.files import RUN_FILE, read_json
-from training.study.findings import headlines
-from training.study.plan import PLACE, TEACHERS, Cell, StudyRecipe
+from retort.training.recipes.recipe import DistillRecipe
+from retort.training.recipes.study import PLACE, TEACHERS, Cell, StudyRecipe
+from retort.training.study.files import RUN_FILE, read_json
+from retort.training.study.findings import headlines
 
 
 class MissingFiguresError(ValueError):

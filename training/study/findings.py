@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from training.study.files import RUN_FILE, SPEEDS_FILE, Record, read_json
-from training.study.plan import ENSEMBLE, TEACHERS, StudyRecipe
+from retort.training.recipes.study import ENSEMBLE, TEACHERS, StudyRecipe
+from retort.training.study.files import RUN_FILE, SPEEDS_FILE, Record, read_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.study.plan import PLACE, TEACHERS, Cell, StudyRecipe
+from retort.training.recipes.study import PLACE, TEACHERS, Cell, StudyRecipe
 
 Kind = Literal["speeds", "teachers", "run"]
 Status = Literal["done", "kept", "failed"]

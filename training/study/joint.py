@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from training.data.pairs import Pair
-from training.data.table import PairTable, write_table
-from training.recipe import DistillRecipe, Stage
-from training.selection import select
-from training.study.plan import Cell, StudyRecipe
+from retort.training.data.pairs import Pair
+from retort.training.data.selection import select
+from retort.training.data.table import PairTable, write_table
+from retort.training.recipes.recipe import DistillRecipe, Stage
+from retort.training.recipes.study import Cell, StudyRecipe
 
 
 def assemble(study: StudyRecipe, cell: Cell) -> DistillRecipe:

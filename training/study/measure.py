@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from models.encoding import Batch
-from training.bi_lstm import is_bi_lstm
-from training.calibration import expected_calibration_error, fit_calibration
-from training.checkpoint import LoadedStudent, load_student
-from training.engine import compile_module
-from training.evaluation import point_values
-from training.inference import Logits, Model, run, student_model
-from training.measures import correct
-from training.rankings import EvaluationSet, read_sets
+from retort.models.encoding import Batch
+from retort.training.data.evaluation_set import EvaluationSet, read_sets
+from retort.training.evaluate.calibration import expected_calibration_error, fit_calibration
+from retort.training.evaluate.evaluation import point_values
+from retort.training.evaluate.measures import correct
+from retort.training.nn.bi_lstm import is_bi_lstm
+from retort.training.nn.checkpoint import LoadedStudent, load_student
+from retort.training.nn.inference import Logits, Model, run, student_model
+from retort.training.teachers.engine import compile_module
 
 Floats = NDArray[np.float64]
 Figures = dict[str, dict[str, float]]

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from training.bootstrap import Estimate
-from training.report import percent
-from training.study import bars, tables, words
-from training.study.bars import legend
-from training.study.figures import THE_BEST, THE_ENSEMBLE, Scope, StudyFigures
-from training.study.plots import Plot, colour, papers, plots
-from training.study.sizes import Sizes
-from training.study.style import CSS
-from training.study.tables import Table
+from retort.training.evaluate.bootstrap import Estimate
+from retort.training.evaluate.report import percent
+from retort.training.study import bars, tables, words
+from retort.training.study.bars import legend
+from retort.training.study.figures import THE_BEST, THE_ENSEMBLE, Scope, StudyFigures
+from retort.training.study.plots import Plot, colour, papers, plots
+from retort.training.study.sizes import Sizes
+from retort.training.study.style import CSS
+from retort.training.study.tables import Table
 
 TITLE = "Ways of distilling, side by side"
 # More lines than this are folded.

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.report import interval
-from training.study.chart import Dot, Series, dot_chart, line_chart
-from training.study.figures import THE_ENSEMBLE, Scope, StudyFigures
-from training.study.plan import ENSEMBLE
-from training.study.reading import Curve
-from training.study.sizes import Sizes
-from training.study.words import spread, spread_deciles
+from retort.training.evaluate.report import interval
+from retort.training.recipes.study import ENSEMBLE
+from retort.training.study.chart import Dot, Series, dot_chart, line_chart
+from retort.training.study.figures import THE_ENSEMBLE, Scope, StudyFigures
+from retort.training.study.reading import Curve
+from retort.training.study.sizes import Sizes
+from retort.training.study.words import spread, spread_deciles
 
 Floats = NDArray[np.float64]
 

@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from training.study.estimate import Estimator, in_words
-from training.study.findings import Finding, find
-from training.study.jobs import Job, Report
-from training.study.plan import StudyRecipe
+from retort.training.recipes.study import StudyRecipe
+from retort.training.study.estimate import Estimator, in_words
+from retort.training.study.findings import Finding, find
+from retort.training.study.jobs import Job, Report
 
 TAIL_BYTES = 4_000
 

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from training.measures import MeasureError, check_scores
-from training.rankings import INDEX_FILE, EvaluationSet, read_sets
-from training.study.files import PLAN_FILE, RUN_FILE, SCHEMA, SCORES_FILE
-from training.study.plan import ENSEMBLE, TEACHERS
+from retort.training.data.evaluation_set import INDEX_FILE, EvaluationSet, read_sets
+from retort.training.evaluate.measures import MeasureError, check_scores
+from retort.training.recipes.study import ENSEMBLE, TEACHERS
+from retort.training.study.files import PLAN_FILE, RUN_FILE, SCHEMA, SCORES_FILE
 
 Floats = NDArray[np.float64]
 ScoresBySet = Mapping[str, Floats]

@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from training.study.estimate import in_words
-from training.study.files import PLAN_FILE
-from training.study.findings import find, speeds
-from training.study.plan import StudyRecipe
+from retort.training.recipes.study import StudyRecipe
+from retort.training.study.estimate import in_words
+from retort.training.study.files import PLAN_FILE
+from retort.training.study.findings import find, speeds
 
 
 class RecommendError(ValueError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from training.report import table as markdown_table
-from training.study import tables, words
-from training.study.figures import Scope, StudyFigures
-from training.study.page import TITLE
-from training.study.sizes import Sizes
-from training.study.tables import Table
+from retort.training.evaluate.report import table as markdown_table
+from retort.training.study import tables, words
+from retort.training.study.figures import Scope, StudyFigures
+from retort.training.study.page import TITLE
+from retort.training.study.sizes import Sizes
+from retort.training.study.tables import Table
 
 
 def to_markdown(

@@ -20,9 +20,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from training.bootstrap import Replicates, resample_auc, resample_means
-from training.measures import correct, query_values
-from training.rankings import EvaluationSet
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.evaluate.bootstrap import Replicates, resample_auc, resample_means
+from retort.training.evaluate.measures import correct, query_values
 
 Floats = NDArray[np.float64]
 

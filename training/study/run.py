@@ -20,15 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from training.checkpoint import load_student
-from training.distill import distill
-from training.label_recipe import label_recipe
-from training.measures import check_scores
-from training.methods.registry import build_method
-from training.recipe import DistillRecipe, TeacherRef
-from training.selection import select
-from training.store import ScoreStore, StoreError, pair_keys
-from training.study.files import (
+from retort.training.data.selection import select
+from retort.training.evaluate.measures import check_scores
+from retort.training.labels.label_recipe import label_recipe
+from retort.training.labels.store import ScoreStore, StoreError, pair_keys
+from retort.training.labels.targets import scored_by
+from retort.training.methods.distill import distill
+from retort.training.methods.registry import build_method
+from retort.training.nn.checkpoint import load_student
+from retort.training.recipes.recipe import DistillRecipe, TeacherRef
+from retort.training.recipes.study import Cell, Dataset, StudyRecipe
+from retort.training.study.files import (
     BASIS_FILE,
     RUN_FILE,
     SCHEMA,
@@ -42,18 +44,16 @@ from training.study.files import (
     write_arrays,
     write_json,
 )
-from training.study.filled import with_figures
-from training.study.joint import assemble
-from training.study.measure import (
+from retort.training.study.filled import with_figures
+from retort.training.study.joint import assemble
+from retort.training.study.measure import (
     calibration_errors,
     figures,
     opinions,
     read_folders,
     spread_error,
 )
-from training.study.plan import Cell, Dataset, StudyRecipe
-from training.targets import scored_by
-from training.teachers import load_teacher
+from retort.training.teachers.scorers import load_teacher
 
 Log = Callable[[str], None]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from training.study.figures import TEACHERS, THE_BEST, THE_ENSEMBLE, StudyFigures
-from training.study.files import SPEEDS_FILE
-from training.study.reading import parse_file
+from retort.training.study.figures import TEACHERS, THE_BEST, THE_ENSEMBLE, StudyFigures
+from retort.training.study.files import SPEEDS_FILE
+from retort.training.study.reading import parse_file
 
 
 @dataclass(frozen=True, slots=True)

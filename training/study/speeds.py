@@ -18,19 +18,19 @@ import torch
 from torch import nn
 from transformers import BertConfig
 
-from models.encoding import Batch, Truncation
-from training.bi_encoder import BiEncoder
-from training.checkpoint import LoadedStudent, load_student
-from training.data.pairs import Pair
-from training.distill import init_backbone, make_student
-from training.engine import compile_module, engine_name
-from training.methods import m_o_m
-from training.methods.registry import build_method
-from training.recipe import DistillRecipe, TeacherRef
-from training.study.files import SCHEMA, SPEEDS_FILE, Record, now, read_json, write_json
-from training.study.measure import fast_model
-from training.study.plan import StudyRecipe
-from training.teachers import HubCrossEncoder, load_teacher
+from retort.models.encoding import Batch, Truncation
+from retort.training.data.pairs import Pair
+from retort.training.methods import m_o_m
+from retort.training.methods.distill import init_backbone, make_student
+from retort.training.methods.registry import build_method
+from retort.training.nn.bi_encoder import BiEncoder
+from retort.training.nn.checkpoint import LoadedStudent, load_student
+from retort.training.recipes.recipe import DistillRecipe, TeacherRef
+from retort.training.recipes.study import StudyRecipe
+from retort.training.study.files import SCHEMA, SPEEDS_FILE, Record, now, read_json, write_json
+from retort.training.study.measure import fast_model
+from retort.training.teachers.engine import compile_module, engine_name
+from retort.training.teachers.scorers import HubCrossEncoder, load_teacher
 
 TOKENS = 128
 QUERY_TOKENS = 24

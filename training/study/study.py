@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training.study.crew import Crew
-from training.study.estimate import Estimator
-from training.study.files import PLAN_FILE, RUN_FILE, write_json
-from training.study.jobs import Report, plan_jobs
-from training.study.plan import Cell, StudyRecipe
-from training.study.progress import Progress
+from retort.training.recipes.study import Cell, StudyRecipe
+from retort.training.study.crew import Crew
+from retort.training.study.estimate import Estimator
+from retort.training.study.files import PLAN_FILE, RUN_FILE, write_json
+from retort.training.study.jobs import Report, plan_jobs
+from retort.training.study.progress import Progress
 
 
 class StudyError(ValueError):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from training.report import interval, number, percent, signed
-from training.study.claims import judge
-from training.study.figures import THE_BEST, THE_ENSEMBLE, Scope, StudyFigures
-from training.study.sizes import Sizes
+from retort.training.evaluate.report import interval, number, percent, signed
+from retort.training.study.claims import judge
+from retort.training.study.figures import THE_BEST, THE_ENSEMBLE, Scope, StudyFigures
+from retort.training.study.sizes import Sizes
 
 Row = Sequence[str]
 

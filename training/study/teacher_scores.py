@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from training.calibration import fit_calibration
-from training.data.pairs import Pair
-from training.rankings import EvaluationSet
-from training.recipe import TeacherRef
-from training.store import ScoreStore, pair_keys
-from training.study.files import (
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.data.pairs import Pair
+from retort.training.evaluate.calibration import fit_calibration
+from retort.training.labels.store import ScoreStore, pair_keys
+from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.study import ENSEMBLE, TEACHERS, Dataset, StudyRecipe
+from retort.training.study.files import (
     RUN_FILE,
     SCHEMA,
     SCORES_FILE,
@@ -26,10 +27,9 @@ from training.study.files import (
     write_arrays,
     write_json,
 )
-from training.study.measure import Figures, read_folders, set_figures
-from training.study.plan import ENSEMBLE, TEACHERS, Dataset, StudyRecipe
-from training.study.run import identity, locked
-from training.teachers import load_teacher
+from retort.training.study.measure import Figures, read_folders, set_figures
+from retort.training.study.run import identity, locked
+from retort.training.teachers.scorers import load_teacher
 
 Floats = NDArray[np.float64]
 

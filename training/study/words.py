@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from training.report import interval, percent, signed
-from training.study.claims import judge
-from training.study.figures import THE_BEST, THE_ENSEMBLE, Scope, StudyFigures
+from retort.training.evaluate.report import interval, percent, signed
+from retort.training.study.claims import judge
+from retort.training.study.figures import THE_BEST, THE_ENSEMBLE, Scope, StudyFigures
 
 # Fewer runs than this of a row say little about the noise of seeds.
 ENOUGH_SEEDS = 3

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from training.study.jobs import Job, Report
+from retort.training.study.jobs import Job, Report
 
 
 def main() -> None:
@@ -50,10 +50,10 @@ def do(job: Job) -> Report:
 
 
 def _do(job: Job) -> bool:
-    from training.study.plan import StudyRecipe
-    from training.study.run import run_cell
-    from training.study.speeds import measure_speeds
-    from training.study.teacher_scores import score_teachers
+    from retort.training.recipes.study import StudyRecipe
+    from retort.training.study.run import run_cell
+    from retort.training.study.speeds import measure_speeds
+    from retort.training.study.teacher_scores import score_teachers
 
     study = StudyRecipe.model_validate_json(job.study)
     if job.kind == "speeds":

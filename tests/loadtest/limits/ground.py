@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from loadtest.limits.ground import Ground, Options
-from loadtest.server import Server
-from service.settings import Settings
+from retort.loadtest.limits.ground import Ground, Options
+from retort.loadtest.server import Server
+from retort.service.settings import Settings
 from tests.fake_bundle import make_encoder, make_fake_bundle
 
 OPTIONS = Options(clients=8, rounds=1, seconds=1.0, rate=5.0, large=40, timeout_ms=300)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import uvicorn
 
-from models.bundle import read_bundle
-from models.encoding import Batch
-from service.app import create_app
-from service.backends.base import LogitArray
-from service.backends.fake import FakeBackend
-from service.settings import Settings
+from retort.models.bundle import read_bundle
+from retort.models.encoding import Batch
+from retort.models.runtime.base import LogitArray
+from retort.models.runtime.fake import FakeBackend
+from retort.service.http.app import create_app
+from retort.service.settings import Settings
 from tests.fake_bundle import overlap
 
 BATCH_SECONDS = 0.002

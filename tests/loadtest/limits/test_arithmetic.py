@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.limits.arithmetic import Arithmetic
+from retort.loadtest.limits.arithmetic import Arithmetic
 
 FOUND = Arithmetic(
     served="openvino/cpu/int8",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.counters import Counters
-from loadtest.limits.breakdown import Breakdown, Shares
-from loadtest.step import Answer, Taken
+from retort.loadtest.counters import Counters
+from retort.loadtest.limits.breakdown import Breakdown, Shares
+from retort.loadtest.step import Answer, Taken
 
 COUNTED = Counters(
     1, 10, 100,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.limits.found import Finding, Kept, Row, read_kept
+from retort.loadtest.limits.found import Finding, Kept, Row, read_kept
 
 FINDING = Finding(
     "memory",

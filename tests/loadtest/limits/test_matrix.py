@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.limits.matrix import Product, products
-from service.backends.base import Precision
+from retort.loadtest.limits.matrix import Product, products
+from retort.models.runtime.base import Precision
 
 SMALL = ((64, 64, 64),)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.client import Load, Outcome
-from loadtest.limits.memory import Memory, Sample, Sampler, measure_memory, resident_bytes
+from retort.loadtest.client import Load, Outcome
+from retort.loadtest.limits.memory import Memory, Sample, Sampler, measure_memory, resident_bytes
 from tests.loadtest.limits.ground import sleepy_ground
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from loadtest.extract import EXTRACT
-from loadtest.limits.mixed import drawn_count, mixed_requests, varied_requests
+from retort.loadtest.extract import EXTRACT
+from retort.loadtest.limits.mixed import drawn_count, mixed_requests, varied_requests
 
 
 def test_a_file_of_few_passages_is_filled_up_to_drawn_counts() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.limits.neighbour import LargeRequests, Neighbour, measure_neighbour
+from retort.loadtest.limits.neighbour import LargeRequests, Neighbour, measure_neighbour
 from tests.loadtest.limits.ground import sleepy_ground
 from tests.loadtest.stalling import serve
 

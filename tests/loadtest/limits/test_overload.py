@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.limits.overload import Overload, measure_overload
-from loadtest.step import Answer, Step, Taken, run_step
+from retort.loadtest.limits.overload import Overload, measure_overload
+from retort.loadtest.step import Answer, Step, Taken, run_step
 from tests.loadtest.limits.ground import made_up_ground, sleepy_ground
 from tests.loadtest.stalling import serve
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.counters import Counters
-from loadtest.limits.mixed import mixed_requests
-from loadtest.limits.padding import Batches, Padding, measure_padding
-from loadtest.step import Answer, Taken
-from loadtest.texts import encode
+from retort.loadtest.counters import Counters
+from retort.loadtest.limits.mixed import mixed_requests
+from retort.loadtest.limits.padding import Batches, Padding, measure_padding
+from retort.loadtest.step import Answer, Taken
+from retort.loadtest.texts import encode
 from tests.loadtest.limits.ground import made_up_ground, sleepy_ground
 
 

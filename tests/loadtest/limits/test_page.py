@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.limits.found import Finding, Row
-from loadtest.limits.page import BEGIN, END, PICTURE, to_markdown, write_page
+from retort.loadtest.limits.found import Finding, Row
+from retort.loadtest.limits.page import BEGIN, END, PICTURE, to_markdown, write_page
 from tests.loadtest.limits.test_found import KEPT
 
 PADDING = replace(

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loadtest.limits.found import Kept
-from loadtest.limits.ground import Options
-from loadtest.limits.run import PARTS, Missed, about_s, all_kept, check_parts, run_parts
-from models.bundle import Bundle
-from models.errors import BundleNotFound
-from retort import app
+from retort.cli import app
+from retort.loadtest.limits.found import Kept
+from retort.loadtest.limits.ground import Options
+from retort.loadtest.limits.run import PARTS, Missed, about_s, all_kept, check_parts, run_parts
+from retort.models.bundle import Bundle
+from retort.models.errors import BundleNotFound
 
 
 def test_parts_are_taken_in_their_own_order() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from loadtest.peers.api import RETORT, Api
-from loadtest.peers.loads import Workload
-from loadtest.peers.started import Used
-from loadtest.step import Answer, Step, Taken
-from loadtest.texts import Request
+from retort.loadtest.peers.api import RETORT, Api
+from retort.loadtest.peers.loads import Workload
+from retort.loadtest.peers.started import Used
+from retort.loadtest.step import Answer, Step, Taken
+from retort.loadtest.texts import Request
 
 WORKLOAD = Workload("real", "two passages", (Request("q", ("a", "b")),))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 
-from loadtest.peers.weights import FloatArray
-from models.bundle import Bundle
-from models.encoding import Batch
+from retort.loadtest.peers.weights import FloatArray
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
 
 
 def golden_batch(bundle: Bundle) -> tuple[Batch, FloatArray]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from loadtest.figures import Latency
-from loadtest.peers.findings import Bout, Findings, Measured, Point, Setup, Standing
-from loadtest.peers.ranking import Agreement
+from retort.loadtest.figures import Latency
+from retort.loadtest.peers.findings import Bout, Findings, Measured, Point, Setup, Standing
+from retort.loadtest.peers.ranking import Agreement
 
 
 def point(offered: float, p99_ms: float, errors: float = 0.0) -> Point:

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from loadtest.peers.api import DOCUMENTS, RETORT, TENSORS
-from loadtest.step import complete
-from loadtest.texts import Request
+from retort.loadtest.peers.api import DOCUMENTS, RETORT, TENSORS
+from retort.loadtest.step import complete
+from retort.loadtest.texts import Request
 
 REQUEST = Request("q", ("a", "b"))
 

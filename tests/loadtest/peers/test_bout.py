@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.peers.bout import Kept, Plan, Turns
-from loadtest.peers.findings import Point
-from loadtest.peers.loads import Workload
-from loadtest.step import Step, Taken
+from retort.loadtest.peers.bout import Kept, Plan, Turns
+from retort.loadtest.peers.findings import Point
+from retort.loadtest.peers.loads import Workload
+from retort.loadtest.step import Step, Taken
 from tests.loadtest.peers.contestants import WORKLOAD, Idle, Track
 
 PLAN = Plan(rounds=2, seconds=1.0, load_seconds=1.0, search_steps=3, users=5, p99_ms=40.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from loadtest.peers.environment import make_environment, requirements_of
-from loadtest.peers.peer import PEERS
+from retort.loadtest.peers.environment import make_environment, requirements_of
+from retort.loadtest.peers.peer import PEERS
 
 NAMES = sorted({peer.environment for peer in PEERS if peer.environment})
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from loadtest.figures import Latency
-from loadtest.peers.findings import Point, failed_of
-from loadtest.step import Answer, Taken
+from retort.loadtest.figures import Latency
+from retort.loadtest.peers.findings import Point, failed_of
+from retort.loadtest.step import Answer, Taken
 from tests.loadtest.peers.found import FINDINGS, point
 
 

@@ -10,10 +10,10 @@ import onnx
 import torch
 import transformers
 
-from loadtest.peers.folder import write_folder
-from loadtest.peers.golden_alone import golden_graph
-from loadtest.peers.weights import read_weights
-from models.bundle import Bundle
+from retort.loadtest.peers.folder import write_folder
+from retort.loadtest.peers.golden_alone import golden_graph
+from retort.loadtest.peers.weights import read_weights
+from retort.models.bundle import Bundle
 from tests.loadtest.peers.forms import golden_batch, run_graph
 
 

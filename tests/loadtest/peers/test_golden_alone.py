@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.extract import read_ranking_requests
-from loadtest.peers.golden_alone import golden_graph, write_golden_bundle
-from loadtest.peers.weights import read_weights
-from models.bundle import Bundle
+from retort.loadtest.extract import read_ranking_requests
+from retort.loadtest.peers.golden_alone import golden_graph, write_golden_bundle
+from retort.loadtest.peers.weights import read_weights
+from retort.models.bundle import Bundle
 from tests.loadtest.peers.forms import golden_batch, run_graph
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadtest.peers.loads import MOST_PASSAGES, fixed_load, of_mixed_counts, real_load
-from loadtest.texts import Request, encode
-from models.encoding import PairEncoder
+from retort.loadtest.peers.loads import MOST_PASSAGES, fixed_load, of_mixed_counts, real_load
+from retort.loadtest.texts import Request, encode
+from retort.models.encoding import PairEncoder
 
 
 def test_the_fixed_load_is_as_long_as_the_bundle_allows(encoder: PairEncoder) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtest.peers.page import BEGIN, END, to_markdown, to_svg, write_page
+from retort.loadtest.peers.page import BEGIN, END, to_markdown, to_svg, write_page
 from tests.loadtest.peers.found import FINDINGS
 
 TEXT = to_markdown(FINDINGS)

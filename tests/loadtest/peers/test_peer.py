@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.cli_peers import peers as command
-from loadtest.peers.peer import PEERS, SERVERS, Places, find_peers
+from retort.loadtest.cli_peers import peers as command
+from retort.loadtest.peers.peer import PEERS, SERVERS, Places, find_peers
 
 PLACES = Places(Path("/made/student"), Path("/made/segments"), Path("/made/bundle"))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.peers.ranking import Agreement, compare, kendall_tau
-from loadtest.texts import Request
+from retort.loadtest.peers.ranking import Agreement, compare, kendall_tau
+from retort.loadtest.texts import Request
 
 REQUESTS = [Request("one", ("a", "b", "c")), Request("two", ("a", "b", "c"))]
 EXPECTED = [[0.9, 0.5, 0.1], [0.1, 0.5, 0.9]]

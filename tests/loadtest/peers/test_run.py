@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loadtest.peers.api import RETORT
-from loadtest.peers.peer import Peer
-from loadtest.peers.run import admit, expected_scores, make_places
-from loadtest.texts import Request
-from models.bundle import Bundle
-from retort import app
+from retort.cli import app
+from retort.loadtest.peers.api import RETORT
+from retort.loadtest.peers.peer import Peer
+from retort.loadtest.peers.run import admit, expected_scores, make_places
+from retort.loadtest.texts import Request
+from retort.models.bundle import Bundle
 
 REQUESTS = [Request("what is a tree", ("a tree is old", "the house is by a river"))]
 

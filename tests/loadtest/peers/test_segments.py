@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from loadtest.cross_encoder import pair_tokenizer
-from loadtest.peers.golden_alone import golden_graph
-from loadtest.peers.segments import with_own_segments
-from loadtest.peers.weights import read_weights
-from models.bundle import Bundle
-from models.encoding import Batch
+from retort.loadtest.cross_encoder import pair_tokenizer
+from retort.loadtest.peers.golden_alone import golden_graph
+from retort.loadtest.peers.segments import with_own_segments
+from retort.loadtest.peers.weights import read_weights
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
 from tests.loadtest.peers.forms import golden_batch, run_graph
 
 

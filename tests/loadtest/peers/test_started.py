@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.peers.api import RETORT
-from loadtest.peers.peer import Peer, Places
-from loadtest.peers.started import Started
-from loadtest.texts import Request
+from retort.loadtest.peers.api import RETORT
+from retort.loadtest.peers.peer import Peer, Places
+from retort.loadtest.peers.started import Started
+from retort.loadtest.texts import Request
 
 PLACES = Places(Path("a"), Path("b"), Path("c"))
 # A server with a child that does not end by itself, as some peers have.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from loadtest.peers.usage import Tree
+from retort.loadtest.peers.usage import Tree
 
 BUSY = """
 import subprocess, sys
@@ -60,7 +60,7 @@ def test_memory_counts_the_child_too(tree: Tree) -> None:
 
 
 def test_what_a_parent_leaves_behind_is_ended(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadtest.peers.usage.KILL_AFTER_S", 0.1)
+    monkeypatch.setattr("retort.loadtest.peers.usage.KILL_AFTER_S", 0.1)
     parent, child = tree.processes()
     parent.kill()
     tree.end([child])

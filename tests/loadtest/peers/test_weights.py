@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from loadtest.peers.golden_alone import golden_graph
-from loadtest.peers.weights import golden_head, norm_epsilon, read_weights, restored
-from models.bundle import Bundle
-from training.storage import shrink
+from retort.loadtest.peers.golden_alone import golden_graph
+from retort.loadtest.peers.weights import golden_head, norm_epsilon, read_weights, restored
+from retort.models.bundle import Bundle
+from retort.training.export.storage import shrink
 
 
 def test_matrices_come_back_as_pytorch_has_them(tiny_bundle: Bundle) -> None:

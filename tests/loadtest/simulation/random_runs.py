@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from loadtest.simulation.arrivals import KINDS, TIMES
-from loadtest.simulation.simulator import Arrival, Machine
-from service.scheduler import Policy, length_steps
+from retort.loadtest.simulation.arrivals import KINDS, TIMES
+from retort.loadtest.simulation.simulator import Arrival, Machine
+from retort.service.engine.scheduler import Policy, length_steps
 
 LONGEST = 64
 

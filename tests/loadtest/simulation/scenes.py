@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from loadtest.simulation.demand import Demand
-from loadtest.simulation.scene import Scene
-from loadtest.simulation.simulator import Machine
-from service.scheduler import Policy, length_steps
+from retort.loadtest.simulation.demand import Demand
+from retort.loadtest.simulation.scene import Scene
+from retort.loadtest.simulation.simulator import Machine
+from retort.service.engine.scheduler import Policy, length_steps
 
 
 def small_scene(requests: int = 300, seed: int = 0) -> Scene:

@@ -8,7 +8,7 @@ from statistics import mean, variance
 
 import pytest
 
-from loadtest.simulation.arrivals import KINDS, TIMES, ArrivalKind
+from retort.loadtest.simulation.arrivals import KINDS, TIMES, ArrivalKind
 
 COUNT = 20_000
 

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from loadtest.simulation.demand import Demand, read_demand
-from models.encoding import PairEncoder
+from retort.loadtest.simulation.demand import Demand, read_demand
+from retort.models.encoding import PairEncoder
 
 
 def test_a_file_has_a_request_for_each_query(encoder: PairEncoder, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.simulation.figures import Figures
-from loadtest.simulation.simulator import Answer, Arrival, Ran, Run
+from retort.loadtest.simulation.figures import Figures
+from retort.loadtest.simulation.simulator import Answer, Arrival, Ran, Run
 
 USUAL, LARGE = Arrival(1.0, (10, 12)), Arrival(0.0, (30,), again=True)
 

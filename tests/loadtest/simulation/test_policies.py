@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.simulation.policies import (
+from retort.loadtest.simulation.policies import (
     FIXED_PAIRS,
     FIXED_WAIT_SECONDS,
     Held,
@@ -13,7 +13,7 @@ from loadtest.simulation.policies import (
     shortest_first,
     tokens_by_due_time,
 )
-from service.scheduler import Pick, Policy, next_batch
+from retort.service.engine.scheduler import Pick, Policy, next_batch
 
 POLICY = Policy((16, 32, 64), batch_tokens=128, overhead_tokens=0)
 

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtest.simulation.policies import CONTENDERS
-from loadtest.simulation.report import BEGIN, END, Report, Setup, write_page
-from loadtest.simulation.scenarios import head_of_line, sizes, starvation, sweep
+from retort.loadtest.simulation.policies import CONTENDERS
+from retort.loadtest.simulation.report import BEGIN, END, Report, Setup, write_page
+from retort.loadtest.simulation.scenarios import head_of_line, sizes, starvation, sweep
 from tests.loadtest.simulation.scenes import small_scene
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from retort import app
+from retort.cli import app
 
 BUNDLE = Path(__file__).parents[2] / "tiny-bundle"
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.simulation.arrivals import KINDS
-from loadtest.simulation.policies import CONTENDERS, OURS, Contender, shortest_first
-from loadtest.simulation.report import WANTED_HEAD_OF_LINE
-from loadtest.simulation.scenarios import (
+from retort.loadtest.simulation.arrivals import KINDS
+from retort.loadtest.simulation.policies import CONTENDERS, OURS, Contender, shortest_first
+from retort.loadtest.simulation.report import WANTED_HEAD_OF_LINE
+from retort.loadtest.simulation.scenarios import (
     BATCH_TOKENS,
     LENGTH_STEPS,
     head_of_line,
@@ -18,8 +18,8 @@ from loadtest.simulation.scenarios import (
     starvation,
     sweep,
 )
-from loadtest.simulation.scene import Scene
-from service.scheduler import Policy, length_steps
+from retort.loadtest.simulation.scene import Scene
+from retort.service.engine.scheduler import Policy, length_steps
 from tests.loadtest.simulation.scenes import small_scene
 
 SHORTEST = Contender("shortest first", shortest_first)

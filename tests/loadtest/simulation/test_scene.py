@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.simulation.arrivals import KINDS, ArrivalKind
-from loadtest.simulation.demand import Demand
+from retort.loadtest.simulation.arrivals import KINDS, ArrivalKind
+from retort.loadtest.simulation.demand import Demand
 from tests.loadtest.simulation.scenes import small_scene
 
 

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from loadtest.simulation.arrivals import poisson
-from loadtest.simulation.policies import (
+from retort.loadtest.simulation.arrivals import poisson
+from retort.loadtest.simulation.policies import (
     CONTENDERS,
     FIXED_PAIRS,
     OURS,
@@ -16,8 +16,8 @@ from loadtest.simulation.policies import (
     fixed_count,
     shortest_first,
 )
-from loadtest.simulation.simulator import Arrival, Machine, Run, simulate
-from service.scheduler import Pick, Policy
+from retort.loadtest.simulation.simulator import Arrival, Machine, Run, simulate
+from retort.service.engine.scheduler import Pick, Policy
 from tests.loadtest.simulation.random_runs import random_arrivals, random_machine, random_policy
 
 WORK_CONSERVING = [contender for contender in CONTENDERS if not contender.wait_seconds]

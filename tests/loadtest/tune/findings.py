@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from loadtest.figures import Spread
-from loadtest.tune.candidate import DEFAULTS, Candidate
-from loadtest.tune.outcome import Outcome, Place, Setup, Standings
-from loadtest.tune.screen import Heat, LeftOut, Screened
-from loadtest.tune.search import Probe
-from service.backends.base import BackendInfo
+from retort.loadtest.figures import Spread
+from retort.loadtest.tune.candidate import DEFAULTS, Candidate
+from retort.loadtest.tune.outcome import Outcome, Place, Setup, Standings
+from retort.loadtest.tune.screen import Heat, LeftOut, Screened
+from retort.loadtest.tune.search import Probe
+from retort.models.runtime.base import BackendInfo
 
 ENGINE = BackendInfo("openvino", "cpu", "int8")
 TUNED = Candidate(ENGINE, threads=0, streams=2)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from loadtest.tune.candidate import Candidate
-from loadtest.tune.lane import BackendKey, Garage
-from models.encoding import Batch
-from service.backends.base import Backend, BackendInfo, LogitArray
-from service.backends.fake import FakeBackend, InferFunction
+from retort.loadtest.tune.candidate import Candidate
+from retort.loadtest.tune.lane import BackendKey, Garage
+from retort.models.encoding import Batch
+from retort.models.runtime.base import Backend, BackendInfo, LogitArray
+from retort.models.runtime.fake import FakeBackend, InferFunction
 from tests.fake_bundle import make_fake_bundle, overlap
 
 ENGINE = BackendInfo("onnxruntime", "cpu", "fp32")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from loadtest.tune.axes import axes, engines, parallelism
-from loadtest.tune.candidate import Candidate
-from service.backends.base import BackendInfo
-from service.backends.choose import Wish
+from retort.loadtest.tune.axes import axes, engines, parallelism
+from retort.loadtest.tune.candidate import Candidate
+from retort.models.runtime.base import BackendInfo
+from retort.models.runtime.choose import Wish
 
 CPU = Candidate(BackendInfo("openvino", "cpu", "int8"))
 GPU = Candidate(BackendInfo("onnxruntime", "cuda", "fp32"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from loadtest.tune.candidate import DEFAULTS, TUNED_SETTINGS, Candidate
-from service.backends.base import BackendInfo
-from service.settings import Settings
+from retort.loadtest.tune.candidate import DEFAULTS, TUNED_SETTINGS, Candidate
+from retort.models.runtime.base import BackendInfo
+from retort.service.settings import Settings
 
 FULL = Candidate(
     BackendInfo("openvino", "cpu", "bf16"), threads=0, streams=2, slots=3, batch_tokens=4096,

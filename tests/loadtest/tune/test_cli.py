@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from retort import app
+from retort.cli import app
 
 MAKEFILE = Path(__file__).parents[3] / "Makefile"
 

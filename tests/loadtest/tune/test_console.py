@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from loadtest.tune.console import watch
+from retort.loadtest.tune.console import watch
 
 
 @pytest.mark.parametrize("terminal", [True, False])

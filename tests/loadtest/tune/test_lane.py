@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.texts import Request
-from loadtest.tune.candidate import Candidate
-from loadtest.tune.lane import Garage
-from models.bundle import Bundle
-from models.encoding import Batch
-from service.backends.base import BackendInfo, LogitArray
-from service.errors import InferenceFailed, StartError
+from retort.loadtest.texts import Request
+from retort.loadtest.tune.candidate import Candidate
+from retort.loadtest.tune.lane import Garage
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
+from retort.models.errors import StartError
+from retort.models.runtime.base import BackendInfo, LogitArray
+from retort.service.errors import InferenceFailed
 from tests.fake_bundle import overlap
 from tests.loadtest.tune.garage import ENGINE, SLOW_S, candidate, make_garage, slow
 from tests.service.running import fragile

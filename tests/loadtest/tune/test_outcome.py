@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from loadtest.tune.candidate import DEFAULTS
-from loadtest.tune.outcome import Standings, TargetMissed, require_met
-from loadtest.tune.search import Rung, Search
+from retort.loadtest.tune.candidate import DEFAULTS
+from retort.loadtest.tune.outcome import Standings, TargetMissed, require_met
+from retort.loadtest.tune.search import Rung, Search
 from tests.loadtest.tune.findings import TUNED, outcome, probe
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadtest.report import write_section
-from loadtest.tune.page import BEGIN, END, result, to_markdown, to_settings, write_settings
-from service.settings import load_settings
+from retort.loadtest.report import write_section
+from retort.loadtest.tune.page import BEGIN, END, result, to_markdown, to_settings, write_settings
+from retort.service.settings import load_settings
 from tests.loadtest.tune.findings import outcome
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.tune.lane import WARMUP_S
-from loadtest.tune.plan import LOAD_S, LOCUST_S, QUICK, REPEATED, Plan
+from retort.loadtest.tune.lane import WARMUP_S
+from retort.loadtest.tune.plan import LOAD_S, LOCUST_S, QUICK, REPEATED, Plan
 
 
 def test_the_time_it_takes_is_known_beforehand() -> None:

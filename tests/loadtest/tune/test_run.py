@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.tune.outcome import TargetMissed
-from loadtest.tune.page import to_markdown, write_settings
-from loadtest.tune.plan import Plan
-from loadtest.tune.progress import Progress, silent
-from loadtest.tune.run import Options, run_tune
-from models.bundle import Bundle
-from models.errors import BundleNotFound
-from service.backends.choose import Wish
-from service.settings import load_settings
+from retort.loadtest.tune.outcome import TargetMissed
+from retort.loadtest.tune.page import to_markdown, write_settings
+from retort.loadtest.tune.plan import Plan
+from retort.loadtest.tune.progress import Progress, silent
+from retort.loadtest.tune.run import Options, run_tune
+from retort.models.bundle import Bundle
+from retort.models.errors import BundleNotFound
+from retort.models.runtime.choose import Wish
+from retort.service.settings import load_settings
 
 BRIEF = Plan(
     rounds=1, turn_s=0.1, axes=1, leaders=1, finalists=1, probes=1, probe_s=0.5, warmup_s=0.2

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.figures import Spread
-from loadtest.texts import Request
-from loadtest.tune.axes import Axis
-from loadtest.tune.candidate import Candidate
-from loadtest.tune.plan import Plan
-from loadtest.tune.progress import Progress
-from loadtest.tune.screen import Screened, Screening
-from models.encoding import Batch
-from service.backends.base import LogitArray
-from service.backends.fake import InferFunction
+from retort.loadtest.figures import Spread
+from retort.loadtest.texts import Request
+from retort.loadtest.tune.axes import Axis
+from retort.loadtest.tune.candidate import Candidate
+from retort.loadtest.tune.plan import Plan
+from retort.loadtest.tune.progress import Progress
+from retort.loadtest.tune.screen import Screened, Screening
+from retort.models.encoding import Batch
+from retort.models.runtime.base import LogitArray
+from retort.models.runtime.fake import InferFunction
 from tests.fake_bundle import overlap
 from tests.loadtest.tune.garage import candidate, make_garage, slow
 from tests.service.running import fragile

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loadtest.tune.search import LEAST_REQUESTS, RESOLUTION, Halving, Probe, Search, nearest
+from retort.loadtest.tune.search import LEAST_REQUESTS, RESOLUTION, Halving, Probe, Search, nearest
 
 TARGET_MS = 100.0
 IDLE_MS = 20.0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.texts import Request
-from loadtest.tune.trace import cut, read_trace
-from models.encoding import PairEncoder
+from retort.loadtest.texts import Request
+from retort.loadtest.tune.trace import cut, read_trace
+from retort.models.encoding import PairEncoder
 
 
 def test_counts_are_drawn_around_the_mean(encoder: PairEncoder) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.step import Answer, Step, Taken
-from loadtest.texts import Request
-from loadtest.tune.candidate import Candidate
-from loadtest.tune.trace import Trace
-from loadtest.tune.trial import Trial, to_probe
-from models.bundle import Bundle
-from service.backends.base import BackendInfo
+from retort.loadtest.step import Answer, Step, Taken
+from retort.loadtest.texts import Request
+from retort.loadtest.tune.candidate import Candidate
+from retort.loadtest.tune.trace import Trace
+from retort.loadtest.tune.trial import Trial, to_probe
+from retort.models.bundle import Bundle
+from retort.models.runtime.base import BackendInfo
 
 ENGINE = BackendInfo("onnxruntime", "cpu", "fp32")
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.engine.job import Job
-from service.engine.queue import Text, Work, WorkQueue
-from service.errors import NotReady, Overloaded
-from service.scheduler import Policy
+from retort.service.engine.job import Job
+from retort.service.engine.queue import Text, Work, WorkQueue
+from retort.service.engine.scheduler import Policy
+from retort.service.errors import NotReady, Overloaded
 from tests.fake_bundle import make_encoder
 
 ENCODER = make_encoder()

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from models.encoding import Batch
-from service.backends.base import LogitArray
-from service.backends.fake import FakeBackend
-from service.engine.scorer import Scorer
-from service.errors import ClientGone, DeadlinePassed, InferenceFailed, NotReady, Overloaded
-from service.metrics import Metrics
-from service.scheduler import Policy, length_steps
-from service.scores import combine
+from retort.models.encoding import Batch
+from retort.models.runtime.base import LogitArray
+from retort.models.runtime.fake import FakeBackend
+from retort.models.scores import combine
+from retort.service.engine.scheduler import Policy, length_steps
+from retort.service.engine.scorer import Scorer
+from retort.service.errors import ClientGone, DeadlinePassed, InferenceFailed, NotReady, Overloaded
+from retort.service.metrics import Metrics
 from tests.fake_bundle import TRUNCATION, make_encoder, overlap
 from tests.tiny_texts import PASSAGES, QUERIES
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
-from service.engine.job import Job
-from service.engine.queue import Span
-from service.engine.worker import _halves
+from retort.service.engine.job import Job
+from retort.service.engine.queue import Span
+from retort.service.engine.worker import _halves
 
 
 def make_job(key: int) -> Job:

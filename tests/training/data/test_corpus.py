@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from training.data.bm25 import Bm25Index
-from training.data.corpus import build_corpus, mine_negatives, reranking_pairs, windows
-from training.data.pairs import Pair, normalise
-from training.data.rows import BadRows
-from training.data.table import read_table, write_table
-from training.recipe import CorpusRecipe, PositiveSource, parse_recipe
+from retort.training.data.bm25 import Bm25Index
+from retort.training.data.corpus import build_corpus, mine_negatives, reranking_pairs, windows
+from retort.training.data.pairs import Pair, normalise
+from retort.training.data.readers.rows import BadRows
+from retort.training.data.table import read_table, write_table
+from retort.training.recipes.recipe import CorpusRecipe, PositiveSource, parse_recipe
 
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Cairo", "Delhi", "Tokyo", "Quito"]
 POSITIVES = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.data.leaks import HeldOut, LeakError, check_sources
-from training.data.pairs import REVIEW_QUERY, Pair
+from retort.training.data.leaks import HeldOut, LeakError, check_sources
+from retort.training.data.pairs import REVIEW_QUERY, Pair
 
 
 def test_test_splits_and_their_relatives_are_refused_together() -> None:

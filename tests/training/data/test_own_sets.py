@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from training.data.generic import read_file
-from training.data.own_sets import divide, write_parts
-from training.data.pairs import Pair
-from training.data.rows import BadRows, DataError
-from training.rankings import read_sets
+from retort.training.data.evaluation_set import read_sets
+from retort.training.data.own_sets import divide, write_parts
+from retort.training.data.pairs import Pair
+from retort.training.data.readers.own_pairs import read_file
+from retort.training.data.readers.rows import BadRows, DataError
 
 
 def pairs(queries: int = 200, passages: int = 4) -> list[Pair]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.data.pairs import REVIEW_QUERY, Pair, texts_of
-from training.data.portions import cut, first_texts, place
+from retort.training.data.pairs import REVIEW_QUERY, Pair, texts_of
+from retort.training.data.portions import cut, first_texts, place
 
 
 def test_a_place_is_a_matter_of_the_text_alone() -> None:

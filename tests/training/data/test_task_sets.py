@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from retort import app
-from training.data.leaks import LeakError, check_sources
-from training.data.pairs import Pair
-from training.data.task_sets import TASKS, capped, task_sets
-from training.rankings import read_sets
+from retort.cli import app
+from retort.training.data.evaluation_set import read_sets
+from retort.training.data.leaks import LeakError, check_sources
+from retort.training.data.pairs import Pair
+from retort.training.data.task_sets import TASKS, capped, task_sets
 
 
 def write_rte(root: Path) -> None:

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.loop import Progress
-from training.methods.method import Examples
-from training.tokens import TokenBatch
+from retort.training.methods.method import Examples
+from retort.training.nn.loop import Progress
+from retort.training.nn.tokens import TokenBatch
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import BertConfig, BertModel
 
-from training.methods.layer_maps import (
+from retort.training.methods.layer_maps import (
     LayerMapError,
     Trace,
     attention_losses,

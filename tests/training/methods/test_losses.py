@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from retort.training.methods.adr_mse import AdrMse
+from retort.training.methods.annealing import Annealing
+from retort.training.methods.headed import Headed, Heads
+from retort.training.methods.infonce import InfoNce
+from retort.training.methods.listwise_kl import ListwiseKl
+from retort.training.methods.margin_mse import MarginMse
+from retort.training.methods.method import Method
+from retort.training.methods.mt_bert import MtBert
+from retort.training.methods.ranknet import RankNet
+from retort.training.methods.skd import Skd, drawn
+from retort.training.methods.tmkd import Tmkd
+from retort.training.recipes.recipe import Stage, TeacherRef
 from tests.training.methods.batches import Drawn, Floats, cross_entropy, sigmoid, unread
-from training.methods.adr_mse import AdrMse
-from training.methods.annealing import Annealing
-from training.methods.headed import Headed, Heads
-from training.methods.infonce import InfoNce
-from training.methods.listwise_kl import ListwiseKl
-from training.methods.margin_mse import MarginMse
-from training.methods.method import Method
-from training.methods.mt_bert import MtBert
-from training.methods.ranknet import RankNet
-from training.methods.skd import Skd, drawn
-from training.methods.tmkd import Tmkd
-from training.recipe import Stage, TeacherRef
 
 TEACHERS = (TeacherRef(name="a", path="a"), TeacherRef(name="b", path="b"))
 TIGHT = 1e-6

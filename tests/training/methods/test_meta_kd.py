@@ -11,19 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.encoding import PairEncoder, Truncation
-from tests.training.backbones import save_backbone
-from tests.training.methods.batches import cross_entropy, examples, sigmoid, unread
-from tests.training.methods.test_registry import killed_in_step
-from tests.training.test_distill import LENGTH, OPTIMISER, make_recipe, quiet
-from tests.training.test_meta_teacher import meta_recipe, write_domains
-from training.backbone import load_backbone
-from training.checkpoint import load_student
-from training.distill import distill
-from training.label_recipe import label_recipe
-from training.loop import set_dropout
-from training.methods.layer_maps import attention_losses, hidden_losses
-from training.methods.meta_kd import (
+from retort.models.encoding import PairEncoder, Truncation
+from retort.training.data.selection import labelled_pairs, select
+from retort.training.labels.label_recipe import label_recipe
+from retort.training.methods.distill import distill
+from retort.training.methods.layer_maps import attention_losses, hidden_losses
+from retort.training.methods.meta_kd import (
     MetaKd,
     MetaOptions,
     StateStudent,
@@ -31,14 +24,21 @@ from training.methods.meta_kd import (
     build_tinybert,
     sample_weights,
 )
-from training.methods.method import Material, MethodError
-from training.methods.registry import METHODS, build_method
-from training.prototypes import DomainError
-from training.recipe import DistillRecipe, RecipeError, Stage
-from training.selection import labelled_pairs, select
-from training.student import Head, Student, take_layers
-from training.teach import teach
-from training.tokens import TokenBatch, TokenTable
+from retort.training.methods.method import Material, MethodError
+from retort.training.methods.registry import METHODS, build_method
+from retort.training.nn.backbone import load_backbone
+from retort.training.nn.checkpoint import load_student
+from retort.training.nn.loop import set_dropout
+from retort.training.nn.student import Head, Student, take_layers
+from retort.training.nn.tokens import TokenBatch, TokenTable
+from retort.training.recipes.recipe import DistillRecipe, RecipeError, Stage
+from retort.training.teachers.prototypes import DomainError
+from retort.training.teachers.teach import teach
+from tests.training.backbones import save_backbone
+from tests.training.methods.batches import cross_entropy, examples, sigmoid, unread
+from tests.training.methods.test_distill import LENGTH, OPTIMISER, make_recipe, quiet
+from tests.training.methods.test_registry import killed_in_step
+from tests.training.teachers.test_meta_teacher import meta_recipe, write_domains
 
 ROWS = np.array([3, 40, 17, 60, 8])
 

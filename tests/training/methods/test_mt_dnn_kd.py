@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 import torch
 
+from retort.training.data.pairs import Pair
+from retort.training.data.table import PairTable, write_table
+from retort.training.labels.label_recipe import label_recipe
+from retort.training.methods.distill import distill
+from retort.training.methods.method import Material, MethodError
+from retort.training.methods.mt_dnn_kd import MtDnnKd, build, one_head
+from retort.training.nn.checkpoint import load_student
+from retort.training.nn.loop import plan_batches
+from retort.training.nn.student import Student
+from retort.training.recipes.recipe import DistillRecipe, RecipeError
+from tests.training.methods.test_distill import (
+    LENGTH,
+    OPTIMISER,
+    WORDS,
+    make_recipe,
+    quiet,
+    teach_ce,
+)
 from tests.training.methods.test_registry import killed_in_step
-from tests.training.test_distill import LENGTH, OPTIMISER, WORDS, make_recipe, quiet, teach_ce
-from training.checkpoint import load_student
-from training.data.pairs import Pair
-from training.data.table import PairTable, write_table
-from training.distill import distill
-from training.label_recipe import label_recipe
-from training.loop import plan_batches
-from training.methods.method import Material, MethodError
-from training.methods.mt_dnn_kd import MtDnnKd, build, one_head
-from training.recipe import DistillRecipe, RecipeError
-from training.student import Student
 
 TASKS = [
     {"name": "firsts", "sources": ["firsts"]},
@@ -113,9 +120,9 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_ends(
 
 
 def material_of(recipe: DistillRecipe, rows: list[tuple[Pair, str]]) -> Material:
-    from models.encoding import PairEncoder, Truncation
-    from training.backbone import load_backbone
-    from training.tokens import TokenTable
+    from retort.models.encoding import PairEncoder, Truncation
+    from retort.training.nn.backbone import load_backbone
+    from retort.training.nn.tokens import TokenTable
 
     path = load_backbone(recipe.student.init).tokenizer_path
     pairs = [pair for pair, _ in rows]

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.test_distill import LENGTH, OPTIMISER, make_pairs, make_recipe, quiet, teach_ce
-from training.checkpoint import load_student
-from training.data.table import PairTable, write_table
-from training.distill import distill
-from training.label_recipe import label_recipe
-from training.methods.registry import METHODS
-from training.recipe import DistillRecipe, RecipeError
+from retort.training.data.table import PairTable, write_table
+from retort.training.labels.label_recipe import label_recipe
+from retort.training.methods.distill import distill
+from retort.training.methods.registry import METHODS
+from retort.training.nn.checkpoint import load_student
+from retort.training.recipes.recipe import DistillRecipe, RecipeError
+from tests.training.methods.test_distill import (
+    LENGTH,
+    OPTIMISER,
+    make_pairs,
+    make_recipe,
+    quiet,
+    teach_ce,
+)
 
 STAGE = {"optimiser": {**OPTIMISER, "epochs": 3}, "length": LENGTH}
 WITH_STAGE_ONE = ("tmkd", "tkd")
@@ -62,7 +69,7 @@ class Killed(Exception):
 
 def killed_in_step(recipe: DistillRecipe, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run until `step` of the last stage and die there; a checkpoint of before is left."""
-    from training import loop
+    from retort.training.nn import loop
 
     whole = loop.linear_schedule
     last = len(recipe.stages)

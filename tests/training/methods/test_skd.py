@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from training.loop import Progress
-from training.methods.skd import drawn, teacher_probabilities
+from retort.training.methods.skd import drawn, teacher_probabilities
+from retort.training.nn.loop import Progress
 
 
 def test_linear_in_the_rank() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from retort.training.methods.method import Examples
+from retort.training.methods.mt_dnn_kd import MtDnnKd
+from retort.training.methods.tasks import Kind, Task, check_tasks, pair_loss, ranking_loss, task_of
+from retort.training.nn.loop import Progress
+from retort.training.recipes.recipe import Stage, TeacherRef
 from tests.training.methods.batches import Drawn, Floats, cross_entropy, sigmoid, unread
-from training.loop import Progress
-from training.methods.method import Examples
-from training.methods.mt_dnn_kd import MtDnnKd
-from training.methods.tasks import Kind, Task, check_tasks, pair_loss, ranking_loss, task_of
-from training.recipe import Stage, TeacherRef
 
 TIGHT = 1e-6
 EVERYONE = torch.ones(14, dtype=torch.bool)

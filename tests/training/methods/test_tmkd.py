@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from retort.training.methods.tmkd import Tmkd
+from retort.training.nn.student import Head, Student, probability
+from retort.training.recipes.recipe import Stage, TeacherRef
 from tests.training.backbones import tiny_config
 from tests.training.methods.batches import examples, unread
-from training.methods.tmkd import Tmkd
-from training.recipe import Stage, TeacherRef
-from training.student import Head, Student, probability
 
 TEACHERS = (
     TeacherRef(name="a", path="a"),

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from training.calibration import expected_calibration_error
-from training.data.pairs import Pair
-from training.evaluation import point_values
-from training.measures import correct
-from training.rankings import EvaluationSet, write_sets
+from retort.training.data.evaluation_set import EvaluationSet, write_sets
+from retort.training.data.pairs import Pair
+from retort.training.evaluate.calibration import expected_calibration_error
+from retort.training.evaluate.evaluation import point_values
+from retort.training.evaluate.measures import correct
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from training.study.chart import HEIGHT, LABEL_HEIGHT, WIDTH, Dot, Series, dot_chart, line_chart
+from retort.training.study.chart import (
+    HEIGHT,
+    LABEL_HEIGHT,
+    WIDTH,
+    Dot,
+    Series,
+    dot_chart,
+    line_chart,
+)
 
 
 def dot(name: str, x: float, y: float) -> Dot:

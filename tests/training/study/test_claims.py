@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from retort.training.evaluate.bootstrap import Estimate
+from retort.training.study.claims import Claim, Verdict, judge
+from retort.training.study.figures import StudyFigures, measure_study
+from retort.training.study.reading import read_study
 from tests.training.study.made import Made
-from training.bootstrap import Estimate
-from training.study.claims import Claim, Verdict, judge
-from training.study.figures import StudyFigures, measure_study
-from training.study.reading import read_study
 
 
 @pytest.fixture(scope="module")

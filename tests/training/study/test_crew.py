@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from retort.training.study.crew import Crew
+from retort.training.study.jobs import Job, Report, plan_jobs
 from tests.training.study.tiny_study import load_study, save_study
-from training.study.crew import Crew
-from training.study.jobs import Job, Report, plan_jobs
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +90,7 @@ def test_what_fails_stops_nothing_else(tmp_path: Path) -> None:
 def test_a_worker_whose_master_is_gone_stops_in_the_middle(tmp_path: Path) -> None:
     study = load_study(save_study(tmp_path), "datasets.0.stages.labelled.optimiser.epochs=100000")
     job = next(job for job in plan_jobs(study) if job.kind == "run")
-    command = [sys.executable, "-m", "training.study.worker"]
+    command = [sys.executable, "-m", "retort.training.study.worker"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as worker:
         assert worker.stdin is not None

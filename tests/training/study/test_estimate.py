@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from retort.training.data.selection import select
+from retort.training.data.table import PairTable, write_table
+from retort.training.recipes.recipe import Stage
+from retort.training.study.estimate import Estimator, in_words, nominal_seconds, stage_pairs
+from retort.training.study.files import write_json
 from tests.training.study.tiny_study import load_study, make_pairs, save_study
-from training.data.table import PairTable, write_table
-from training.recipe import Stage
-from training.selection import select
-from training.study.estimate import Estimator, in_words, nominal_seconds, stage_pairs
-from training.study.files import write_json
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retort.training.evaluate.evaluation import point_values
+from retort.training.study.figures import THE_BEST, THE_ENSEMBLE, StudyFigures, measure_study
+from retort.training.study.reading import read_study
+from retort.training.study.sizes import read_sizes
+from retort.training.study.words import in_short, lead
 from tests.training.study.made import ROWS, Made
-from training.evaluation import point_values
-from training.study.figures import THE_BEST, THE_ENSEMBLE, StudyFigures, measure_study
-from training.study.reading import read_study
-from training.study.sizes import read_sizes
-from training.study.words import in_short, lead
 
 RESAMPLES = 300
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.study.tiny_study import load_study, save_study
-from training.data.table import PairTable, read_table, write_table
-from training.recipe import DistillRecipe
-from training.study.files import (
+from retort.training.data.table import PairTable, read_table, write_table
+from retort.training.recipes.recipe import DistillRecipe
+from retort.training.recipes.study import Cell
+from retort.training.study.files import (
     basis,
     code_version,
     read_json,
@@ -19,7 +19,7 @@ from training.study.files import (
     write_arrays,
     write_json,
 )
-from training.study.plan import Cell
+from tests.training.study.tiny_study import load_study, save_study
 
 TEACHERS = {"ce": "c0", "bi": "b0"}
 

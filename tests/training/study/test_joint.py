@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retort.training.data.table import read_table
+from retort.training.study.files import read_json
+from retort.training.study.filled import MissingFiguresError
+from retort.training.study.run import StaleRunError, run_cell
+from retort.training.study.teacher_scores import score_teachers
 from tests.training.study.tiny_study import dataset, load_study, save_study
-from training.data.table import read_table
-from training.study.files import read_json
-from training.study.filled import MissingFiguresError
-from training.study.run import StaleRunError, run_cell
-from training.study.teacher_scores import score_teachers
 
 pytestmark = pytest.mark.slow
 

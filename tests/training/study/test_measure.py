@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from tests.training.backbones import save_backbone
-from tests.training.study.tiny_study import make_pairs
-from tests.training.teachers import save_checkpoint
-from training.calibration import fit_calibration
-from training.rankings import EvaluationSet
-from training.study.measure import (
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.evaluate.calibration import fit_calibration
+from retort.training.study.measure import (
     Opinion,
     calibration_errors,
     figures,
@@ -21,6 +18,9 @@ from training.study.measure import (
     set_figures,
     spread_error,
 )
+from tests.training.backbones import save_backbone
+from tests.training.saved_teachers import save_checkpoint
+from tests.training.study.tiny_study import make_pairs
 
 DEV = EvaluationSet("dev", make_pairs("had"), "classification")
 TEST = EvaluationSet("test", make_pairs("has"), "classification")

@@ -10,14 +10,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from retort.training.commands.report import register
+from retort.training.study.figures import StudyFigures, measure_study
+from retort.training.study.page import to_html
+from retort.training.study.plots import plots
+from retort.training.study.reading import read_study
+from retort.training.study.report import to_markdown
+from retort.training.study.sizes import Sizes, read_sizes
 from tests.training.study.made import ROWS, Made
-from training.study.cli_report import register
-from training.study.figures import StudyFigures, measure_study
-from training.study.page import to_html
-from training.study.plots import plots
-from training.study.reading import read_study
-from training.study.report import to_markdown
-from training.study.sizes import Sizes, read_sizes
 
 app = typer.Typer()
 register(app)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from retort.training.recipes.study import Cell, StudyRecipe
+from retort.training.study.files import write_json
+from retort.training.study.jobs import Report, plan_jobs
+from retort.training.study.progress import Progress, last_line
 from tests.training.study.tiny_study import load_study, save_study
-from training.study.files import write_json
-from training.study.jobs import Report, plan_jobs
-from training.study.plan import Cell, StudyRecipe
-from training.study.progress import Progress, last_line
 
 
 def console(terminal: bool) -> Console:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from retort.training.recipes.study import StudyRecipe
+from retort.training.study.reading import RunRecord, StudyFileError, read_study
 from tests.training.study.made import ROWS, Made
-from training.study.plan import StudyRecipe
-from training.study.reading import RunRecord, StudyFileError, read_study
 
 
 @pytest.fixture

@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import retort
+from retort.cli import app
+from retort.training.recipes.study import StudyRecipe
+from retort.training.study.files import write_json
+from retort.training.study.recommend import (
+    RecommendError,
+    frontier,
+    read_options,
+    recommend,
+    render,
+)
 from tests.training.study.tiny_study import dataset, load_study, save_study
-from training.study.files import write_json
-from training.study.plan import StudyRecipe
-from training.study.recommend import RecommendError, frontier, read_options, recommend, render
 
 ROWS = {  # quality on each set, pairs a second
     "none": (0.6, 1000.0),
@@ -104,13 +110,13 @@ def test_what_is_said_names_method_depth_and_cost(folder: Path) -> None:
 def test_the_command(folder: Path) -> None:
     run = CliRunner().invoke
     words = ["recommend", str(folder), "--latency-ms", "250", "--dataset", "one", "--json"]
-    result = run(retort.app, words)
+    result = run(app, words)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["best"]["row"] == "deep"
     assert json.loads(result.stdout)["datasets"] == ["one"]
-    result = run(retort.app, ["recommend", str(folder.parent), "--quality", "0.9"])
+    result = run(app, ["recommend", str(folder.parent), "--quality", "0.9"])
     assert result.exit_code == 1
     assert "not there; give the folder of a study" in result.stderr
     (folder / "speeds.json").rename(folder / "gone.json")
-    result = run(retort.app, ["recommend", str(folder), "--quality", "0.9"])
+    result = run(app, ["recommend", str(folder), "--quality", "0.9"])
     assert "no speeds yet" in result.stderr

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from training.bootstrap import resample_auc, resample_means
-from training.data.pairs import Pair
-from training.rankings import EvaluationSet
-from training.study.resampling import (
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.data.pairs import Pair
+from retort.training.evaluate.bootstrap import resample_auc, resample_means
+from retort.training.study.resampling import (
     mean_of,
     over_seeds,
     query_numbers,

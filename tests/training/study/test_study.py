@@ -15,23 +15,23 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import retort
+from retort.cli import app
+from retort.training.data.evaluation_set import read_sets
+from retort.training.evaluate.calibration import expected_calibration_error
+from retort.training.evaluate.evaluation import point_values
+from retort.training.methods.distill import distill
+from retort.training.recipes.study import Cell
+from retort.training.study.crew import Crew
+from retort.training.study.files import read_json
+from retort.training.study.study import only_one
 from tests.training.study.tiny_study import OPTIMISER, load_study, save_study
-from training.calibration import expected_calibration_error
-from training.distill import distill
-from training.evaluation import point_values
-from training.rankings import read_sets
-from training.study.crew import Crew
-from training.study.files import read_json
-from training.study.plan import Cell
-from training.study.study import only_one
 
 pytestmark = pytest.mark.slow
 RUNS = ["one/none/seed-1", "one/tmkd/seed-1", "one/none/seed-2", "one/tmkd/seed-2"]
 
 
 def invoke(*words: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(retort.app, ["study", *words])
+    result = CliRunner().invoke(app, ["study", *words])
     return result.exit_code, result.stdout, result.stderr
 
 

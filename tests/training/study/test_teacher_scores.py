@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retort.training.data.evaluation_set import read_sets
+from retort.training.evaluate.calibration import fit_calibration
+from retort.training.labels.store import ScoreStore, StoreError
+from retort.training.study.files import read_json
+from retort.training.study.teacher_scores import score_teachers
 from tests.training.study.tiny_study import dataset, load_study, save_study
-from training.calibration import fit_calibration
-from training.rankings import read_sets
-from training.store import ScoreStore, StoreError
-from training.study.files import read_json
-from training.study.teacher_scores import score_teachers
 
 
 def quiet(text: str) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import yaml
 
+from retort.training.data.evaluation_set import EvaluationSet, write_sets
+from retort.training.data.pairs import Pair
+from retort.training.data.table import PairTable, write_table
+from retort.training.recipes.recipe import load_recipe
+from retort.training.recipes.study import StudyRecipe
 from tests.training.backbones import save_backbone
-from tests.training.teachers import save_checkpoint
-from training.data.pairs import Pair
-from training.data.table import PairTable, write_table
-from training.rankings import EvaluationSet, write_sets
-from training.recipe import load_recipe
-from training.study.plan import StudyRecipe
+from tests.training.saved_teachers import save_checkpoint
 
 WORDS = ("tower", "hamlet", "paris", "france", "river", "city", "play", "old")
 OPTIMISER: dict[str, Any] = {

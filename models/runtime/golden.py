@@ -1,0 +1,101 @@
+"""The golden check: does this backend give the scores that the PyTorch original gave?
+
+A student that scores wrongly looks, from outside, like one that works. So every backend has to
+reproduce the bundle's golden pairs before it may answer anybody: each score within a tolerance,
+and pairs with clearly different scores in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from retort.models.bundle import Bundle
+from retort.models.encoding import EncodedPair, PairEncoder
+from retort.models.errors import StartError
+from retort.models.manifest import Manifest
+from retort.models.runtime.base import Backend, Precision
+from retort.models.runtime.direct import infer_pairs
+from retort.models.runtime.streams import each_stream
+from retort.models.scores import FloatArray, combine
+
+# What rounding in the arithmetic may do to a score.
+COMPUTE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 3e-2, "int8": 3e-2}
+# What rounding of the stored weights may do, where the manifest has no bound of its own.
+STORAGE_TOLERANCE = {"fp32": 0.0, "fp16": 5e-3, "int8": 5e-2}
+
+
+class GoldenMismatch(StartError):
+    """The backend does not reproduce the golden pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenReport:
+    """How far a backend is from the PyTorch original, in scores."""
+
+    pairs: int
+    tolerance: float
+    max_difference: float
+    mean_difference: float
+    swapped: int  # pairs of pairs with clearly different scores, in the wrong order
+
+    @property
+    def passed(self) -> bool:
+        """Whether the backend may answer."""
+        return self.max_difference <= self.tolerance and not self.swapped
+
+
+def tolerance(manifest: Manifest, precision: Precision) -> float:
+    """How far a score may be from the golden one."""
+    if manifest.parity is not None:
+        storage = manifest.parity.bounds.max_score_difference
+    else:
+        storage = STORAGE_TOLERANCE[manifest.precision.storage]
+    return storage + COMPUTE_TOLERANCE[precision]
+
+
+def compare_golden(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> GoldenReport:
+    """Score the golden pairs with every stream of `backend`; the report of the one farthest off."""
+    pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in bundle.golden]
+    streams = each_stream(backend)
+    with ThreadPoolExecutor(len(streams)) as pool:
+        reports = pool.map(lambda stream: _compare(stream, encoder, pairs, bundle), streams)
+        return max(reports, key=lambda report: (report.swapped, report.max_difference))
+
+
+def _compare(
+    backend: Backend, encoder: PairEncoder, pairs: Sequence[EncodedPair], bundle: Bundle
+) -> GoldenReport:
+    golden = bundle.golden
+    expected = np.array([pair.score for pair in golden])
+    scores = combine(infer_pairs(backend, encoder, pairs))
+    found = np.where(scores.finite, scores.score, np.inf)
+    allowed = tolerance(bundle.manifest, backend.info.precision)
+    difference = np.abs(found - expected)
+    return GoldenReport(
+        pairs=len(golden),
+        tolerance=allowed,
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        swapped=_swapped(expected, found, allowed),
+    )
+
+
+def require(report: GoldenReport, backend: Backend, bundle: Bundle) -> None:
+    """Raise `GoldenMismatch` unless `report` lets the backend answer."""
+    if not report.passed:
+        raise GoldenMismatch(
+            f"{bundle.folder}: {backend.info} does not reproduce the golden scores: the largest "
+            f"difference is {report.max_difference:.4f}, allowed is {report.tolerance:.4f}, and "
+            f"{report.swapped} pairs changed their order; ask for another backend or precision, "
+            "or export the bundle again"
+        )
+
+
+def _swapped(expected: FloatArray, found: FloatArray, margin: float) -> int:
+    clearly_above = expected[:, None] - expected[None, :] > margin
+    not_above = found[:, None] <= found[None, :]
+    return int((clearly_above & not_above).sum())

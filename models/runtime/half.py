@@ -1,0 +1,153 @@
+"""The half graph: a bundle's graph with its encoder in float16, for GPUs.
+
+ONNX Runtime fuses the graph first, in float32; then the weights and what flows between them become
+float16. What follows the last normalisation, the heads, stays in float32: it costs nothing, and
+rounded logits would put passages level that are not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from retort.models.runtime.base import BackendUnavailable
+
+logger = logging.getLogger("retort")
+
+LARGEST = 65504.0
+# An encoder ends in one of these, whether or not it was fused with what it follows.
+NORMALISATIONS = frozenset(
+    {"LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"}
+)
+
+
+def half_graph(graph: Path, kept: Path | None, providers: Sequence[str]) -> bytes:
+    """`graph` as a serialized model in float16, inputs and logits as they were.
+
+    It is fused for `providers`, and kept in the folder `kept` for the next start. Raises
+    `BackendUnavailable` if it cannot be made: without the package onnx, if the first provider is
+    not the one that runs, or with a weight that float16 cannot hold.
+    """
+    file = None if kept is None else kept / f"half-{onnxruntime.__version__}-{providers[0]}.onnx"
+    if file is not None and file.is_file():
+        return file.read_bytes()
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise BackendUnavailable(
+            "fp16 needs the package onnx, which is not installed: install the gpu extra"
+        ) from None
+    with tempfile.TemporaryDirectory() as work:
+        fused = Path(work) / "fused.onnx"
+        _fuse(graph, fused, providers)
+        model = onnx.load(fused)
+    halve(model)
+    made: bytes = model.SerializeToString()
+    if file is not None:
+        _keep(made, file)
+    return made
+
+
+def halve(model: Any) -> None:
+    """Turn a fused model's encoder into float16, in place; its heads stay float32.
+
+    Raises `BackendUnavailable` for a weight that float16 cannot hold.
+    """
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    in_encoder = _encoder(graph.node)
+    encoder = [node for node in graph.node if node.output[0] in in_encoder]
+    heads = [node for node in graph.node if node.output[0] not in in_encoder]
+    if not encoder:
+        raise BackendUnavailable("the graph has no layer normalisation to halve: ask for fp32")
+    floats = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+    weights = floats & _read(encoder)
+    if shared := sorted(weights & _read(heads)):
+        raise BackendUnavailable(
+            f"encoder and heads share the weight {shared[0]}, so it cannot be halved: ask for fp32"
+        )
+    for tensor in graph.initializer:
+        if tensor.name in weights:
+            _halve_tensor(tensor)
+    for node in encoder:
+        if node.op_type == "Cast":
+            target = next(a for a in node.attribute if a.name == "to")
+            if target.i != TensorProto.FLOAT:
+                continue
+            target.i = TensorProto.FLOAT16
+        elif node.op_type == "Shape" or not floats.intersection(node.input):
+            continue
+        floats.update(node.output)
+    states = sorted(floats & {node.output[0] for node in encoder} & _read(heads))
+    for node in heads:
+        node.input[:] = [f"{name}_float" if name in states else name for name in node.input]
+    casts = [
+        helper.make_node("Cast", [name], [f"{name}_float"], f"{name}_float", to=TensorProto.FLOAT)
+        for name in states
+    ]
+    del graph.node[:]
+    graph.node.extend([*encoder, *casts, *heads])
+    # They tell the types of before.
+    del graph.value_info[:]
+
+
+def _encoder(nodes: Sequence[Any]) -> set[str]:
+    """The first outputs of the nodes that a normalisation comes after, and of the last one."""
+    before: set[str] = set()
+    found: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type in NORMALISATIONS or before.intersection(node.output):
+            before.update(node.input)
+            found.add(node.output[0])
+    return found
+
+
+def _read(nodes: Sequence[Any]) -> set[str]:
+    """What the nodes read, by name."""
+    return {name for node in nodes for name in node.input}
+
+
+def _halve_tensor(tensor: Any) -> None:
+    import numpy as np
+    from onnx import numpy_helper
+
+    values = numpy_helper.to_array(tensor)
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > LARGEST:
+        raise BackendUnavailable(
+            f"the weight {tensor.name} has a value of {largest:g}, and float16 ends at "
+            f"{LARGEST:g}: ask for fp32"
+        )
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
+
+
+def _fuse(graph: Path, fused: Path, providers: Sequence[str]) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # The level below the last: the last one's layouts are for this very processor.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(fused)
+    session = onnxruntime.InferenceSession(
+        str(graph), options, providers=list(providers), enable_fallback=False
+    )
+    if (active := session.get_providers()[0]) != providers[0]:
+        raise BackendUnavailable(
+            f"asked for {providers[0]}, but {active} is what runs: see ONNX Runtime's message above"
+        )
+
+
+def _keep(model: bytes, file: Path) -> None:
+    part = file.with_suffix(f".{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(model)
+        part.replace(file)
+    except OSError as problem:
+        logger.warning("the fp16 graph is not kept: %s", problem)

@@ -1,0 +1,1 @@
+"""HTTP: routes, the shapes of requests and answers, the page, and the guard at the edge."""

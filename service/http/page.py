@@ -1,0 +1,72 @@
+"""The page: what `/` serves, to see student and teacher side by side.
+
+It is a handful of static files in `service/http/static/`, without a build step and without any
+other host; it knows the service only by its HTTP API. Nobody needs a key to get it: it asks for
+one when the API does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+FOLDER = Path(__file__).parent / "static"
+
+_HTML, _CSS = "text/html; charset=utf-8", "text/css; charset=utf-8"
+_SCRIPT, _SVG = "text/javascript; charset=utf-8", "image/svg+xml"
+
+# The path of each file, its name and its type. The page's own links are relative, so that it also
+# works behind a proxy that serves it under a prefix.
+FILES = {
+    "/": ("index.html", _HTML),
+    "/page/page.css": ("page.css", _CSS),
+    "/page/page.js": ("page.js", _SCRIPT),
+    "/page/api.js": ("api.js", _SCRIPT),
+    "/page/live.js": ("live.js", _SCRIPT),
+    "/page/numbers.js": ("numbers.js", _SCRIPT),
+    "/page/ranking.js": ("ranking.js", _SCRIPT),
+    "/page/icon.svg": ("icon.svg", _SVG),
+}
+
+# Passages are strangers' texts. The last directive makes a browser refuse to read any of them as
+# markup, should a script ever try.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    )
+)
+
+
+def add_page(app: FastAPI) -> None:
+    """Add the route `/`, and those of the files that the page asks for, to `app`."""
+    for path, (name, media_type) in FILES.items():
+        _add_file(app, path, (FOLDER / name).read_bytes(), media_type)
+
+
+def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
+    tag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+    headers = {
+        # Kept, but asked about each time: after an upgrade no old script meets a new API.
+        "Cache-Control": "no-cache",
+        "ETag": tag,
+        "Content-Security-Policy": POLICY,
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+    @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
+    async def file(request: Request) -> Response:
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=media_type)

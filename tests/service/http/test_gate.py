@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from retort.models.bundle import Bundle
+from retort.service.service import Service
+from retort.service.settings import Settings
+from tests.service.running import ask
+
+QUERY = "how tall is the eiffel tower"
+PASSAGES = ["who wrote hamlet", {"id": "b7", "text": "the eiffel tower"}, "paris", "the city"]
+
+
+def test_metrics_count_by_known_routes_only(fake_bundle: Bundle) -> None:
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        await client.post("/score", json={"query": QUERY, "passages": PASSAGES})
+        await client.post("/score", json={"query": QUERY, "passages": ["word " * 500]})
+        for number in range(3):
+            await client.get(f"/scan/{number}")
+        text = (await client.get("/metrics")).text
+        assert 'retort_requests_total{route="/score",status="200"} 2.0' in text
+        assert 'retort_requests_total{route="other",status="404"} 3.0' in text
+        assert "retort_truncated_pairs_total 1.0" in text
+        assert 'retort_pair_seconds_count{batch="1-8",role="student"} 5.0' in text
+        assert 'retort_model_info{backend="fake"' in text
+        assert 'retort_stage_seconds_count{stage="total"} 2.0' in text
+
+    ask(fake_bundle, test)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Basic hush"}, 401),
+        ({"X-API-Key": "wröng".encode().decode("latin-1")}, 401),
+        ({"Authorization": "Bearer hush"}, 200),
+        ({"X-API-Key": "hush"}, 200),
+    ],
+)
+def test_the_api_key(fake_bundle: Bundle, headers: dict[str, str], status: int) -> None:
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        sent = httpx.Headers(headers, encoding="latin-1")
+        body = {"query": QUERY, "passages": ["paris"]}
+        reply = await client.post("/score", json=body, headers=sent)
+        assert reply.status_code == status
+        if status == 401:
+            assert reply.json()["error"]["type"] == "unauthorized"
+            assert reply.headers["www-authenticate"] == "Bearer"
+        assert (await client.get("/info", headers=sent)).status_code == status
+        for path in ("/livez", "/readyz", "/health", "/metrics", "/docs"):
+            assert (await client.get(path)).status_code == 200
+
+    ask(fake_bundle, test, settings=Settings(api_key="hush"))

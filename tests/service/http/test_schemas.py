@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from retort.service.errors import InvalidRequest, TooLarge
+from retort.service.http.schemas import ScoreRequest, check_passages, parse
+
+
+def test_passages_are_texts_or_objects() -> None:
+    body = b'{"query": "q", "passages": ["a", {"id": 7, "text": "b"}, {"text": "c"}]}'
+    request = parse(ScoreRequest, body)
+    assert request.texts() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"query": ""}, "query"),
+        ({"query": " \n"}, "query"),
+        ({"query": 3}, "query"),
+        ({"query": None}, "query"),
+        ({"passages": []}, "passages"),
+        ({"passages": "a"}, "passages"),
+        ({"passages": {"a": "b"}}, "passages"),
+        ({"passages": ["a", 3]}, "passages.1"),
+        ({"passages": ["a", None]}, "passages.1"),
+        ({"passages": ["a", ["b"]]}, "passages.1"),
+        ({"passages": ["a", {}]}, "passages.1.text"),
+        ({"passages": [{"text": 3}]}, "passages.0.text"),
+        ({"passages": [{"text": "a", "titel": "b"}]}, "passages.0.titel"),
+        ({"passages": [{"text": "a", "id": 1.5}]}, "passages.0.id"),
+        ({"top_n": 0}, "top_n"),
+        ({"top_n": "3"}, "top_n"),
+        ({"return_passages": "yes"}, "return_passages"),
+        ({"raw_scores": 1}, "raw_scores"),
+        ({"timeout_ms": 0}, "timeout_ms"),
+        ({"topn": 3}, "topn"),
+    ],
+)
+def test_what_is_wrong_is_named(change: dict[str, object], param: str) -> None:
+    body = orjson.dumps({"query": "q", "passages": ["p"]} | change)
+    with pytest.raises(InvalidRequest) as caught:
+        parse(ScoreRequest, body)
+    told = caught.value.param
+    assert told is not None
+    assert told == param or told.startswith(f"{param}.")
+    assert caught.value.message.startswith(told)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"query": "\xff", "passages": ["a"]}'])
+def test_what_is_no_json_in_utf8(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="not JSON in UTF-8"):
+        parse(ScoreRequest, body)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"3", b"null"])
+def test_what_is_no_object(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="the body"):
+        parse(ScoreRequest, body)
+
+
+def test_too_many_passages() -> None:
+    check_passages(10, 10, "passages")
+    with pytest.raises(TooLarge, match="11 passages, the limit is 10"):
+        check_passages(11, 10, "passages")

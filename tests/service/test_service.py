@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import httpx
+
+from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
+from retort.models.runtime.base import LogitArray
+from retort.service.service import Service
+from retort.service.settings import Settings
+from tests.fake_bundle import overlap
+from tests.service.running import ask
+
+QUERY = "how tall is the eiffel tower"
+
+
+def test_readiness_follows_the_last_forward_pass(fake_bundle: Bundle) -> None:
+    down = False
+
+    def infer(batch: Batch) -> LogitArray:
+        if down:
+            raise RuntimeError("out of memory")
+        return overlap(batch)
+
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        nonlocal down
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+        down = True
+        await client.post("/score", json={"query": QUERY, "passages": ["paris"]})
+        reply = await client.get("/readyz")
+        assert reply.status_code == 503
+        assert reply.json()["status"] == "failing"
+        assert (await client.get("/livez")).status_code == 200
+        down = False
+        # It asks the backend itself: no traffic is needed to become ready again.
+        assert (await client.get("/readyz")).status_code == 200
+
+    ask(fake_bundle, test, infer)
+
+
+def test_a_backend_with_other_scores_is_never_ready(fake_bundle: Bundle) -> None:
+    def wrong(batch: Batch) -> LogitArray:
+        return -overlap(batch)
+
+    async def test(client: httpx.AsyncClient, service: Service) -> None:
+        reply = await client.get("/readyz")
+        assert reply.status_code == 503
+        assert reply.json()["status"] == "failed"
+        assert "does not reproduce the golden scores" in reply.json()["reason"]
+        reply = await client.post("/score", json={"query": QUERY, "passages": ["paris"]})
+        assert reply.status_code == 503
+        assert reply.json()["error"]["type"] == "not_ready"
+        assert reply.headers["retry-after"] == "1"
+
+    ask(fake_bundle, test, wrong)
+
+
+def test_while_draining_it_is_not_ready(fake_bundle: Bundle) -> None:
+    async def test(client: httpx.AsyncClient, service: Service) -> None:
+        service.health.drain()
+        assert (await client.get("/readyz")).json()["status"] == "draining"
+        reply = await client.post("/score", json={"query": QUERY, "passages": ["paris"]})
+        assert reply.status_code == 503
+
+    ask(fake_bundle, test)
+
+
+def test_overload_and_deadlines(fake_bundle: Bundle) -> None:
+    go = threading.Event()
+    started = False
+
+    def slow(batch: Batch) -> LogitArray:
+        if started:
+            assert go.wait(60)
+        return overlap(batch)
+
+    async def test(client: httpx.AsyncClient, service: Service) -> None:
+        nonlocal started
+        started = True
+        body = {"query": QUERY, "passages": ["paris"] * 4}
+        first = asyncio.create_task(client.post("/score", json=body))
+        while not service.student.queue_tokens:
+            await asyncio.sleep(0.01)
+        reply = await client.post("/score", json=body)
+        assert reply.status_code == 429
+        assert int(reply.headers["retry-after"]) >= 1
+        assert reply.json()["error"]["type"] == "overloaded"
+        late = await client.post("/score", json={"query": "q", "passages": ["p"], "timeout_ms": 20})
+        assert late.status_code == 504
+        assert late.json()["error"]["type"] == "deadline_passed"
+        go.set()
+        assert (await first).status_code == 200
+        text = (await client.get("/metrics")).text
+        assert 'retort_rejected_total{reason="overloaded"} 1.0' in text
+        assert 'retort_rejected_total{reason="deadline_passed"} 1.0' in text
+
+    ask(fake_bundle, test, slow, Settings(queue_tokens=60))

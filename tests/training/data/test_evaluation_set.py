@@ -1,0 +1,56 @@
+"""Evaluation sets: what they refuse, and that they come back from disk as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from retort.training.data.evaluation_set import (
+    EvaluationSet,
+    EvaluationSetError,
+    read_pairs,
+    read_sets,
+    write_sets,
+)
+from retort.training.data.pairs import Pair
+
+PAIRS = (Pair("who?", "he\u2028did", 1.0, "1", "a"), Pair("who?", "ä", 0.0, "1", "b"))
+
+
+def test_sets_come_back_as_they_were(tmp_path: Path) -> None:
+    sets = [
+        EvaluationSet("near", PAIRS, "classification"),
+        EvaluationSet("far", PAIRS, cutoffs=(1, 100), headline="AP", missed={"1": 2}),
+    ]
+    write_sets(tmp_path, sets)
+    assert read_sets(tmp_path) == sets
+    assert read_sets(tmp_path, ["far"]) == sets[1:]
+
+
+def test_an_unknown_set_is_named(tmp_path: Path) -> None:
+    write_sets(tmp_path, [EvaluationSet("near", PAIRS)])
+    with pytest.raises(EvaluationSetError, match="no set nowhere: there are near"):
+        read_sets(tmp_path, ["nowhere"])
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"query": "q", "passage": "p"}\n{"query": "q", "text": "p"}\n')
+    with pytest.raises(EvaluationSetError, match=r"x\.jsonl, line 2"):
+        read_pairs(path)
+
+
+def test_pairs_without_labels_are_refused() -> None:
+    with pytest.raises(EvaluationSetError, match="1 of 2 pairs have no label"):
+        EvaluationSet("set", (*PAIRS[:1], Pair("q", "p")))
+
+
+def test_a_headline_that_the_set_does_not_measure_is_refused() -> None:
+    with pytest.raises(EvaluationSetError, match="headline is 'AP': use one of AUC, accuracy"):
+        EvaluationSet("set", PAIRS, "classification", headline="AP")
+
+
+def test_a_published_score_counts_as_relevant_from_one_half() -> None:
+    pairs = tuple(Pair("q", str(label), label) for label in (0.49, 0.5, 1.0))
+    assert EvaluationSet("set", pairs).labels.tolist() == [0, 1, 1]

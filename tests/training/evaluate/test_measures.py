@@ -1,0 +1,116 @@
+"""Measures against examples worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.data.pairs import Pair
+from retort.training.evaluate.measures import MeasureError, auc, correct, query_values
+
+
+def ranking(labels: list[int], **options: object) -> EvaluationSet:
+    pairs = tuple(Pair("q", f"passage {i}", float(label), "q") for i, label in enumerate(labels))
+    return EvaluationSet("set", pairs, **options)  # type: ignore[arg-type]
+
+
+def test_rank_measures_worked_by_hand() -> None:
+    # Ranked: relevant, not, relevant, not.
+    items = ranking([0, 1, 0, 1], cutoffs=(1, 3))
+    values = query_values(items, [0.5, 0.9, 0.1, 0.3]).values
+    assert values["AP"][0] == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert values["RR"][0] == 1.0
+    ideal = 1 / math.log2(2) + 1 / math.log2(3)
+    assert values["nDCG@10"][0] == pytest.approx((1 + 1 / math.log2(4)) / ideal)
+    assert values["R@1"][0] == 0.5
+    assert values["R@3"][0] == 1.0
+
+
+def test_reciprocal_rank_of_the_third() -> None:
+    assert query_values(ranking([0, 0, 1]), [3, 2, 1]).values["RR"][0] == pytest.approx(1 / 3)
+
+
+def test_queries_stay_apart_and_in_order() -> None:
+    pairs = (
+        Pair("b", "x", 1.0, "2"),
+        Pair("a", "x", 0.0, "1"),
+        Pair("b", "y", 0.0, "2"),
+        Pair("a", "y", 1.0, "1"),
+    )
+    values = query_values(EvaluationSet("set", pairs), [1, 9, 0, 8])
+    assert values.query_ids == ("2", "1")
+    assert values.values["RR"].tolist() == [1.0, 0.5]
+
+
+def test_a_query_without_relevant_passages_is_left_out() -> None:
+    pairs = (Pair("a", "x", 0.0, "1"), Pair("b", "x", 1.0, "2"), Pair("b", "y", 0.0, "2"))
+    assert query_values(EvaluationSet("set", pairs), [1, 1, 2]).query_ids == ("2",)
+
+
+def test_what_the_first_stage_missed_counts_as_never_found() -> None:
+    items = ranking([1, 0], missed={"q": 1})
+    values = query_values(items, [2, 1]).values
+    assert values["R@10"][0] == 0.5
+    assert values["AP"][0] == 0.5
+
+
+def test_a_query_whose_relevant_passages_were_all_missed_scores_nothing() -> None:
+    pairs = (Pair("a", "x", 0.0, "1"), Pair("b", "x", 1.0, "2"))
+    values = query_values(EvaluationSet("set", pairs, missed={"1": 1}), [1, 1])
+    assert dict(zip(values.query_ids, values.values["AP"], strict=True)) == {"1": 0.0, "2": 1.0}
+
+
+def test_ties_follow_neither_the_listing_nor_the_label() -> None:
+    # A constant scorer finds one relevant passage of ten at rank 5.5 on average, whichever end
+    # of the list it stands at.
+    draw = np.random.default_rng(0)
+    for place in (0, 9):
+        pairs = [
+            Pair(f"q{q}", f"text {draw.integers(1 << 60)}", float(i == place), f"q{q}")
+            for q in range(300)
+            for i in range(10)
+        ]
+        items = EvaluationSet("set", tuple(pairs))
+        reciprocal = query_values(items, np.zeros(len(pairs))).values["RR"]
+        expected = np.mean([1 / rank for rank in range(1, 11)])
+        assert reciprocal.mean() == pytest.approx(expected, abs=0.06)
+        assert np.array_equal(reciprocal, query_values(items, np.zeros(len(pairs))).values["RR"])
+
+
+def test_of_two_copies_of_a_passage_the_irrelevant_one_ranks_first() -> None:
+    for labels in ((1.0, 0.0), (0.0, 1.0)):
+        pairs = tuple(Pair("q", "same", label, "q") for label in labels)
+        values = query_values(EvaluationSet("set", pairs), [0.5, 0.5]).values
+        assert values["RR"][0] == 0.5
+
+
+def test_scores_nearer_than_float32_can_tell_are_no_tie() -> None:
+    scores = [1.0, 1.0 + 1e-12]
+    for labels in ([1, 0], [0, 1]):
+        value = query_values(ranking(labels), scores).values["RR"][0]
+        assert value == (1.0 if labels == [0, 1] else 0.5)
+
+
+def test_auc_counts_ties_half() -> None:
+    assert auc([0, 1, 0, 1], [0.1, 0.1, 0.2, 0.3]) == pytest.approx((0.5 + 0 + 1 + 1) / 4)
+
+
+def test_auc_of_one_kind_of_label_is_refused() -> None:
+    with pytest.raises(MeasureError, match="needs both kinds"):
+        auc([1, 1], [0.1, 0.2])
+
+
+def test_correct_at_the_threshold() -> None:
+    assert correct([1, 1, 0, 0], [0.6, 0.5, 0.5, 0.9]).tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [([1.0], r"shape \(1,\), expected \(2,\)"), ([1.0, math.nan], "not finite.*pair 1")],
+)
+def test_scores_that_do_not_fit_are_refused(scores: list[float], message: str) -> None:
+    with pytest.raises(MeasureError, match=message):
+        query_values(ranking([1, 0]), scores)

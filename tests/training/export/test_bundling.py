@@ -1,0 +1,192 @@
+"""Bundling: from a student to a bundle that reads back, and what is refused on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from retort.models.bundle import read_bundle
+from retort.models.encoding import PairEncoder, Truncation
+from retort.models.errors import BundleNotFound
+from retort.models.manifest import DataSource, ParityBounds
+from retort.models.scores import combine
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.data.pairs import Pair
+from retort.training.evaluate.calibration import expected_calibration_error
+from retort.training.evaluate.evaluation import Roles, evaluate
+from retort.training.export.bundling import (
+    BundleSpec,
+    BundlingError,
+    agreement_of,
+    build_bundle,
+    golden_pairs,
+    quality_figures,
+)
+from retort.training.export.parity import ParityError
+from retort.training.nn.inference import graph_model, run, student_model
+from retort.training.nn.student import Student
+
+LOOSE = ParityBounds(
+    top1_agreement=0.8, kendall_tau=0.8, max_score_difference=0.1, ndcg_change=0.05
+)
+
+
+def spec(**options: object) -> BundleSpec:
+    values: dict[str, object] = {
+        "name": "tiny",
+        "version": "1.2.3",
+        "methods": ("TMKD",),
+        "data": (DataSource(name="SQuAD", licence="CC BY-SA 4.0"),),
+        "bounds": LOOSE,
+    }
+    return BundleSpec(**{**values, **options})  # type: ignore[arg-type]
+
+
+def test_a_bundle_scores_as_its_student_does(
+    tiny_student: Student,
+    tokenizer_path: Path,
+    truncation: Truncation,
+    encoder: PairEncoder,
+    labelled_pairs: tuple[Pair, ...],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "tiny"
+    build_bundle(folder, tiny_student, tokenizer_path, truncation, labelled_pairs, spec())
+    bundle = read_bundle(folder)
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.version, manifest.methods) == ("tiny", "1.2.3", ("TMKD",))
+    assert [(head.kind, head.teacher) for head in manifest.heads] == [
+        ("golden", None),
+        ("soft", "cross"),
+        ("soft", "bi"),
+    ]
+    assert manifest.precision.storage == "int8"
+    assert manifest.truncation == truncation
+    assert manifest.parity is not None
+    assert manifest.parity.bounds == LOOSE
+    assert (manifest.parity.pairs, manifest.parity.queries) == (180, 30)
+    assert manifest.shape_profiles
+    assert len(bundle.golden) >= 64
+
+    pairs = [Pair(golden.query, golden.passage) for golden in bundle.golden]
+    original = run(student_model(tiny_student), encoder, pairs)
+    assert np.asarray([golden.logits for golden in bundle.golden]) == pytest.approx(
+        original, abs=2e-5
+    )
+    served = combine(run(graph_model(bundle.graph_path), bundle.encoder(), pairs)).score
+    assert served == pytest.approx([golden.score for golden in bundle.golden], abs=0.1)
+
+
+def test_a_graph_that_fails_the_gate_leaves_no_bundle(
+    tiny_student: Student,
+    tokenizer_path: Path,
+    truncation: Truncation,
+    labelled_pairs: tuple[Pair, ...],
+    tmp_path: Path,
+) -> None:
+    strict = LOOSE.model_copy(update={"max_score_difference": 0.0})
+    with pytest.raises(ParityError, match="largest score difference"):
+        build_bundle(
+            tmp_path / "tiny",
+            tiny_student,
+            tokenizer_path,
+            truncation,
+            labelled_pairs,
+            spec(bounds=strict),
+        )
+    with pytest.raises(BundleNotFound):
+        read_bundle(tmp_path / "tiny")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_pairs_make_the_score_a_probability(
+    tiny_student: Student,
+    tokenizer_path: Path,
+    truncation: Truncation,
+    encoder: PairEncoder,
+    labelled_pairs: tuple[Pair, ...],
+    tmp_path: Path,
+) -> None:
+    with torch.no_grad():
+        tiny_student.shift.add_(4.0)  # every score near one
+    labels = [float(pair.label or 0.0) for pair in labelled_pairs]
+    before = combine(run(student_model(tiny_student), encoder, labelled_pairs)).score
+    bundle = build_bundle(
+        tmp_path / "tiny",
+        tiny_student,
+        tokenizer_path,
+        truncation,
+        labelled_pairs,
+        spec(storage="fp16"),
+        calibration=labelled_pairs,
+    )
+    after = combine(run(graph_model(bundle.graph_path), bundle.encoder(), labelled_pairs)).score
+    assert expected_calibration_error(labels, before) > 0.5
+    assert expected_calibration_error(labels, after) < 0.15
+
+
+def test_golden_pairs_are_spread_over_the_scores() -> None:
+    # Nine in ten pairs score near nothing; golden pairs must not.
+    pairs = [Pair("q", f"passage {number}") for number in range(1000)]
+    logits = np.concatenate([np.linspace(-9, -7, 900), np.linspace(-4, 4, 100)])[:, None]
+    golden = golden_pairs(pairs, logits.astype(np.float32))
+    scores = np.asarray([pair.score for pair in golden])
+    assert len(golden) == 96
+    assert len({pair.passage for pair in golden}) == 96
+    assert (np.diff(scores) >= 0).all()
+    assert np.histogram(scores, bins=8, range=(0, 1))[0].min() >= 5
+
+
+def test_two_copies_of_a_pair_are_one_golden_pair() -> None:
+    pairs = [Pair("q", f"passage {number % 63}") for number in range(500)]
+    with pytest.raises(BundlingError, match="63 distinct held-out pairs: 64 golden pairs"):
+        golden_pairs(pairs, np.zeros((500, 1), np.float32))
+
+
+def test_golden_pairs_of_one_score_are_still_as_many() -> None:
+    pairs = [Pair("q", f"passage {number}") for number in range(70)]
+    assert len(golden_pairs(pairs, np.zeros((70, 2), np.float32))) == 70
+
+
+def test_quality_figures_are_those_of_the_report() -> None:
+    pairs = tuple(Pair(f"q{q}", f"p{p}", float(p == 0)) for q in range(40) for p in range(4))
+    items = EvaluationSet("wikiqa", pairs, headline="AP")
+    draw = np.random.default_rng(0)
+    scores = {
+        name: {"wikiqa": 1 / (1 + np.exp(-items.labels - draw.normal(size=160)))}
+        for name in ("student", "teachers")
+    }
+    report = evaluate(
+        [items], scores, Roles(teacher="teachers"), probabilities={"student"}, resamples=100
+    )
+    figures = quality_figures(report)
+    figure = figures["wikiqa AP"]
+    expected = report.sets[0].systems["student"].measures["AP"]
+    assert (figure.value, figure.low, figure.high) == (expected.value, expected.low, expected.high)
+    assert figure.n == 40
+    assert "of the teachers' ensemble" in figure.note
+    assert figures["wikiqa calibration error"].n == 160
+    of_teacher = quality_figures(report, "teachers")["wikiqa AP"]
+    assert of_teacher.value == report.sets[0].systems["teachers"].measures["AP"].value
+    assert of_teacher.note == "n counts queries"
+    with pytest.raises(BundlingError, match="no figures of nobody on wikiqa"):
+        quality_figures(report, "nobody")
+
+
+def test_agreement_is_the_students_alone() -> None:
+    pairs = tuple(Pair(f"q{q}", f"p{p}", float(p == 0)) for q in range(40) for p in range(4))
+    items = EvaluationSet("wikiqa", pairs)
+    scores = {name: {"wikiqa": items.labels} for name in ("student", "teachers", "other")}
+    report = evaluate([items], scores, Roles(teacher="teachers"), resamples=100)
+    found = agreement_of(report)
+    assert found is not None
+    assert (found.teacher, found.top1, found.queries) == ("teachers", 1.0, 40)
+    other = agreement_of(report, teacher="other")
+    assert other is not None
+    assert other.teacher == "other"
+    assert agreement_of(report, "teachers") is None
+    alone = report.model_copy(update={"agreement": {}})
+    assert agreement_of(alone) is None

@@ -1,0 +1,243 @@
+"""Distilling end to end in small: teach, label, distil, and pick a killed run up again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from retort.training.data.pairs import Pair
+from retort.training.data.selection import select
+from retort.training.data.table import PairTable, write_table
+from retort.training.labels.hidden import HiddenStates, hidden_loss, variance
+from retort.training.labels.label import label
+from retort.training.labels.store import ScoreStore, StoreError, pair_keys
+from retort.training.methods.distill import distill
+from retort.training.nn.checkpoint import load_student
+from retort.training.recipes.recipe import (
+    DistillRecipe,
+    Stage,
+    TeacherRecipe,
+    TeacherRef,
+    parse_recipe,
+)
+from retort.training.teachers.scorers import load_teacher
+from retort.training.teachers.teach import teach
+from tests.training.backbones import save_backbone
+
+WORDS = ("tower", "hamlet", "paris", "france", "river", "city", "play", "old")
+OPTIMISER = {"lr": 3e-3, "epochs": 12, "batch_pairs": 8, "precision": "no", "freeze_words": False}
+LENGTH = {"max_length": 64, "max_query_tokens": 16}
+
+
+def make_pairs() -> list[Pair]:
+    """A passage is right when it names one of the first four words, whatever is asked."""
+    return [
+        Pair(f"what is {a}", f"the {b} is by the {b}", float(b in WORDS[:4]), f"q-{a}", f"p-{b}")
+        for a in WORDS
+        for b in WORDS
+    ]
+
+
+def quiet(text: str) -> None:
+    return None
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    pairs = make_pairs()
+    path = tmp_path / "table.parquet"
+    write_table(path, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    return path
+
+
+def make_recipe(tmp_path: Path, table: Path, **changes: object) -> DistillRecipe:
+    backbone = str(tmp_path / "backbone")
+    if not Path(backbone).exists():
+        save_backbone(Path(backbone))
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH}
+    values = {
+        "kind": "distill", "name": "small", "out": str(tmp_path / "out"),
+        "store": str(tmp_path / "scores"),
+        "teachers": [
+            {"name": "ce", "path": str(tmp_path / "ce")},
+            {"name": "bi", "path": backbone, "kind": "bi-encoder", "head": "cosine"},
+        ],
+        "student": {"init": backbone, "layers": [1]},
+        "stages": [{**stage, "alpha": 1.0}, {**stage, "alpha": 0.5}],
+        "checkpoint_steps": 30, **changes,
+    }  # fmt: skip
+    recipe = parse_recipe(values)
+    assert isinstance(recipe, DistillRecipe)
+    return recipe
+
+
+def teach_ce(tmp_path: Path, table: Path, **changes: object) -> Path:
+    recipe = parse_recipe(
+        {
+            "kind": "teacher",
+            "name": "ce",
+            "backbone": str(tmp_path / "backbone"),
+            "table": str(table),
+            "out": str(tmp_path / "ce"),
+            "optimiser": OPTIMISER,
+            "length": LENGTH,
+            "dropout": 0.0,
+            **changes,
+        }
+    )
+    assert isinstance(recipe, TeacherRecipe)
+    return teach(recipe)
+
+
+def test_the_whole_road_in_small(tmp_path: Path, table: Path) -> None:
+    recipe = make_recipe(tmp_path, table)
+    teach_ce(tmp_path, table)
+    with pytest.raises(StoreError, match="run `retort label`"):
+        distill(recipe, quiet)
+    pairs = select(recipe.stages[0]).pairs
+    for reference in recipe.teachers:
+        label(load_teacher(reference), pairs, ScoreStore(recipe.store), quiet)
+    folder = distill(recipe, quiet)
+    loaded = load_student(folder)
+    assert [head.name for head in loaded.student.heads] == ["golden", "soft-ce", "soft-bi"]
+    assert loaded.student.config.num_hidden_layers == 1
+    # The soft heads must have come nearer to their teachers than a constant would be.
+    store = ScoreStore(recipe.store)
+    batch = loaded.encoder().collate(
+        [loaded.encoder().encode(pair.query, [pair.passage])[0] for pair in pairs]
+    )
+    with torch.inference_mode():
+        logits = loaded.student(*(torch.from_numpy(getattr(batch, name)) for name in (
+            "input_ids", "attention_mask", "token_type_ids"))).numpy()  # fmt: skip
+    basis = loaded.meta["basis"]
+    assert isinstance(basis, dict)
+    identities = {name: identity for name, _, identity in basis["teachers"]}
+    for column, name in enumerate(("ce", "bi"), start=1):
+        targets = store.teacher(name, identities[name]).targets(pairs)
+        assert np.mean((logits[:, column] - targets) ** 2) < 0.95 * np.var(targets)
+
+    # A second run with the same recipe finds both stages done and changes nothing.
+    before = (folder / "model.safetensors").read_bytes()
+    distill(recipe, quiet)
+    assert (folder / "model.safetensors").read_bytes() == before
+    # Another recipe does not take over its stages.
+    with pytest.raises(ValueError, match="made by another recipe"):
+        distill(make_recipe(tmp_path, table, seed=9), quiet)
+    # The same recipe elsewhere gives the same student.
+    elsewhere = make_recipe(tmp_path, table, out=str(tmp_path / "again"))
+    assert (distill(elsewhere, quiet) / "model.safetensors").read_bytes() == before
+
+
+def test_hidden_states_are_kept_and_matched(tmp_path: Path, table: Path) -> None:
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH}
+    backbone = str(tmp_path / "backbone")
+    teachers = [{"name": "ce", "path": str(tmp_path / "ce"), "hidden": True}]
+    stages = [{**stage, "hidden": 1.0}]
+    recipe = make_recipe(tmp_path, table, teachers=teachers, stages=stages)
+    plain = make_recipe(
+        tmp_path, table, teachers=teachers, stages=[stage], out=str(tmp_path / "plain")
+    )
+    teach_ce(tmp_path, table)
+    pairs = select(recipe.stages[0]).pairs
+    teacher = load_teacher(recipe.teachers[0])
+    label(teacher, pairs, ScoreStore(recipe.store), quiet)
+    with pytest.raises(StoreError, match="64 of 64 pairs have no hidden state"):
+        distill(recipe, quiet)
+    label(teacher, pairs, ScoreStore(recipe.store), quiet, hidden=True)
+    states = HiddenStates(recipe.store / teacher.identity / "hidden", "ce")
+    targets = states.lookup(pair_keys(pairs))
+
+    def distance(folder: Path) -> float:
+        loaded = load_student(folder)
+        encoded = [loaded.encoder().encode(pair.query, [pair.passage])[0] for pair in pairs]
+        batch = loaded.encoder().collate(encoded)
+        with torch.inference_mode():
+            _, hidden = loaded.student.eval().forward_hidden(
+                torch.from_numpy(batch.input_ids),
+                torch.from_numpy(batch.attention_mask),
+                torch.from_numpy(batch.token_type_ids),
+            )
+        return float(hidden_loss(hidden, targets, variance(targets)))
+
+    assert distance(distill(recipe, quiet)) < 0.7 * distance(distill(plain, quiet))
+    bi = load_teacher(TeacherRef(name="bi", path=backbone, kind="bi-encoder"))
+    with pytest.raises(TypeError, match="bi is no cross-encoder of ours"):
+        label(bi, pairs, ScoreStore(recipe.store), quiet, hidden=True)
+
+
+def test_a_stage_of_another_table_or_teacher_is_not_taken_over(tmp_path: Path, table: Path) -> None:
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH, "alpha": 0.0}
+    recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
+    distill(recipe, quiet)
+    pairs = make_pairs()[:40]
+    write_table(table, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    with pytest.raises(ValueError, match="from other tables"):
+        distill(recipe, quiet)
+
+
+def test_a_run_that_goes_on_keeps_the_curves_of_finished_stages(
+    tmp_path: Path, table: Path
+) -> None:
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH, "alpha": 0.0}
+    recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage, stage])
+    first = load_student(distill(recipe, quiet)).meta["stages"]
+    shutil.rmtree(recipe.out / "stage-2")
+    assert load_student(distill(recipe, quiet)).meta["stages"] == first
+    assert isinstance(first, list)
+    assert [len(record["curve"]) > 0 for record in first] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("shape", "objective"),
+    [("cross-encoder", "margin"), ("cross-encoder", "listwise"), ("bi-encoder", "infonce")],
+)
+def test_a_teacher_of_every_objective_learns(
+    tmp_path: Path, table: Path, shape: str, objective: str
+) -> None:
+    save_backbone(tmp_path / "backbone")
+    folder = teach_ce(
+        tmp_path, table, shape=shape, objective=objective,
+    )  # fmt: skip
+    curve = json.loads((folder / "student.json").read_text())["meta"]["curve"]
+    assert len(curve) >= 1
+    teacher = load_teacher(TeacherRef(name="t", path=str(folder), kind=shape))
+    scores = teacher.score(make_pairs())
+    labels = np.array([pair.label for pair in make_pairs()])
+    assert scores[labels == 1].mean() > scores[labels == 0].mean()
+
+
+def test_a_finished_teacher_is_not_taught_again_unless_its_recipe_changed(
+    tmp_path: Path, table: Path
+) -> None:
+    save_backbone(tmp_path / "backbone")
+    weights = teach_ce(tmp_path, table) / "model.safetensors"
+    before = weights.read_bytes(), weights.stat().st_mtime_ns
+    teach_ce(tmp_path, table)
+    assert (weights.read_bytes(), weights.stat().st_mtime_ns) == before
+    teach_ce(tmp_path, table, seed=5)
+    assert weights.read_bytes() != before[0]
+
+
+def test_the_undistilled_student_has_one_head(tmp_path: Path, table: Path) -> None:
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH, "alpha": 0.0}
+    recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
+    loaded = load_student(distill(recipe, quiet))
+    assert [head.name for head in loaded.student.heads] == ["golden"]
+
+
+def test_a_limit_is_a_sample_and_always_the_same(table: Path) -> None:
+    stage = Stage(table=table, limit=10)
+    chosen = select(stage).pairs
+    assert len(chosen) == 10
+    assert chosen == select(stage).pairs
+    assert chosen != list(make_pairs()[:10])
+    rest = select(Stage(table=table, skip=10)).pairs
+    assert len(rest) == len(make_pairs()) - 10
+    assert {pair.key for pair in rest}.isdisjoint(pair.key for pair in chosen)
+    with pytest.raises(ValueError, match="no pairs of"):
+        select(Stage(table=table, sources=["nothing"]))

@@ -1,0 +1,69 @@
+"""Inference: order, batching and encoding leave each pair's logits as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from retort.models.encoding import Batch, PairEncoder
+from retort.models.scores import combine
+from retort.training.data.pairs import Pair
+from retort.training.nn.inference import encode_pairs, run, student_model
+from retort.training.nn.student import Student, probability
+
+
+def test_each_pair_gets_its_own_logits(
+    tiny_student: Student, encoder: PairEncoder, labelled_pairs: tuple[Pair, ...]
+) -> None:
+    pairs = labelled_pairs[:20]
+    model = student_model(tiny_student)
+    together = run(model, encoder, pairs, batch_pairs=7)
+    alone = np.concatenate([run(model, encoder, [pair]) for pair in pairs])
+    assert together == pytest.approx(alone, abs=2e-5)
+    assert together.shape == (20, 3)
+
+
+def test_pairs_are_encoded_as_the_service_encodes_them(
+    encoder: PairEncoder, labelled_pairs: tuple[Pair, ...]
+) -> None:
+    for pair, encoded in zip(labelled_pairs, encode_pairs(encoder, labelled_pairs), strict=True):
+        served = encoder.encode(pair.query, [pair.passage])[0]
+        assert np.array_equal(encoded.ids, served.ids)
+        assert encoded.boundary == served.boundary
+
+
+def test_a_batch_holds_pairs_of_like_length(
+    encoder: PairEncoder, labelled_pairs: tuple[Pair, ...]
+) -> None:
+    padded = []
+
+    def model(batch: Batch) -> NDArray[np.float32]:
+        padded.append(1 - batch.attention_mask.mean())
+        return np.zeros((batch.shape[0], 1), np.float32)
+
+    run(model, encoder, labelled_pairs, batch_pairs=16)
+    assert np.mean(padded) < 0.15
+
+
+def test_probabilities_are_those_of_the_student() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 3)) * 5
+    expected = probability(torch.from_numpy(logits)).numpy()
+    assert combine(logits).score == pytest.approx(expected)
+
+
+def test_logits_that_are_not_finite_are_named(encoder: PairEncoder) -> None:
+    def model(batch: Batch) -> NDArray[np.float32]:
+        logits = np.zeros((batch.shape[0], 2), np.float32)
+        logits[batch.attention_mask.sum(1) == 5] = np.inf
+        return logits
+
+    pairs = [Pair("w1", "w1 w2 w3"), Pair("w1", "w2")]
+    with pytest.raises(ValueError, match=r"1 of 2 pairs have logits that are not finite.*pair 1"):
+        run(model, encoder, pairs)
+
+
+def test_no_pairs_are_refused(encoder: PairEncoder) -> None:
+    with pytest.raises(ValueError, match="give at least one"):
+        run(lambda batch: np.zeros((1, 1), np.float32), encoder, [])

@@ -1,0 +1,117 @@
+"""The loop: deterministic, and a resumed run ends where an uninterrupted one ends."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from retort.models.encoding import PairEncoder, Truncation
+from retort.training.data.pairs import Pair
+from retort.training.nn.batching import epoch_batches, single_units
+from retort.training.nn.loop import Progress, fit, linear_schedule, set_dropout
+from retort.training.nn.student import Head, Student
+from retort.training.nn.tokens import TokenBatch, TokenTable
+from retort.training.recipes.recipe import Optimiser
+from tests.tiny_texts import PASSAGES, QUERIES, make_tokenizer
+from tests.training.backbones import tiny_config
+
+PAIRS = [Pair(q, p, float(i == j)) for i, q in enumerate(QUERIES) for j, p in enumerate(PASSAGES)]
+PLAN = Optimiser(lr=1e-3, epochs=3, batch_pairs=4, precision="no", freeze_words=False)
+
+
+def table() -> TokenTable:
+    return TokenTable(PairEncoder(make_tokenizer(), Truncation(64, 16)), PAIRS)
+
+
+def student() -> Student:
+    torch.manual_seed(5)
+    model = Student(tiny_config(make_tokenizer().get_vocab_size()), [Head("golden")])
+    set_dropout(model, 0.1)
+    return model
+
+
+def train(folder: Path, stop_after: int | None = None) -> tuple[Student, list[tuple[int, float]]]:
+    model = student()
+    labels = torch.tensor([pair.label for pair in PAIRS])
+    calls = 0
+
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if stop_after is not None and calls > stop_after:
+            raise KeyboardInterrupt
+        logits = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)[:, 0]
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels[batch.rows])
+
+    curve = fit(
+        model, table(), single_units(len(PAIRS)), objective, PLAN,
+        folder=folder, seed=1, checkpoint_steps=5, title="test",
+    )  # fmt: skip
+    return model, curve
+
+
+def test_a_killed_run_ends_where_an_uninterrupted_run_ends(tmp_path: Path) -> None:
+    whole, curve = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", stop_after=8)
+    assert (tmp_path / "killed/checkpoint/progress.json").is_file()
+    resumed, _ = train(tmp_path / "killed")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert curve[-1][0] == 12
+    assert not (tmp_path / "killed/checkpoint").exists()
+
+
+def test_the_words_stay_when_they_are_frozen(tmp_path: Path) -> None:
+    model = student()
+    before = model.encoder.embeddings.word_embeddings.weight.detach().clone()
+
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
+        out: Tensor = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        return out.pow(2).mean()
+
+    frozen = PLAN.model_copy(update={"freeze_words": True, "epochs": 1.0})
+    fit(model, table(), single_units(len(PAIRS)), objective, frozen, folder=tmp_path, seed=1,
+        checkpoint_steps=100, title="test")  # fmt: skip
+    assert torch.equal(before, model.encoder.embeddings.word_embeddings.weight)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
+        out: Tensor = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        return out.sum() * torch.nan
+
+    with pytest.raises(ValueError, match="test, step 0: the loss is nan; lower the lr"):
+        fit(student(), table(), single_units(4), objective, PLAN, folder=tmp_path, seed=1,
+            checkpoint_steps=100, title="test")  # fmt: skip
+
+
+def test_batches_hold_every_row_once_and_never_split_a_unit() -> None:
+    units = [np.array([0, 1, 2]), np.array([3]), np.array([4, 5]), np.array([6, 7])]
+    lengths = np.array([5, 9, 3, 4, 4, 8, 2, 2])
+    batches = epoch_batches(units, lengths, 4, seed=1, epoch=0)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(8))
+    for unit in units:
+        assert any(set(unit) <= set(batch) for batch in batches)
+    again = epoch_batches(units, lengths, 4, seed=1, epoch=0)
+    assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+
+
+def test_batches_pad_little() -> None:
+    lengths = np.random.default_rng(0).integers(10, 100, 5000)
+    batches = epoch_batches(single_units(5000), lengths, 32, seed=1, epoch=0)
+    padded = sum(lengths[rows].max() * len(rows) for rows in batches)
+    assert padded / lengths.sum() < 1.05
+
+
+def test_the_schedule_rises_then_falls_to_zero() -> None:
+    factors = [linear_schedule(step, 100, 0.1) for step in range(101)]
+    assert factors[9] == 1.0
+    assert factors[100] == 0.0
+    assert max(factors) == 1.0
+    assert all(a > b for a, b in pairwise(factors[10:]))

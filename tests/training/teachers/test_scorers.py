@@ -1,0 +1,95 @@
+"""Teachers: the fast engine says what PyTorch says, and an identity follows the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from retort.models.encoding import Truncation
+from retort.training.data.pairs import Pair
+from retort.training.nn.backbone import BackboneError, load_backbone
+from retort.training.nn.checkpoint import CheckpointError, load_student, save_student
+from retort.training.nn.student import Head, take_layers
+from retort.training.recipes.recipe import TeacherRef
+from retort.training.teachers.scorers import load_teacher
+from tests.tiny_texts import PASSAGES, QUERIES
+from tests.training.backbones import save_backbone, save_cross_encoder
+
+PAIRS = [Pair(query, passage) for query in QUERIES for passage in PASSAGES]
+
+
+def save_teacher(folder: Path, backbone: Path, bias: float = 0.0) -> Path:
+    loaded = load_backbone(str(backbone))
+    torch.manual_seed(1)
+    student = take_layers(loaded.encoder, [0, 1], [Head("golden")])
+    with torch.no_grad():
+        student.get_parameter("head_bank.0.linear.bias").fill_(bias)
+    save_student(folder, student, loaded.tokenizer_path, Truncation(64, 16), {"name": "t"})
+    return folder
+
+
+def test_a_cross_encoder_says_what_pytorch_says(tmp_path: Path) -> None:
+    folder = save_teacher(tmp_path / "t", save_backbone(tmp_path / "b"))
+    teacher = load_teacher(TeacherRef(name="t", path=str(folder)))
+    loaded = load_student(folder)
+    batch = loaded.encoder().collate(
+        [p for q in QUERIES for p in loaded.encoder().encode(q, PASSAGES)]
+    )
+    with torch.inference_mode():
+        expected = loaded.student(
+            torch.from_numpy(batch.input_ids),
+            torch.from_numpy(batch.attention_mask),
+            torch.from_numpy(batch.token_type_ids),
+        )[:, 0].numpy()
+    assert np.abs(teacher.score(PAIRS) - expected).max() < 0.02  # bf16
+
+
+def test_a_bi_encoder_gives_the_cosine_of_mean_pooled_texts(tmp_path: Path) -> None:
+    backbone = save_backbone(tmp_path / "b")
+    teacher = load_teacher(TeacherRef(name="b", path=str(backbone), kind="bi-encoder"))
+    loaded = load_backbone(str(backbone))
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(loaded.tokenizer_path))
+
+    def embed(text: str) -> torch.Tensor:
+        special = [tokenizer.token_to_id("[CLS]")], [tokenizer.token_to_id("[SEP]")]
+        ids = torch.tensor([[*special[0], *tokenizer.encode(text).ids, *special[1]]])
+        with torch.inference_mode():
+            mean: torch.Tensor = loaded.encoder.eval()(input_ids=ids).last_hidden_state[0].mean(0)
+        unit: torch.Tensor = mean / mean.norm()
+        return unit
+
+    expected = [float(embed(pair.query) @ embed(pair.passage)) for pair in PAIRS]
+    assert np.abs(teacher.score(PAIRS) - np.array(expected)).max() < 0.02
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_hub_cross_encoder_from_a_folder(tmp_path: Path, outputs: int) -> None:
+    folder = save_cross_encoder(tmp_path / "hub", outputs)
+    teacher = load_teacher(TeacherRef(name="h", path=str(folder), kind="hub-cross-encoder"))
+    scores = teacher.score(PAIRS)
+    assert scores.shape == (len(PAIRS),)
+    alone = teacher.score([PAIRS[5]])
+    assert alone[0] == pytest.approx(scores[5], abs=1e-5)
+
+
+def test_identity_follows_weights_and_length(tmp_path: Path) -> None:
+    backbone = save_backbone(tmp_path / "b")
+    one = load_teacher(TeacherRef(name="t", path=str(save_teacher(tmp_path / "1", backbone))))
+    same = load_teacher(TeacherRef(name="u", path=str(save_teacher(tmp_path / "2", backbone))))
+    other = load_teacher(
+        TeacherRef(name="t", path=str(save_teacher(tmp_path / "3", backbone, 1.0)))
+    )
+    assert one.identity == same.identity
+    assert one.identity != other.identity
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"student\.json: missing"):
+        load_teacher(TeacherRef(name="t", path=str(tmp_path)))
+    with pytest.raises(BackboneError, match="package no_such_package is not installed"):
+        load_backbone("package:no_such_package")

@@ -1,0 +1,1 @@
+"""The commands of `retort` that train, evaluate and export."""

@@ -1,0 +1,1 @@
+"""Evaluation: measures with intervals, calibration, the cascade's curve."""

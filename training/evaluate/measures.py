@@ -1,0 +1,128 @@
+"""Measures: how good the scores of one system are on one evaluation set.
+
+Rank measures come from `ir_measures` (trec_eval's code), the area under the curve from
+scikit-learn. trec_eval breaks ties by document id, so the ids here are hashes of the passage: a
+system that gives every passage the same score is ranked at random, the same way each time, and
+gains nothing from the order in which the pairs are listed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ir_measures
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import roc_auc_score
+
+from retort.training.data.evaluation_set import EvaluationSet
+
+Floats = NDArray[np.float64]
+
+
+class MeasureError(ValueError):
+    """Scores do not fit the set they are measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryValues:
+    """One value a query and measure. `values[measure]` has shape (queries,), as `query_ids`."""
+
+    query_ids: tuple[str, ...]
+    values: dict[str, Floats]
+
+
+def check_scores(scores: ArrayLike, pairs: int, name: str = "scores") -> Floats:
+    """`scores` as float64 of shape (pairs,).
+
+    Raises `MeasureError` for another length, or for a score that is not finite.
+    """
+    array = np.asarray(scores, dtype=np.float64)
+    if array.shape != (pairs,):
+        raise MeasureError(f"{name}: shape {array.shape}, expected ({pairs},), one score a pair")
+    broken = np.flatnonzero(~np.isfinite(array))
+    if broken.size:
+        raise MeasureError(
+            f"{name}: {broken.size} scores are not finite, the first is {array[broken[0]]} "
+            f"at pair {broken[0]}"
+        )
+    return array
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve: how often a relevant pair scores above another, ties half."""
+    truth = np.asarray(labels)
+    if truth.min() == truth.max():
+        raise MeasureError(f"every label is {truth.min()}: AUC needs both kinds")
+    return float(roc_auc_score(truth, np.asarray(scores, dtype=np.float64)))
+
+
+def correct(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> Floats:
+    """1.0 where `score > threshold` says what the label says, else 0.0; (pairs,)."""
+    decided = np.asarray(scores, dtype=np.float64) > threshold
+    return np.asarray(decided == (np.asarray(labels) > 0), dtype=np.float64)
+
+
+def passage_ids(items: EvaluationSet) -> list[str]:
+    """Ids by which trec_eval breaks ties: hashes, so that they say nothing of relevance.
+
+    Of ties the higher id ranks first. A pair that is listed twice, under both labels, gets the
+    lower id for its relevant copy.
+    """
+    copies: dict[tuple[str, int], int] = defaultdict(int)
+    ids = [""] * len(items.pairs)
+    order = np.argsort(items.labels, kind="stable")[::-1]
+    queries = items.query_ids
+    for index in order:
+        key = items.pairs[index].key
+        copy = copies[queries[index], key]
+        copies[queries[index], key] += 1
+        ids[index] = f"{key:016x}-{copy:06d}"
+    return ids
+
+
+def query_values(
+    items: EvaluationSet, scores: ArrayLike, measures: Sequence[str] = ()
+) -> QueryValues:
+    """Rank measures of `scores` (pairs,) query by query, in order of first appearance.
+
+    `measures` are names as `ir_measures` reads them (default: the set's). A query without any
+    relevant passage has no ranking to get right and is left out; a relevant passage that the
+    first stage missed counts as never found.
+    """
+    checked = check_scores(scores, len(items.pairs), items.name)
+    names = tuple(measures) or items.measures
+    parsed = {ir_measures.parse_measure(name): name for name in names}
+    judged: dict[str, dict[str, int]] = {}
+    run: dict[str, dict[str, float]] = {}
+    ids = passage_ids(items)
+    for query, passage, label, score in zip(
+        items.query_ids, ids, items.labels, ranks(checked), strict=True
+    ):
+        judged.setdefault(query, {})[passage] = int(label)
+        run.setdefault(query, {})[passage] = float(score)
+    for query, count in items.missed.items():
+        if query in judged:
+            judged[query].update({f"missed-{number}": 1 for number in range(count)})
+    kept = [query for query, labels in judged.items() if any(labels.values())]
+    if not kept:
+        raise MeasureError(f"{items.name}: no query has a relevant passage: check the labels")
+    positions = {query: index for index, query in enumerate(kept)}
+    values = {name: np.zeros(len(kept)) for name in names}
+    for metric in ir_measures.iter_calc(list(parsed), judged, run):
+        if metric.query_id in positions:
+            values[parsed[metric.measure]][positions[metric.query_id]] = metric.value
+    return QueryValues(tuple(kept), values)
+
+
+def ranks(scores: Floats) -> Floats:
+    """`scores` replaced by their place among the distinct ones, ties still tied.
+
+    trec_eval keeps scores in float32, where two float64 scores that differ may become one.
+    """
+    distinct, places = np.unique(scores, return_inverse=True)
+    if distinct.size >= 1 << 24:
+        raise MeasureError(f"{distinct.size} distinct scores: split the set, float32 holds 2^24")
+    return places.astype(np.float64)

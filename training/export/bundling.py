@@ -1,0 +1,261 @@
+"""Bundling: a student, or its teachers, and held-out pairs become a bundle that can be served.
+
+calibrate (if pairs are given) → export → parity gate → golden pairs → models.bundle.write_bundle
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retort.models.bundle import Bundle, write_bundle
+from retort.models.encoding import PairEncoder, Truncation
+from retort.models.golden import MIN_GOLDEN_PAIRS, GoldenPair
+from retort.models.manifest import (
+    Agreement,
+    Architecture,
+    DataSource,
+    Figure,
+    HeadInfo,
+    Manifest,
+    Parity,
+    ParityBounds,
+    Precision,
+)
+from retort.models.scores import combine
+from retort.training.data.pairs import Pair
+from retort.training.evaluate.calibration import calibrate, fit_calibration
+from retort.training.evaluate.evaluation import EvaluationReport
+from retort.training.export.export import export_graph, is_trimmed, shape_profiles
+from retort.training.export.parity import DEFAULT_BOUNDS, check_parity, measure_parity
+from retort.training.export.precisions import measure_precisions
+from retort.training.export.storage import Storage
+from retort.training.nn.ensemble import Ensemble
+from retort.training.nn.inference import Logits, graph_model, run, student_model
+from retort.training.nn.student import Student
+
+GOLDEN_PAIRS = 96
+# Golden pairs are drawn in turn from this many bands of score, so that none is left out.
+BANDS = 16
+
+
+class BundlingError(ValueError):
+    """A bundle cannot be made of what was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleSpec:
+    """What a bundle says of itself, beyond what the student shows."""
+
+    name: str
+    version: str
+    methods: tuple[str, ...] = ()
+    data: tuple[DataSource, ...] = ()
+    quality: dict[str, Figure] = field(default_factory=dict)
+    agreement: Agreement | None = None
+    storage: Storage = "int8"
+    bounds: ParityBounds = DEFAULT_BOUNDS
+
+
+Say = Callable[[str], None]
+
+
+def build_bundle(
+    folder: Path,
+    student: Student | Ensemble,
+    tokenizer: Path,
+    truncation: Truncation,
+    held_out: Sequence[Pair],
+    spec: BundleSpec,
+    *,
+    calibration: Sequence[Pair] = (),
+    progress: bool = False,
+    say: Say = lambda message: None,
+) -> Bundle:
+    """Write the bundle of `student`, or of the teachers in its place, to `folder`.
+
+    `held_out` are labelled pairs, several a query, that the student never trained on: the parity
+    gate judges by them and the golden pairs are drawn from them. `calibration`, if given, are
+    labelled pairs by which the heads' gains and shifts are set; the student keeps them. Raises
+    `ParityError` if the graph fails the gate, and `BundlingError` for too few pairs, or for a
+    bi-encoder without calibration.
+    """
+    if isinstance(student, Ensemble) and student.uncalibrated and not calibration:
+        raise BundlingError(
+            f"{', '.join(student.uncalibrated)} gives cosines, which are no logits: give labelled "
+            "pairs to calibrate on (--calibrate)"
+        )
+    encoder = PairEncoder.from_file(tokenizer, truncation)
+    model = student_model(student)
+    if calibration:
+        say(f"calibrating on {len(calibration)} pairs")
+        logits = run(model, encoder, calibration, progress="calibrate" if progress else "")
+        labels = [float((pair.label or 0.0) >= 0.5) for pair in calibration]
+        calibrate(student, fit_calibration(logits, labels))
+    say(f"scoring {len(held_out)} held-out pairs with the PyTorch student")
+    reference = run(model, encoder, held_out, progress="PyTorch" if progress else "")
+    golden = golden_pairs(held_out, reference)
+    with tempfile.TemporaryDirectory() as work:
+        graph = Path(work) / "model.onnx"
+        export_graph(student, graph, spec.storage)
+        say(f"scoring them with the graph, {graph.stat().st_size / 1e6:.1f} MB as {spec.storage}")
+        exported = run(
+            graph_model(graph), encoder, held_out, progress="ONNX Runtime" if progress else ""
+        )
+        parity = measure_parity(held_out, reference, exported, spec.bounds)
+        check_parity(parity)
+        manifest = describe(student, truncation, spec, parity)
+        width = manifest.architecture.width
+        lower = measure_precisions(
+            graph, spec.storage, width, encoder, held_out, reference, spec.bounds, progress=progress
+        )
+        for precision, reached in lower.items():
+            verdict = "; ".join(reached.failures()) or "ranks as the original does"
+            say(f"multiplied in {precision}: {verdict}")
+        return write_bundle(
+            folder,
+            manifest=manifest.model_copy(update={"lower_parity": lower}),
+            graph=graph,
+            tokenizer=tokenizer,
+            golden=golden,
+        )
+
+
+def describe(
+    student: Student | Ensemble, truncation: Truncation, spec: BundleSpec, parity: Parity | None
+) -> Manifest:
+    """The manifest, without hashes."""
+    configs = student.configs if isinstance(student, Ensemble) else (student.config,)
+    widest = max(configs, key=lambda config: config.hidden_size)
+    return Manifest(
+        name=spec.name,
+        version=spec.version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        architecture=Architecture(
+            encoders=len(configs),
+            layers=sum(config.num_hidden_layers for config in configs),
+            width=widest.hidden_size,
+            attention_heads=widest.num_attention_heads,
+            vocabulary=widest.vocab_size,
+            trimmed=is_trimmed(student),
+        ),
+        truncation=truncation,
+        heads=tuple(
+            HeadInfo(
+                name=head.name,
+                kind="golden" if head.teacher is None else "soft",
+                teacher=head.teacher,
+            )
+            for head in student.heads
+        ),
+        precision=Precision(storage=spec.storage),
+        methods=spec.methods,
+        data=spec.data,
+        quality=spec.quality,
+        parity=parity,
+        agreement=spec.agreement,
+        shape_profiles=shape_profiles(truncation),
+    )
+
+
+def golden_pairs(
+    pairs: Sequence[Pair], logits: Logits, count: int = GOLDEN_PAIRS
+) -> tuple[GoldenPair, ...]:
+    """Choose pairs whose scores are spread over the whole range, low to high.
+
+    `logits` (pairs, heads) are the PyTorch student's. Raises `BundlingError` for fewer distinct
+    pairs than a bundle needs.
+    """
+    scores = combine(logits).score
+    distinct = list({pair.key: index for index, pair in enumerate(pairs)}.values())
+    if len(distinct) < MIN_GOLDEN_PAIRS:
+        raise BundlingError(
+            f"{len(distinct)} distinct held-out pairs: {MIN_GOLDEN_PAIRS} golden pairs are needed"
+        )
+    chosen = _spread(np.asarray(distinct), scores, min(count, len(distinct)))
+    return tuple(
+        GoldenPair(
+            query=pairs[index].query,
+            passage=pairs[index].passage,
+            logits=tuple(float(value) for value in logits[index]),
+            score=float(scores[index]),
+        )
+        for index in chosen
+    )
+
+
+def _spread(indices: NDArray[np.int64], scores: NDArray[np.float64], count: int) -> list[int]:
+    ordered = indices[np.argsort(scores[indices], kind="stable")]
+    low, high = scores[ordered[0]], scores[ordered[-1]]
+    width = (high - low) / BANDS or 1.0
+    bands: list[list[int]] = [[] for _ in range(BANDS)]
+    for index in ordered:
+        bands[min(int((scores[index] - low) / width), BANDS - 1)].append(int(index))
+    # From a full band take pairs far apart, not the first that come.
+    quota = -(-count // BANDS)
+    picked: list[int] = []
+    for band in bands:
+        places = np.unique(np.linspace(0, len(band) - 1, min(quota, len(band))).astype(int))
+        picked += [band[place] for place in places]
+    rest = [int(index) for index in ordered if int(index) not in set(picked)]
+    missing = count - len(picked)
+    if missing > 0:
+        places = np.unique(np.linspace(0, len(rest) - 1, missing).astype(int))
+        picked += [rest[place] for place in places]
+    return sorted(picked[:count] if missing < 0 else picked, key=lambda index: scores[index])
+
+
+def quality_figures(report: EvaluationReport, system: str | None = None) -> dict[str, Figure]:
+    """A system's headline figure on each set, the student's where none is named.
+
+    The student's say how much of the teacher it retained. Raises `BundlingError` for a system that
+    the report does not have.
+    """
+    name = system or report.roles.student
+    figures: dict[str, Figure] = {}
+    for item in report.sets:
+        if name not in item.systems:
+            raise BundlingError(
+                f"no figures of {name} on {item.name}: there are {', '.join(item.systems)}"
+            )
+        of_pairs = item.kind == "classification"
+        count = item.pairs if of_pairs else item.queries
+        unit = "pairs" if of_pairs else "queries"
+        estimate = item.systems[name].measures[item.headline]
+        note = f"n counts {unit}"
+        retained = item.comparisons[item.headline].retained
+        if retained is not None and name == report.roles.student:
+            note = f"{retained.value:.1%} of the teachers' ensemble; {note}"
+        figures[f"{item.name} {item.headline}"] = Figure(
+            value=estimate.value, low=estimate.low, high=estimate.high, n=count, note=note
+        )
+        error = item.systems[name].calibration_error
+        if error is not None:
+            figures[f"{item.name} calibration error"] = Figure(value=error, n=item.pairs)
+    return figures
+
+
+def agreement_of(
+    report: EvaluationReport, system: str | None = None, teacher: str | None = None
+) -> Agreement | None:
+    """The student's top-1 agreement with `teacher`, the report's own where none is named.
+
+    None for a bundle of another system than the student, and for a report without a teacher or
+    from before agreement was measured. Raises `BundlingError` where a named teacher has none.
+    """
+    if system is not None and system != report.roles.student:
+        return None
+    found = report.agreement.get(teacher or report.roles.teacher or "")
+    if found is None and teacher is not None:
+        known = ", ".join(report.agreement) or "none"
+        raise BundlingError(
+            f"no agreement with {teacher}: there is one with {known}; measure it with "
+            "`retort evaluate`"
+        )
+    return found

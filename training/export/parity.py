@@ -1,0 +1,91 @@
+"""Parity: the gate that an exported graph has to pass.
+
+On held-out pairs the graph must rank as the PyTorch student does. Four figures, each with a bound:
+
+    top1_agreement         share of queries with the same best passage              at least
+    kendall_tau            mean over queries of Kendall's tau-b                     at least
+    max_score_difference   largest difference of a score, in probability            at most
+    ndcg_change            mean nDCG@10 of the graph minus the student's            at most, ±
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from retort.models.manifest import Parity, ParityBounds
+from retort.models.rankings import compare, rows_by_query
+from retort.models.scores import combine
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.data.pairs import Pair
+from retort.training.evaluate.measures import query_values
+
+# What int8 weights cost a sound 6-layer ranker: top-1 0.98, tau 0.987, scores 0.044, on 50 queries.
+# A change of nDCG is a few swaps over the number of queries: judge by some hundreds of them.
+DEFAULT_BOUNDS = ParityBounds(
+    top1_agreement=0.95, kendall_tau=0.97, max_score_difference=0.05, ndcg_change=0.005
+)
+# Fewer queries than this say little about how a graph ranks.
+MIN_QUERIES = 20
+
+
+class ParityError(ValueError):
+    """The graph does not rank as the PyTorch student does; `parity` has the figures."""
+
+    def __init__(self, message: str, parity: Parity | None = None) -> None:
+        super().__init__(message)
+        self.parity = parity
+
+
+def measure_parity(
+    pairs: Sequence[Pair],
+    reference: ArrayLike,
+    exported: ArrayLike,
+    bounds: ParityBounds = DEFAULT_BOUNDS,
+) -> Parity:
+    """Compare logits (pairs, heads) of the student, `reference`, with those of the graph.
+
+    Raises `ParityError` if shapes differ, a value is not finite, or fewer than `MIN_QUERIES`
+    queries have two passages.
+    """
+    expected, found = np.asarray(reference), np.asarray(exported)
+    if expected.shape != found.shape or len(expected) != len(pairs):
+        raise ParityError(
+            f"logits have shapes {expected.shape} and {found.shape} for {len(pairs)} pairs: "
+            "the graph has another number of heads or dropped pairs"
+        )
+    if not np.isfinite(found).all():
+        raise ParityError(f"{int((~np.isfinite(found)).sum())} logits of the graph are not finite")
+    original, graph = combine(expected).score, combine(found).score
+    items = EvaluationSet("held-out pairs", tuple(pairs))
+    groups = rows_by_query(items.query_ids, at_least=2)
+    if len(groups) < MIN_QUERIES:
+        raise ParityError(
+            f"{len(groups)} held-out queries have two passages or more: give {MIN_QUERIES} at least"
+        )
+    before = query_values(items, original, ["nDCG@10"]).values["nDCG@10"]
+    after = query_values(items, graph, ["nDCG@10"]).values["nDCG@10"]
+    comparisons = [compare(graph[rows], original[rows]) for rows in groups]
+    return Parity(
+        pairs=len(pairs),
+        queries=len(groups),
+        top1_agreement=float(np.mean([found.top1_agrees for found in comparisons])),
+        kendall_tau=float(np.mean([found.order_agreement for found in comparisons])),
+        max_score_difference=float(np.abs(graph - original).max()),
+        ndcg_change=float(after.mean() - before.mean()),
+        bounds=bounds,
+    )
+
+
+def check_parity(parity: Parity) -> None:
+    """Raise `ParityError`, naming every bound that was missed."""
+    missed = parity.failures()
+    if missed:
+        raise ParityError(
+            f"the graph does not rank as the PyTorch student does on {parity.pairs} pairs of "
+            f"{parity.queries} queries: {'; '.join(missed)}. Store it as fp16 or fp32, or find "
+            "what broke the export",
+            parity,
+        )

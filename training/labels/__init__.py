@@ -1,0 +1,1 @@
+"""Labels: every teacher's scores, computed once and kept in the score store."""

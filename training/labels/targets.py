@@ -1,0 +1,76 @@
+"""Targets: what each teacher of a method says of each pair, on the scales that losses need.
+
+Two scales stand side by side. `targets` are standardised logits (store), which regression and
+orderings learn. `odds` are calibrated log-odds, of which `sigmoid` is a probability, for losses on
+probabilities: a cosine is none, and a logit of a ranking loss neither. The map from one to the
+other is a logistic regression on the recipe's own labelled pairs (`calibration.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from retort.training.data.pairs import Pair
+from retort.training.data.selection import Selection
+from retort.training.evaluate.calibration import fit_calibration
+from retort.training.labels.store import ScoreStore
+from retort.training.recipes.recipe import TeacherRef
+
+Floats = NDArray[np.float32]
+
+FIT_PAIRS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """(pairs, teachers) each; NaN where a teacher does not score a pair's source."""
+
+    targets: Tensor
+    odds: Tensor
+
+
+def scored_by(teacher: TeacherRef, sources: Sequence[str]) -> NDArray[np.bool_]:
+    """Which pairs a teacher scores, (pairs,)."""
+    return np.array([teacher.sources is None or s in teacher.sources for s in sources], dtype=bool)
+
+
+def gather_targets(
+    store: Path,
+    teachers: Sequence[TeacherRef],
+    identities: dict[str, str],
+    chosen: Selection,
+    labelled: Selection,
+) -> Targets:
+    """Both scales for the `chosen` pairs; the map to log-odds is fitted on the `labelled` ones.
+
+    Raises `StoreError` if a score is missing.
+    """
+    scores = ScoreStore(store)
+    targets = np.full((len(chosen), len(teachers)), np.nan, dtype=np.float32)
+    odds = targets.copy()
+    for column, teacher in enumerate(teachers):
+        known = scored_by(teacher, chosen.sources)
+        own = scores.teacher(teacher.name, identities[teacher.name])
+        values = own.targets([pair for pair, hit in zip(chosen.pairs, known, strict=True) if hit])
+        targets[known, column] = values
+        fitted = scored_by(teacher, labelled.sources)
+        fit_on = [p for p, hit in zip(labelled.pairs, fitted, strict=True) if hit][:FIT_PAIRS]
+        gain, shift = _map(own.targets(fit_on), fit_on) if fit_on else (1.0, 0.0)
+        odds[known, column] = gain * values + shift
+    return Targets(torch.from_numpy(targets), torch.from_numpy(odds))
+
+
+def _map(values: Floats, pairs: Sequence[Pair]) -> tuple[float, float]:
+    """From standardised logits (pairs,) to log-odds; as they are where labels are all alike."""
+    labels = np.array([float((pair.label or 0.0) > 0.5) for pair in pairs])
+    if labels.min() == labels.max():
+        return 1.0, 0.0
+    fitted = fit_calibration(values[:, None], labels)
+    return fitted.gain[0], fitted.shift[0]

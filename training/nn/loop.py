@@ -1,0 +1,181 @@
+"""The loop: one way of training for every teacher and every method.
+
+`accelerate` brings mixed precision, several GPUs and whole-state checkpoints. Which rows meet in
+which step follows from seed and epoch alone, so a run that was killed goes on from its last
+checkpoint and ends where an uninterrupted run ends, bit for bit on one machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from retort.training.nn.batching import Rows, epoch_batches
+from retort.training.nn.tokens import TokenBatch, TokenTable
+from retort.training.recipes.recipe import Optimiser
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands: `step` of `steps`, and the seed of whatever a step draws."""
+
+    step: int
+    steps: int
+    seed: int
+
+    @property
+    def share(self) -> float:
+        """0 at the first step, 1 at the last."""
+        return self.step / max(1, self.steps - 1)
+
+
+Objective = Callable[[nn.Module, TokenBatch, Progress], Tensor]
+
+_WORDS = "embeddings.word_embeddings.weight"
+
+
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Set every dropout of the model."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+
+
+def plan_batches(
+    units: Sequence[Rows],
+    lengths: Rows,
+    plan: Optimiser,
+    seed: int,
+    divisions: Rows | None = None,
+) -> list[Rows]:
+    """The batches of all epochs in order; a fraction of an epoch is a prefix of it."""
+    batches: list[Rows] = []
+    for epoch in range(math.ceil(plan.epochs)):
+        whole = epoch_batches(units, lengths, plan.batch_pairs, seed, epoch, divisions)
+        share = min(1.0, plan.epochs - epoch)
+        batches += whole[: max(1, round(len(whole) * share))]
+    return batches
+
+
+def fit(
+    model: nn.Module,
+    table: TokenTable,
+    units: Sequence[Rows],
+    objective: Objective,
+    plan: Optimiser,
+    *,
+    folder: Path,
+    seed: int,
+    checkpoint_steps: int,
+    title: str,
+    divisions: Rows | None = None,
+) -> list[tuple[int, float]]:
+    """Train in place; returns the learning curve as (step, mean loss since the last point).
+
+    `objective` takes the model, a batch and the progress and gives a scalar loss. A batch never
+    mixes rows of different `divisions` (rows,). Checkpoints go to
+    `folder/checkpoint` and are found there again. Raises `ValueError` if the loss is not finite.
+    """
+    torch.manual_seed(seed)
+    accelerator = Accelerator(
+        mixed_precision=plan.precision,
+        cpu=not torch.cuda.is_available(),
+        step_scheduler_with_optimizer=False,
+    )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not (plan.freeze_words and name.endswith(_WORDS)))
+    batches = plan_batches(units, table.lengths, plan, seed, divisions)
+    steps = math.ceil(len(batches) / accelerator.num_processes)
+    optimiser = torch.optim.AdamW(_groups(model, plan), lr=plan.lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: linear_schedule(step, steps, plan.warmup)
+    )
+    wrapped, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    first, curve, total, count = _resume(accelerator, folder)
+    wrapped.train()
+    bar = tqdm(
+        range(first, steps), initial=first, total=steps, desc=title, mininterval=10,
+        disable=not accelerator.is_main_process,
+    )  # fmt: skip
+    for step in bar:
+        number = step * accelerator.num_processes + accelerator.process_index
+        batch = table.gather(batches[number % len(batches)]).to(accelerator.device)
+        with accelerator.autocast():
+            loss = objective(wrapped, batch, Progress(step, steps, seed))
+        if not torch.isfinite(loss):
+            raise ValueError(f"{title}, step {step}: the loss is {loss.item()}; lower the lr")
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(wrapped.parameters(), plan.clip)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        total, count = total + float(loss.detach()), count + 1
+        if count == 50 or step + 1 == steps:
+            curve.append((step + 1, total / count))
+            bar.set_postfix(loss=f"{total / count:.4f}")
+            total, count = 0.0, 0
+        if (step + 1) % checkpoint_steps == 0 and step + 1 < steps:
+            _save(accelerator, folder, step + 1, curve, total, count)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    return curve
+
+
+def linear_schedule(step: int, steps: int, warmup: float) -> float:
+    """Factor on the learning rate: up from zero over `warmup` of the steps, then down to zero."""
+    rising = max(1, round(steps * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return max(0.0, (steps - step) / max(1, steps - rising))
+
+
+def _groups(model: nn.Module, plan: Optimiser) -> list[dict[str, object]]:
+    """Weight decay for matrices alone; biases and norms go without, as is usual for BERT."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": plan.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _save(
+    accelerator: Accelerator,
+    folder: Path,
+    step: int,
+    curve: list[tuple[int, float]],
+    total: float,
+    count: int,
+) -> None:
+    """Write beside the old checkpoint and swap, so that a kill at any moment leaves one whole."""
+    target, fresh = folder / "checkpoint", folder / "checkpoint.tmp"
+    if accelerator.is_main_process:
+        shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(fresh))
+    if accelerator.is_main_process:
+        progress = {"step": step, "curve": curve, "total": total, "count": count}
+        (fresh / "progress.json").write_text(json.dumps(progress))
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+
+
+def _resume(
+    accelerator: Accelerator, folder: Path
+) -> tuple[int, list[tuple[int, float]], float, int]:
+    """Next step, learning curve, and the losses since its last point: their sum and number."""
+    for name in ("checkpoint", "checkpoint.tmp"):
+        progress = folder / name / "progress.json"
+        if progress.is_file():
+            state = json.loads(progress.read_text())
+            accelerator.load_state(str(folder / name))
+            curve = [(int(step), float(loss)) for step, loss in state["curve"]]
+            return int(state["step"]), curve, float(state["total"]), int(state["count"])
+    return 0, [], 0.0, 0

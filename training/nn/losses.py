@@ -1,0 +1,55 @@
+"""Objectives on hard labels: how a teacher, or a golden head, learns from labelled pairs.
+
+`scores` and `labels` are (batch,); `groups` (batch,) numbers the query of each row, so that losses
+over the candidates of one query need no padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from retort.training.data.pairs import Pair
+
+POSITIVE = 0.5
+
+
+def hard_labels(pairs: Sequence[Pair]) -> Tensor:
+    """The labels of `pairs`, (pairs,); 0 where there is none."""
+    return torch.tensor([float(pair.label or 0.0) for pair in pairs])
+
+
+def log_softmax_within(values: Tensor, groups: Tensor) -> Tensor:
+    """Log-softmax of `values` over the rows of each group; all (batch,)."""
+    same = groups[:, None] == groups[None, :]
+    return values - torch.logsumexp(values[None, :].masked_fill(~same, -torch.inf), dim=1)
+
+
+def pointwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """Binary cross-entropy; a label between 0 and 1 is a published teacher's probability."""
+    return F.binary_cross_entropy_with_logits(scores, labels)
+
+
+def margin(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """mean log(1 + exp(-(s+ - s-))) over all positive-negative pairs of a query (RankNet)."""
+    same = groups[:, None] == groups[None, :]
+    pairs = same & (labels[:, None] > POSITIVE) & (labels[None, :] <= POSITIVE)
+    if not pairs.any():
+        return scores.sum() * 0.0
+    return F.softplus(-(scores[:, None] - scores[None, :])[pairs]).mean()
+
+
+def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """Cross-entropy of the softmax over a query's candidates against its positives (InfoNCE)."""
+    same = groups[:, None] == groups[None, :]
+    positive = labels > POSITIVE
+    mixed = (same & ~positive[None, :]).any(1) & positive
+    if not mixed.any():
+        return scores.sum() * 0.0
+    return -log_softmax_within(scores, groups)[mixed].mean()
+
+
+OBJECTIVES = {"pointwise": pointwise, "margin": margin, "listwise": listwise}

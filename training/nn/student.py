@@ -1,0 +1,212 @@
+"""The student: a shallow encoder with a golden head and one soft head per teacher.
+
+TMKD (Yang et al., WSDM 2020) puts N+1 linear heads on the last hidden state of `[CLS]`
+(equations 1 and 3). Two things differ here, both because the task is ranking:
+
+* a head gives one logit, not two: `sigmoid(z)` is the two-class softmax with the other logit at 0;
+* a soft head may have its teacher's own shape. A bi-encoder's score is a cosine of two mean-pooled
+  texts, so the head that imitates one computes a cosine of the pair's two segments.
+
+Example: a head list of `[Head("golden"), Head("soft-ce", teacher="ce"), Head("soft-bi",
+kind="cosine", teacher="bi")]` gives logits of shape (batch, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from retort.training.nn.bi_lstm import BiLstm, bi_lstm_config, is_bi_lstm
+
+HeadKind = Literal["linear", "cosine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One output of the student. `teacher` is None for the golden head alone."""
+
+    name: str
+    kind: HeadKind = "linear"
+    teacher: str | None = None
+
+
+class LinearHead(nn.Module):
+    """One linear map on `h1`, the last hidden state of `[CLS]` (TMKD equations 1 and 3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1)
+
+    def forward(self, hidden: Tensor, query_mask: Tensor, passage_mask: Tensor) -> Tensor:
+        """Hidden states (batch, sequence, width) to logits (batch,)."""
+        logits: Tensor = self.linear(hidden[:, 0])
+        return logits.squeeze(-1)
+
+
+class CosineHead(nn.Module):
+    """An affine map on the cosine of mean-pooled query and passage tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(4.0))
+        self.bias = nn.Parameter(torch.tensor(-1.0))
+
+    def forward(self, hidden: Tensor, query_mask: Tensor, passage_mask: Tensor) -> Tensor:
+        """Hidden states (batch, sequence, width) and float masks (batch, sequence) to (batch,)."""
+        query = torch.einsum("bs,bsw->bw", query_mask, hidden)
+        passage = torch.einsum("bs,bsw->bw", passage_mask, hidden)
+        dot = (query * passage).sum(-1)
+        norm = (query.pow(2).sum(-1) * passage.pow(2).sum(-1)).clamp_min(1e-12).sqrt()
+        return self.scale * (dot / norm) + self.bias
+
+
+_KINDS: dict[HeadKind, type[LinearHead] | type[CosineHead]] = {
+    "linear": LinearHead,
+    "cosine": CosineHead,
+}
+
+
+class Student(nn.Module):
+    """Encoder and head bank: token ids in, logits (batch, heads) out."""
+
+    gain: Tensor
+    shift: Tensor
+
+    def __init__(self, config: BertConfig, heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.config = config
+        self.heads = tuple(heads)
+        # A Bi-LSTM is called as the encoder is, and gives the same thing.
+        self.encoder: BertModel = (
+            BiLstm(config)  # type: ignore[assignment]
+            if is_bi_lstm(config)
+            else BertModel(config, add_pooling_layer=False)
+        )
+        self.head_bank = nn.ModuleList(_KINDS[head.kind](config.hidden_size) for head in heads)
+        # Each head's affine map to a probability, fitted on validation pairs and folded in at
+        # export: logit' = gain * logit + shift.
+        self.register_buffer("gain", torch.ones(len(heads)))
+        self.register_buffer("shift", torch.zeros(len(heads)))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Inputs of shape (batch, sequence), int64; logits (batch, heads), float32."""
+        return self.forward_hidden(input_ids, attention_mask, token_type_ids)[0]
+
+    def forward_hidden(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (batch, heads) and the last hidden states (batch, sequence, width)."""
+        hidden = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+        ).last_hidden_state.float()
+        mask = attention_mask.to(hidden.dtype)
+        passage = token_type_ids.to(hidden.dtype) * mask
+        query = mask - passage
+        logits = torch.stack([head(hidden, query, passage) for head in self.head_bank], dim=-1)
+        return logits * self.gain + self.shift, hidden
+
+
+class WithHidden(nn.Module):
+    """A student whose forward pass gives hidden states too.
+
+    A module of its own, because wrappers for several GPUs know nothing but `forward`.
+    """
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `Student.forward_hidden`."""
+        return self.student.forward_hidden(input_ids, attention_mask, token_type_ids)
+
+
+def probability(logits: Tensor) -> Tensor:
+    """TMKD equation 6: the mean over all heads of `sigmoid(logit)`; (batch, heads) to (batch,)."""
+    return torch.sigmoid(logits).mean(-1)
+
+
+def golden_alone(student: Student) -> Student:
+    """The same encoder with the golden head and no other; weights are shared, not copied.
+
+    Raises `ValueError` unless `student` has exactly one golden head.
+    """
+    golden = [index for index, head in enumerate(student.heads) if head.teacher is None]
+    if len(golden) != 1:
+        names = ", ".join(head.name for head in student.heads)
+        raise ValueError(
+            f"{len(golden)} golden heads among {names}: one head without a teacher is needed"
+        )
+    index = golden[0]
+    alone = Student(student.config, [student.heads[index]])
+    alone.encoder = student.encoder
+    alone.head_bank = nn.ModuleList([student.head_bank[index]])
+    alone.gain, alone.shift = student.gain[[index]], student.shift[[index]]
+    return alone.train(student.training)
+
+
+def take_layers(source: BertModel, layers: Sequence[int], heads: Sequence[Head]) -> Student:
+    """Build a student from the given layers of a deeper encoder.
+
+    `layers` counts from 0. Raises `ValueError` for a layer that `source` does not have.
+    """
+    depth = source.config.num_hidden_layers
+    if not layers or any(not 0 <= layer < depth for layer in layers):
+        raise ValueError(
+            f"layers {list(layers)} asked of an encoder with {depth}: use 0 to {depth - 1}"
+        )
+    config = BertConfig.from_dict(source.config.to_dict())
+    config.num_hidden_layers = len(layers)
+    # As a checkpoint is loaded: a stage that goes on from one must add up the same way.
+    config._attn_implementation = "eager"
+    student = Student(config, heads)
+    student.encoder.embeddings.load_state_dict(source.embeddings.state_dict())
+    for target, layer in enumerate(layers):
+        student.encoder.encoder.layer[target].load_state_dict(
+            source.encoder.layer[layer].state_dict()
+        )
+    return student
+
+
+def make_bi_lstm(source: BertModel, layers: int, units: int, heads: Sequence[Head]) -> Student:
+    """A Bi-LSTM student over the word and segment embeddings of `source`."""
+    student = Student(bi_lstm_config(source, layers, units), heads)
+    for name in ("word_embeddings", "token_type_embeddings"):
+        getattr(student.encoder.embeddings, name).load_state_dict(
+            getattr(source.embeddings, name).state_dict()
+        )
+    return student
+
+
+def narrow(wide: Student, width: int) -> Student:
+    """Cut every hidden state to its first `width` dimensions, and every layer to fit.
+
+    A crude pruning: better than random weights, much worse than the whole, which is what a weak
+    teacher is for. Raises `ValueError` unless `width` is whole attention heads and below the width.
+    """
+    old = wide.config
+    size = old.hidden_size // old.num_attention_heads
+    if width % size or not 0 < width < old.hidden_size:
+        raise ValueError(
+            f"width {width} of an encoder {old.hidden_size} wide: give a multiple of {size} below"
+        )
+    config = BertConfig.from_dict(old.to_dict())
+    config.hidden_size = width
+    config.num_attention_heads = width // size
+    config.intermediate_size = old.intermediate_size * width // old.hidden_size
+    config._attn_implementation = "eager"
+    student = Student(config, wide.heads)
+    kept = wide.state_dict()
+    state = {
+        name: kept[name][tuple(slice(0, size) for size in value.shape)].clone()
+        for name, value in student.state_dict().items()
+    }
+    student.load_state_dict(state)
+    return student

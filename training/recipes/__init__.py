@@ -1,0 +1,1 @@
+"""Recipes: what a run does, as checked YAML. Nothing here needs torch."""

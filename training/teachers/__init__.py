@@ -1,0 +1,1 @@
+"""Teachers: trained here or found by `kind:place`, and the scores that they give."""
