@@ -1,8 +1,8 @@
-"""Requirements: print what `pyproject.toml` asks for, with the extras that are named.
+"""Requirements: print those of `pyproject.toml`, with those of the extras that are named.
 
     python docker/requirements.py cpu,loadtest > requirements.txt
 
-pip cannot install a project's requirements without the project, and an image wants them in a
+pip cannot install a project's requirements without the project, and an image needs them in a
 layer of their own.
 """
 

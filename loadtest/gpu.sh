@@ -5,19 +5,19 @@
 #   WHEELS=DIR OUT=DIR loadtest/gpu.sh    on the machine with the GPU, from the repository's root
 #
 # That machine has Python 3.12 (PYTHON), CUDA 13, and PyTorch with CUDA and transformers in it.
-# OUT gets gpu.md, gpu.json and gpu.log. Each part runs by itself and within a limit: one that
-# fails or hangs is told of in gpu.md and leaves the others. DEVICE=cpu SECONDS_EACH=0.2 walks the
-# same way without a GPU. PAIRS names a file of query<TAB>passage lines for the servers, TEACHER a
-# teacher's bundle to serve too.
+# OUT gets gpu.md, gpu.json, gpu.log and record.json (for docs/measured/gpu.json). Each part runs by
+# itself and within a limit: one that fails or hangs is shown in gpu.md and leaves the others.
+# DEVICE=cpu SECONDS_EACH=0.2 walks the same way without a GPU. PAIRS names a file of
+# query<TAB>passage lines for the servers, TEACHER a teacher's bundle to serve too.
 set -u -o pipefail
 
 PYTHON=${PYTHON:-python3}
 
-# What the image lacks beside PyTorch, transformers and what they bring.
+# What the image lacks apart from PyTorch, transformers and what they bring.
 NEEDED="onnxruntime-gpu onnx ml_dtypes protobuf fastapi starlette pydantic pydantic_core
 pydantic-settings python-dotenv annotated-types annotated-doc typing-inspection typing_extensions
 anyio idna uvicorn h11 click httptools orjson prometheus_client uvloop flatbuffers
-packaging"
+opentelemetry-api packaging"
 
 if [ "${1:-}" = wheels ]; then
   folder=${2:?name the folder for the wheels}
@@ -61,7 +61,7 @@ mkdir -p "$OUT" "$WORK/parts"
 : >"$OUT/gpu.log"
 export PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1
 
-part() { # name, limit in seconds, arguments of loadtest.gpu
+part() { # name, limit in seconds, arguments of experiments/gpu.py
   local name=$1 limit=$2 left=$((DEADLINE - SECONDS)) status=0
   shift 2
   if [ "$left" -lt 5 ]; then
@@ -71,7 +71,7 @@ part() { # name, limit in seconds, arguments of loadtest.gpu
   [ "$left" -lt "$limit" ] && limit=$left
   printf '%4d s  %s\n' "$SECONDS" "$name"
   # shellcheck disable=SC2086  # lists of words
-  timeout --kill-after=5 "$limit" "$PYTHON" -m retort.loadtest.gpu "$@" --out "$WORK" \
+  timeout --kill-after=5 "$limit" "$PYTHON" -m retort.loadtest.experiments.gpu "$@" --out "$WORK" \
     --device "$DEVICE" --bundle "$BUNDLE" --tokens "$TOKENS" --rounds "$ROUNDS" \
     --seconds "$SECONDS_EACH" --clients "$CLIENTS" ${PAIRS:+--pairs "$PAIRS"} \
     --teachers $TEACHERS >"$WORK/log" 2>&1 ||
@@ -140,6 +140,6 @@ done
 if [ -n "$TEACHER" ]; then
   part http-teacher 60 http "${servers%% *}" --teacher "$TEACHER" --passages "${@: -1}"
 fi
-"$PYTHON" -m retort.loadtest.gpu report --out "$WORK" && cp "$WORK/gpu.md" "$WORK/gpu.json" "$OUT/"
+"$PYTHON" -m retort.loadtest.experiments.gpu report --out "$WORK" && cp "$WORK/gpu.md" "$WORK/gpu.json" "$WORK/record.json" "$OUT/"
 printf '%4d s  done: %s\n' "$SECONDS" "$OUT/gpu.md"
 cat "$OUT/gpu.md"

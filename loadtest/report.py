@@ -1,166 +1,142 @@
-"""The report: what a benchmark found, as JSON for machines and as Markdown for `docs/`.
+"""The report: records of measurements as sections of a Markdown page, with its plots.
 
-The Markdown stands between two markers, so that a page can hold other words beside it.
+    python -m retort.loadtest.report docs/performance.md      renders its sections anew
+
+Nothing is measured for that: the page `docs/NAME.md` shows the records `docs/measured/*.json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from retort.loadtest.figures import Latency, Spread, percentile, ratios
+from retort.loadtest.result import Cell, Measurement, Plot, Table, Unit, read, write
+from retort.loadtest.rounds import Spread
+from retort.markdown import interval, section, table
+from retort.plots import line_plot
 
-BEGIN = "<!-- bench:begin (written by `retort bench`; change the command, not the text) -->"
-END = "<!-- bench:end -->"
-
-# What the project holds itself to, see README.
-WANTED_OF_BARE = 0.85
-WANTED_OF_REFERENCE = 3.0
-WANTED_OF_FORWARD = 1.3
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What was measured, where and how."""
-
-    bundle: str
-    backend: str
-    machine: str
-    load: str
-    clients: int
-    passages: int
-    seconds: float
-    created: str
-    batch_pairs: int
-    command: str
-    reference: str | None = None
+RECORDS = "measured"
+SPECS: dict[Unit, str] = {
+    "ratio": ".2f",
+    "times": ",.1f",
+    "share": ".1%",
+    "score": ".4f",
+    "count": ",.0f",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round, every measurement once: rates in pairs/s, latencies in seconds."""
+def publish(page: Path, measurements: Sequence[Measurement]) -> list[Path]:
+    """Write the record next to `page`, its section and its plots; the files written.
 
-    bare: float
-    http: float
-    forward: tuple[float, ...]
-    idle: tuple[float, ...]
-    busy: tuple[float, ...]
-    failed: int = 0
-    reference: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Rates, their ratios with the spread over rounds, and latencies over all rounds together."""
-
-    setup: Setup
-    bare: Spread
-    http: Spread
-    reference: Spread | None
-    http_of_bare: Spread
-    http_of_reference: Spread | None
-    idle_of_forward: Spread
-    busy: Latency
-    idle: Latency
-    forward: Latency
-    failed: int
-
-    @classmethod
-    def of(cls, setup: Setup, rounds: Sequence[Round]) -> Report:
-        """Sum up the rounds. Raises `ValueError` if there is none or one had no answer."""
-        bare = [found.bare for found in rounds]
-        http = [found.http for found in rounds]
-        reference = [found.reference for found in rounds if found.reference is not None]
-        idle = [percentile(found.idle, 50) for found in rounds]
-        forward = [percentile(found.forward, 50) for found in rounds]
-        return cls(
-            setup=setup,
-            bare=Spread.over(bare),
-            http=Spread.over(http),
-            reference=Spread.over(reference) if reference else None,
-            http_of_bare=ratios(http, bare),
-            http_of_reference=ratios(http, reference) if reference else None,
-            idle_of_forward=ratios(idle, forward),
-            busy=Latency.of([t for found in rounds for t in found.busy]),
-            idle=Latency.of([t for found in rounds for t in found.idle]),
-            forward=Latency.of([t for found in rounds for t in found.forward]),
-            failed=sum(found.failed for found in rounds),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, ready for `json.dumps`."""
-        return asdict(self)
-
-    def to_markdown(self) -> str:
-        """A section: the setup, the rates, the ratios beside what was wanted, the latencies."""
-        setup = self.setup
-        clients = f"{setup.clients} concurrent clients"
-        rates = [("Bare backend loop", self.bare), (f"Server, {clients}", self.http)]
-        shares = [
-            ("server / bare backend loop", self.http_of_bare, f"≥ {WANTED_OF_BARE}"),
-            ("idle p50 / one bare forward pass", self.idle_of_forward, f"≤ {WANTED_OF_FORWARD}"),
-        ]
-        if self.reference and self.http_of_reference:
-            rates.append(("`CrossEncoder.predict`, PyTorch fp32", self.reference))
-            wanted = f"≥ {WANTED_OF_REFERENCE:g}"
-            shares.insert(1, ("server / `CrossEncoder.predict`", self.http_of_reference, wanted))
-        latencies = [
-            (f"a request, {clients}", self.busy),
-            ("a request, one idle client", self.idle),
-            (f"one bare forward pass, {setup.passages} pairs", self.forward),
-        ]
-        lines = [
-            f"Measured {setup.created} by `{setup.command}`.",
-            "",
-            f"* Machine: {setup.machine}",
-            f"* Student: {setup.bundle}, backend {setup.backend}",
-            f"* Load: {setup.load}; the bare loop runs batches of {setup.batch_pairs} pairs, "
-            "the server's own mean under this load",
-            *([f"* Reference: {setup.reference}"] if setup.reference else []),
-            f"* {self.bare.rounds} rounds, in each every measurement for {setup.seconds:g} s in "
-            "turn; ratios are taken within a round. Median (lowest to highest).",
-            f"* Requests that failed: {self.failed}",
-            "",
-            "| pairs/s | median | over rounds |",
-            "|---|---:|---:|",
-            *(f"| {name} | {s.median:,.0f} | {s.low:,.0f} to {s.high:,.0f} |" for name, s in rates),
-            "",
-            "| ratio | median | over rounds | wanted |",
-            "|---|---:|---:|---:|",
-            *(
-                f"| {name} | {s.median:.2f} | {s.low:.2f} to {s.high:.2f} | {wanted} |"
-                for name, s, wanted in shares
-            ),
-            "",
-            "| latency, ms | p50 | p95 | p99 | n |",
-            "|---|---:|---:|---:|---:|",
-            *(
-                f"| {name} | {t.p50_ms:.1f} | {t.p95_ms:.1f} | {t.p99_ms:.1f} | {t.count:,} |"
-                for name, t in latencies
-            ),
-        ]
-        return "\n".join(lines) + "\n"
-
-
-def write_section(
-    page: Path, text: str, title: str = "Performance", *, begin: str = BEGIN, end: str = END
-) -> None:
-    """Put `text` between the markers of `page`; a page that is not there is begun.
-
-    Raises `ValueError` if the page has text but not both markers, in order.
+    The section shows all that the record holds, earlier parts included. Raises `ValueError` if the
+    page has text but not the experiment's markers.
     """
-    section = f"{begin}\n{text}{end}"
-    if not page.exists():
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(f"# {title}\n\n{section}\n", encoding="utf-8")
+    experiment = measurements[0].experiment
+    record = page.parent / RECORDS / f"{experiment}.json"
+    return [record, *render(page, write(record, measurements))]
+
+
+def render(page: Path, measurements: Sequence[Measurement]) -> list[Path]:
+    """Write the section of `page` that shows the measurements, and its plots."""
+    begin, end = markers(measurements[0].experiment)
+    section(page, to_markdown(measurements, pictures=True), begin, end, "Performance")
+    written = [page]
+    for found in measurements:
+        for plot in found.plots:
+            picture = page.with_name(f"{plot.name}.svg")
+            picture.write_text(to_svg(plot), encoding="utf-8")
+            written.append(picture)
+    return written
+
+
+def markers(experiment: str) -> tuple[str, str]:
+    """The lines of a page between which an experiment's section stands."""
+    words = f"written by `retort {experiment}`; change the command, not the text"
+    return f"<!-- {experiment}:begin ({words}) -->", f"<!-- {experiment}:end -->"
+
+
+def to_svg(plot: Plot) -> str:
+    """The plot as SVG. Raises `ModuleNotFoundError` without the extra `report`."""
+    return line_plot(plot.panels, plot.title, size=plot.size, legend_columns=plot.legend_columns)
+
+
+def to_markdown(measurements: Sequence[Measurement], *, pictures: bool = False) -> str:
+    """How it was measured, then tables, notes and, with `pictures`, links to the plots."""
+    lines = list(_setups(measurements))
+    for found in measurements:
+        if found.title:
+            lines += ["", f"### {found.title}"]
+        if found.facts:
+            lines += [""] if found.title else []
+            lines += [f"* {fact}" for fact in found.facts]
+        for each in found.tables:
+            lines += ["", f"### {each.title}"] if each.title else []
+            lines += ["", *_table(each)]
+        if found.notes:
+            lines += ["", *(f"* {note}" for note in found.notes)]
+        if pictures:
+            for plot in found.plots:
+                lines += ["", f"![{plot.title}]({plot.name}.svg)"]
+    return "\n".join(lines) + "\n"
+
+
+def _setups(measurements: Sequence[Measurement]) -> Iterator[str]:
+    """Parts that were measured in one go share their lines; usually all were."""
+    groups = [(setup, [*parts]) for setup, parts in groupby(measurements, key=lambda m: m.setup)]
+    if len(groups) == 1:
+        setup = groups[0][0]
+        yield f"Measured {setup.created} by `{setup.command}`."
+        yield ""
+        yield f"* Machine: {setup.machine}"
+        yield f"* Served: {setup.served}"
         return
-    old = page.read_text(encoding="utf-8")
-    before, found, rest = old.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(
-            f"{page} lacks the markers {begin!r} and {end!r}: add them where the report belongs"
+    for setup, parts in groups:
+        names = ", ".join(part.part for part in parts)
+        yield (
+            f"* Measured {setup.created} by `{setup.command}` ({names}) on {setup.machine}; "
+            f"served: {setup.served}."
         )
-    page.write_text(f"{before}{section}{after}", encoding="utf-8")
+
+
+def _table(found: Table) -> list[str]:
+    numbers = [place for place, column in enumerate(found.columns) if column.unit != "text"]
+    rows = [
+        [words(cell, column.unit) for cell, column in zip(row, found.columns, strict=True)]
+        for row in found.rows
+    ]
+    return table([column.name for column in found.columns], rows, right=numbers)
+
+
+def words(cell: Cell, unit: Unit) -> str:
+    """A cell as the page has it.
+
+    >>> words(0.056, "share"), words(1139.7, "ms"), words(Spread(8.93, 8.5, 9.2, 4), "ratio")
+    ('5.6%', '1,140', '8.93 [8.50, 9.20]')
+    """
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    values = [cell.value, cell.low, cell.high] if isinstance(cell, Spread) else [cell]
+    spec = SPECS.get(unit) or _three_digits(values)
+    return interval(cell, spec) if isinstance(cell, Spread) else format(cell, spec)
+
+
+def _three_digits(values: Sequence[float]) -> str:
+    if abs(values[0]) >= 99.95 or all(float(value).is_integer() for value in values):
+        return ",.0f"
+    return ".1f" if abs(values[0]) >= 9.995 else ".2f"
+
+
+def main() -> None:
+    """Render the pages that are named, each section whose markers they have."""
+    for page in map(Path, sys.argv[1:]):
+        text = page.read_text(encoding="utf-8")
+        for record in sorted((page.parent / RECORDS).glob("*.json")):
+            if markers(record.stem)[0] in text:
+                for path in render(page, read(record)):
+                    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,10 @@
-"""Stages: how many users a load shape wants at which moment, as shares of a peak and of a run.
+"""Stages: how many users a load shape has at which moment, as shares of a peak and of a run.
 
     ramp    /‾    warm-up, a slow rise, a while at the peak: where does it begin to bend?
     spike   _|‾|_ a burst five times the usual load: what is refused, how soon is it over?
     soak    /‾‾‾  the peak for the whole run: does anything leak or slow down?
 
-Plain arithmetic, so that it can be tested without Locust.
+Plain arithmetic: it is tested without Locust.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SOAK = (Stage(0.05, 1.0), Stage(1.0, 1.0))
 
 
 def users_at(stages: Sequence[Stage], share: float, peak: int) -> int | None:
-    """Users wanted when `share` of the run is over, at least one; None once it is all over.
+    """Users when `share` of the run is over, at least one; None once all of it is over.
 
     >>> [users_at(RAMP, share, 100) for share in (0.05, 0.4, 0.9, 1.0)]
     [5, 55, 100, None]

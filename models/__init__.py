@@ -1,1 +1,1 @@
-"""The bundle: everything a server needs of a student, in one folder."""
+"""The bundle: everything it takes to serve a student, in one folder; and how to run it."""

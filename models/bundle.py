@@ -7,7 +7,8 @@
     golden.jsonl     real pairs with the scores of the PyTorch original
     README.md        the model card, generated
 
-It is written to a temporary folder and renamed, so a half-written bundle is never seen.
+It is written to a temporary folder and renamed, so a half-written bundle is never seen. A bundle is
+found by its path, or by its name in one of the folders where bundles are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from retort.models.errors import (
     BundleError,
     BundleNotFound,
     DamagedFile,
-    InvalidGolden,
     MissingFile,
 )
 from retort.models.golden import GOLDEN_FILE, GoldenPair, check_golden, read_golden, write_golden
@@ -36,6 +36,11 @@ from retort.models.manifest import MANIFEST_FILE, Manifest, read_manifest
 GRAPH_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 HASHED_FILES = (GRAPH_FILE, TOKENIZER_FILE, GOLDEN_FILE, CARD_FILE)
+
+SHIPPED = Path(__file__).resolve().parent
+# In a checkout: bundles made here and not committed, such as a teacher's.
+MADE = SHIPPED.parent / "runs" / "bundles"
+ENVIRONMENT_VARIABLE = "RETORT_MODELS"
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,7 @@ class Bundle:
     @cached_property
     def golden(self) -> tuple[GoldenPair, ...]:
         """The golden pairs, read when first asked for. Raises `InvalidGolden`."""
-        path = self.folder / GOLDEN_FILE
-        pairs = read_golden(path)
-        _check_width(path, pairs, self.manifest)
-        return pairs
+        return read_golden(self.folder / GOLDEN_FILE, len(self.manifest.heads))
 
     def encoder(self) -> PairEncoder:
         """The tokenizer with the bundle's truncation rule."""
@@ -76,7 +78,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and verify the bundle at `folder`.
+    """Read the bundle at `folder` and check its hashes.
 
     Raises `BundleNotFound`, `MissingFile`, `DamagedFile`, `UnknownSchema` or `InvalidManifest`.
     """
@@ -110,8 +112,7 @@ def write_bundle(
     if graph.with_name(graph.name + ".data").exists():
         raise BundleError(graph, "keeps its weights in a second file: export them inside the graph")
     pairs = tuple(golden)
-    check_golden(folder / GOLDEN_FILE, pairs)
-    _check_width(folder / GOLDEN_FILE, pairs, manifest)
+    check_golden(folder / GOLDEN_FILE, pairs, len(manifest.heads))
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -134,6 +135,43 @@ def write_bundle(
     return read_bundle(folder)
 
 
+def bundle_folders() -> list[Path]:
+    """Where bundles are looked for by name: `RETORT_MODELS`, those that ship, those made here."""
+    extra = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    return [*(Path(part) for part in extra.split(os.pathsep) if part), SHIPPED, MADE]
+
+
+def list_bundles() -> dict[str, Path]:
+    """Every bundle that can be found by name; the first folder that has a name wins."""
+    found: dict[str, Path] = {}
+    for folder in bundle_folders():
+        for manifest in sorted(folder.glob(f"*/{MANIFEST_FILE}")):
+            found.setdefault(manifest.parent.name, manifest.parent)
+    return found
+
+
+def find_bundle(name_or_path: str | Path) -> Path:
+    """Find a bundle by name or path; the folder may still fail to verify.
+
+    Raises `BundleNotFound` with the names that there are.
+    """
+    path = Path(name_or_path)
+    if (path / MANIFEST_FILE).is_file():
+        return path
+    bundles = list_bundles()
+    if str(name_or_path) in bundles:
+        return bundles[str(name_or_path)]
+    if path.is_dir():
+        # A folder that was meant, but is no bundle: reading it says what it lacks.
+        return path
+    names = ", ".join(bundles) or "none"
+    raise BundleNotFound(
+        path,
+        f"no bundle of that name or path; by name there are: {names} "
+        f"({ENVIRONMENT_VARIABLE} adds a folder of bundles)",
+    )
+
+
 def _check_hash(folder: Path, name: str, expected: str) -> None:
     path = folder / name
     if Path(name).name != name:
@@ -146,9 +184,3 @@ def _check_hash(folder: Path, name: str, expected: str) -> None:
             path,
             f"sha256 is {found[:12]}…, the manifest says {expected[:12]}…: get it again",
         )
-
-
-def _check_width(path: Path, pairs: Sequence[GoldenPair], manifest: Manifest) -> None:
-    heads = len(manifest.heads)
-    if pairs and len(pairs[0].logits) != heads:
-        raise InvalidGolden(path, f"{len(pairs[0].logits)} logits a pair, the manifest has {heads}")

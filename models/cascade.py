@@ -2,23 +2,23 @@
 
 It is pure: arrays in, indices or an array out; no clock, no HTTP, no model.
 
-**Which.** A client looks at the first passage, and at the first `top_n` if it asks for so many.
+**Which.** A client looks at the first passage, and at the first `top_n` if it asks for them.
 Both are cuts through the student's ranking, halfway between the scores on either side. What is far
-from a cut stays on its side whatever the teacher says, so only what is near matters; and near
-means near beside the student's own doubt, the spread of its heads:
+from a cut stays on its side whatever the teacher says, so only what is near matters, and near is
+measured in the student's own doubt, the spread of its heads:
 
     doubt of a passage = (spread + FLOOR) / |score - nearest cut|
 
 The most doubtful go first, and nothing goes whose distance is over `reach` times its spread. Two
-other strategies are there to measure that one against: `margin`, the nearest to a cut without
-regard to spread, and `random`.
+other strategies are there to compare it with: `margin`, the nearest to a cut without regard to
+spread, and `random`.
 
 **One order.** A passage that the teacher scored gets the mean of both scores, the rest keep the
-student's. Both are probabilities of the same event, and to average them is what the student does
-with its own heads (TMKD, equation 6). To replace the student's score by the teacher's would be
-worse twice: a pair of opinions errs less than either, and as asked and not asked passages stand in
-one list, whatever the teacher is more or less hopeful than the student in general would move
-exactly those it was asked about; the mean halves that.
+student's. Both are probabilities of the same event, and averaging them is what the student does
+with its own heads (TMKD, equation 6). Replacing the student's score by the teacher's would be worse
+for two reasons: two opinions together err less than either, and since both kinds of passages stand
+in one list, a teacher that scores higher or lower than the student in general would move exactly
+those that it was asked about; the mean halves that.
 
 Example: scores 0.9, 0.6, 0.5, 0.1 with spreads 0.01, 0.1, 0.1, 0.01. The cut is at 0.75, so the
 distances are 0.15, 0.15, 0.25, 0.65. The second and the third are in reach, in this order.
@@ -31,10 +31,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IndexArray = NDArray[np.int64]
+from retort.models.arrays import FloatArray, IntArray
+
 Strategy = Literal["spread", "margin", "random"]
 
 # Heads that agree to the last digit by chance are not certain.
@@ -61,7 +60,7 @@ def choose(
     strategy: Strategy = "spread",
     reach: float = REACH,
     seed: int = 0,
-) -> IndexArray:
+) -> IntArray:
     """Indices of at most `limit` passages to ask the teacher about, most doubtful first.
 
     `scores` and `spreads` are the student's, (passages,), in any order; ties go by index. With
@@ -80,12 +79,16 @@ def choose(
     return order[:limit].astype(np.int64)
 
 
-def merge(student: FloatArray, teacher: FloatArray, indices: Sequence[int] | IndexArray) -> None:
-    """Put the teacher's opinion into `student` (passages,), in place.
+def merge(
+    student: FloatArray, teacher: FloatArray, indices: Sequence[int] | IntArray
+) -> FloatArray:
+    """`student` (passages,) with the teacher's opinion on the passages at `indices`.
 
-    `teacher` (asked,) holds the scores of the passages at `indices`, in that order.
+    `teacher` (asked,) holds their scores, in that order.
     """
-    student[indices] = (student[indices] + teacher) / 2
+    both = student.copy()
+    both[indices] = (student[indices] + teacher) / 2
+    return both
 
 
 def _distances(scores: FloatArray, top_n: int | None) -> FloatArray:

@@ -1,7 +1,7 @@
 """Pair encoding: the one rule by which a query and a passage become token ids.
 
-Training and serving both use it, so that a student never meets an input shape in production
-that it did not meet while it learned. The rule is part of the bundle (see `manifest.py`):
+Training and serving both use it, so that a student never gets an input in production
+of a shape that it was not trained on. The rule is part of the bundle (see `manifest.py`):
 
     [CLS] query [SEP] passage [SEP]        token types 0 … 0 1 … 1
 
@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-IntArray = NDArray[np.int64]
+from retort.models.arrays import IntArray
 
-# Of a text's characters only this many a token can matter: no English word piece of the
-# vocabulary is longer, and a megabyte of text must not be tokenized to keep 200 tokens of it.
+# Only this many characters per token can matter: no English word piece of the vocabulary is
+# longer, and a megabyte of text must not be tokenized to keep 200 tokens of it.
 CHARS_PER_TOKEN = 32
 
 
@@ -37,7 +36,7 @@ class Truncation:
         if not 1 <= self.max_query_tokens <= self.max_length - 4:
             raise ValueError(
                 f"max_query_tokens is {self.max_query_tokens} and max_length {self.max_length}: "
-                "leave the passage at least one token besides the three special tokens"
+                "leave the passage at least one token beyond the three special tokens"
             )
 
 
@@ -73,6 +72,11 @@ class Batch:
     def shape(self) -> tuple[int, int]:
         """(batch, sequence)."""
         return self.input_ids.shape[0], self.input_ids.shape[1]
+
+    @property
+    def arrays(self) -> tuple[IntArray, IntArray, IntArray]:
+        """In the order in which a graph names its inputs."""
+        return self.input_ids, self.attention_mask, self.token_type_ids
 
 
 class PairEncoder:
@@ -121,7 +125,7 @@ class PairEncoder:
         return self._encode([query], self.truncation.max_query_tokens)[0]
 
     def encode_passages(self, passages: Sequence[str]) -> list[EncodedText]:
-        """Encode passages as one batch, each cut to what could at most fit beside a query."""
+        """Encode passages as one batch, each cut to what could at most fit with a query."""
         return self._encode(passages, self.truncation.max_length - 3)
 
     def join(self, query: EncodedText, passage: EncodedText) -> EncodedPair:
@@ -147,7 +151,7 @@ class PairEncoder:
         """Pad pairs to `length` tokens (default: the longest of them)."""
         lengths = np.array([len(pair) for pair in pairs])
         columns = np.arange(length or lengths.max())
-        # One copy for the batch, not three for every pair: at thousands of pairs a second it shows.
+        # One copy per batch, not three per pair: at thousands of pairs per second that shows.
         mask = columns < lengths[:, None]
         boundaries = np.array([pair.boundary for pair in pairs])
         input_ids = np.full(mask.shape, self.pad_id, dtype=np.int64)

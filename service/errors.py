@@ -1,4 +1,4 @@
-"""Service errors: each has an HTTP status, a type, and the one shape in which it is told.
+"""Service errors: each has an HTTP status, a type, and one shape in which it is answered.
 
     ServiceError
     ├── InvalidRequest      422
@@ -8,7 +8,7 @@
     ├── NotReady            503, with Retry-After
     ├── DeadlinePassed      504
     ├── InferenceFailed     500
-    └── ClientGone          nobody is told
+    └── ClientGone          never answered
 
 The shape: `{"error": {"type": …, "message": …, "param": …}}`.
 """
@@ -21,7 +21,7 @@ import orjson
 
 
 class ServiceError(Exception):
-    """Something that is told to the client; `param` names the field at fault."""
+    """An error that the client gets; `param` names the field at fault."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "internal"
@@ -83,7 +83,7 @@ class NotReady(ServiceError):
 
 
 class DeadlinePassed(ServiceError):
-    """The request's time was over before its scores were there."""
+    """The request's time was up before its scores were there."""
 
     status = 504
     type = "deadline_passed"
@@ -92,7 +92,6 @@ class DeadlinePassed(ServiceError):
 class InferenceFailed(ServiceError):
     """The backend could not score the request's pairs."""
 
-    status = 500
     type = "inference_failed"
 
 
@@ -101,6 +100,18 @@ class ClientGone(ServiceError):
 
     status = 499
     type = "client_gone"
+
+
+# What a scoring route may answer.
+ANSWERED: tuple[type[ServiceError], ...] = (
+    Unauthorized,
+    TooLarge,
+    InvalidRequest,
+    Overloaded,
+    InferenceFailed,
+    NotReady,
+    DeadlinePassed,
+)
 
 
 def error_body(type_: str, message: str, param: str | None = None) -> bytes:

@@ -1,13 +1,14 @@
 """Metrics: what Prometheus reads at `/metrics`.
 
-One registry to each server, so that two of them in one process do not add up. Names follow the
+One registry per server, so that two of them in one process do not add up. Names follow the
 Prometheus conventions: base units, `_total`, `_seconds`, few labels, fixed buckets.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from threading import Lock
 from typing import Literal
 
@@ -22,8 +23,6 @@ from prometheus_client import (
 from prometheus_client.core import SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from retort.service.comparison_metrics import CascadeMetrics, ShadowMetrics
-
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
     0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -31,11 +30,15 @@ SECONDS = (
 PAIRS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 RATIOS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75)
+TAUS = (-0.5, 0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99, 1.0)
+DIFFERENCES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5)
 STAGES = ("tokenize", "queue", "infer", "total")
-# Sizes of batches by which `retort_pair_seconds` is told apart, and the most pairs of each.
+# The batch sizes that `retort_pair_seconds` distinguishes, and the most pairs of each.
 BATCHES = {"1-8": 8.0, "9-32": 32.0, "33-128": 128.0, "129+": math.inf}
 
 Role = Literal["student", "teacher"]
+ShadowOutcome = Literal["compared", "dropped", "failed"]
+CascadeOutcome = Literal["settled", "asked", "late"]
 
 
 class PairSeconds(Collector):
@@ -63,7 +66,7 @@ class PairSeconds(Collector):
             self._sums[key] = count + pairs, total + seconds
 
     def mean(self, role: Role) -> float | None:
-        """Seconds a pair since the start, all batch sizes together; None before the first."""
+        """Seconds per pair since the start, all batch sizes together; None before the first."""
         with self._lock:
             sums = [value for (of, _), value in self._sums.items() if of == role]
         pairs = sum(count for count, _ in sums)
@@ -73,7 +76,7 @@ class PairSeconds(Collector):
         """What the registry asks for."""
         family = SummaryMetricFamily(
             "retort_pair_seconds",
-            "Seconds of inference a pair, by role and by pairs in the batch.",
+            "Seconds of inference per pair, by role and by pairs in the batch.",
             labels=["role", "batch"],
         )
         with self._lock:
@@ -82,73 +85,115 @@ class PairSeconds(Collector):
         yield family
 
 
+class ShadowMetrics:
+    """The results of shadowed requests; `version` is the student's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=registry)
+        gauge, histogram = partial(Gauge, registry=registry), partial(Histogram, registry=registry)
+        self.requests = counter(
+            "retort_shadow_requests",
+            "Requests sampled for the shadow: compared, dropped for want of room, or failed.",
+            ["outcome"],
+        )
+        self.agreed = counter(
+            "retort_shadow_top1_agreed",
+            "Compared requests whose best passage is the teacher's best.",
+            ["version"],
+        )
+        self.compared = counter(
+            "retort_shadow_compared", "Requests that student and teacher both ranked.", ["version"]
+        )
+        self.agreement = gauge(
+            "retort_shadow_top1_agreement",
+            "Share of the last 1,000 compared requests with the same best passage.",
+            ["version"],
+        )
+        self.tau = histogram(
+            "retort_shadow_kendall_tau",
+            "Kendall's tau-b between the student's and the teacher's ranking of a request.",
+            ["version"],
+            buckets=TAUS,
+        )
+        self.difference = histogram(
+            "retort_shadow_score_difference",
+            "Mean over a request's passages of |student's score - teacher's score|.",
+            ["version"],
+            buckets=DIFFERENCES,
+        )
+        self.at_export = gauge(
+            "retort_export_top1_agreement",
+            "The student's top-1 agreement with its teacher when it was exported.",
+            ["version"],
+        )
+
+
+class CascadeMetrics:
+    """The results of cascades."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=registry)
+        self.passages = counter(
+            "retort_cascade_passages",
+            "Passages of cascades, by who had the last word on them.",
+            ["by"],
+        )
+        self.requests = counter(
+            "retort_cascade_requests",
+            "Cascades: settled by the student, teacher asked, or late (no time, no room, failed).",
+            ["outcome"],
+        )
+
+
 class Metrics:
     """All metrics of one server."""
 
     def __init__(self) -> None:
-        # When a series began says nothing here and doubles what is scraped.
+        # Creation timestamps are not useful here and double what is scraped.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "retort_requests",
-            "Requests answered, by route and status.",
-            ["route", "status"],
-            registry=self.registry,
+        self.registry = registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        gauge, histogram = partial(Gauge, registry=registry), partial(Histogram, registry=registry)
+        self.requests = counter(
+            "retort_requests", "Requests answered, by route and status.", ["route", "status"]
         )
-        self.rejected = Counter(
-            "retort_rejected",
-            "Requests not scored, by reason.",
-            ["reason"],
-            registry=self.registry,
-        )
-        stage = self._histogram(
-            "retort_stage_seconds", "Seconds a request spent in a stage.", SECONDS, ["stage"]
+        self.rejected = counter("retort_rejected", "Requests not scored, by reason.", ["reason"])
+        stage = histogram(
+            "retort_stage_seconds",
+            "Seconds a request spent in a stage.",
+            ["stage"],
+            buckets=SECONDS,
         )
         self.stages = {name: stage.labels(name) for name in STAGES}
-        self.batch_pairs = self._histogram("retort_batch_pairs", "Pairs in a batch.", PAIRS)
-        self.batch_tokens = self._histogram(
-            "retort_batch_tokens", "Tokens in a batch, padding counted.", TOKENS
+        self.batch_pairs = histogram("retort_batch_pairs", "Pairs in a batch.", buckets=PAIRS)
+        self.batch_tokens = histogram(
+            "retort_batch_tokens", "Tokens in a batch, padding included.", buckets=TOKENS
         )
-        self.padding = self._histogram(
-            "retort_padding_ratio", "Share of a batch's tokens that is padding.", RATIOS
+        self.padding = histogram(
+            "retort_padding_ratio", "Share of a batch's tokens that is padding.", buckets=RATIOS
         )
-        self.queue_tokens = Gauge(
-            "retort_queue_tokens", "Tokens accepted and not yet scored.", registry=self.registry
-        )
-        self.truncated = Counter(
-            "retort_truncated_pairs", "Pairs that were cut to fit.", registry=self.registry
-        )
-        self.model_info = Gauge(
+        self.queue_tokens = gauge("retort_queue_tokens", "Tokens accepted and not yet scored.")
+        self.truncated = counter("retort_truncated_pairs", "Pairs that were cut to fit.")
+        self.model_info = gauge(
             "retort_model_info",
             "The bundle that is served, and by what; always 1.",
             ["role", "name", "version", "backend", "provider", "precision"],
-            registry=self.registry,
         )
-        self.passage_cache = Counter(
+        self.passage_cache = counter(
             "retort_passage_cache",
             "Passages whose tokens were kept (hit) or not (miss).",
             ["result"],
-            registry=self.registry,
         )
         self.pair_seconds = PairSeconds()
-        self.registry.register(self.pair_seconds)
-        self.shadow = ShadowMetrics(self.registry)
-        self.cascade = CascadeMetrics(self.registry)
-
-    def _histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], labels: list[str] | None = None
-    ) -> Histogram:
-        return Histogram(name, text, labels or [], buckets=buckets, registry=self.registry)
+        registry.register(self.pair_seconds)
+        self.shadow = ShadowMetrics(registry)
+        self.cascade = CascadeMetrics(registry)
 
     def batch(self, *, pairs: int, tokens: int, padded: int) -> None:
         """Count one batch that went through a backend."""
         self.batch_pairs.observe(pairs)
         self.batch_tokens.observe(padded)
         self.padding.observe(1 - tokens / padded)
-
-    def watch_queue(self, tokens: Callable[[], float]) -> None:
-        """Read the queue's tokens from `tokens` whenever the metrics are read."""
-        self.queue_tokens.set_function(tokens)
 
     def render(self) -> bytes:
         """All metrics in the Prometheus text format."""

@@ -11,23 +11,21 @@ from types import FrameType
 
 import uvicorn
 
-from retort.models.bundle import Bundle, read_bundle
+from retort.models.bundle import find_bundle, read_bundle
 from retort.models.errors import BundleError, StartError
-from retort.models.find import find_bundle
-from retort.service.health import State
 from retort.service.http.app import create_app
-from retort.service.service import Service
+from retort.service.service import Service, State
 from retort.service.settings import Settings
 
 logger = logging.getLogger("retort")
 
 BACKLOG = 2048
-# Longer than the idle time of usual connection pools, or they meet connections half closed.
+# Longer than usual connection pools keep idle connections, or they would use half-closed ones.
 KEEP_ALIVE_SECONDS = 75
 
 
-class Server(uvicorn.Server):
-    """Says that it is draining as soon as it is asked to stop."""
+class DrainingServer(uvicorn.Server):
+    """Reports that it is draining as soon as it is asked to stop."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -36,7 +34,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called on SIGTERM and SIGINT."""
         if self._service.health.state is State.LOADING:
-            # Nothing was accepted, and the thread that compiles a graph cannot be called back.
+            # Nothing was accepted, and the thread that compiles a graph cannot be interrupted.
             logger.info("asked to stop while the model was loading")
             logging.shutdown()
             os._exit(0)
@@ -45,7 +43,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the socket. Raises `StartError` if the port is in use or not to be had."""
+    """Open the socket. Raises `StartError` if the port is in use or cannot be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -58,14 +56,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
 
 
-def read_teacher(name_or_path: str) -> Bundle:
-    """Read the teacher's bundle. Raises `StartError` that names the setting."""
-    try:
-        return read_bundle(find_bundle(name_or_path))
-    except BundleError as error:
-        raise StartError(f"teacher: {error}") from None
-
-
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then finish what was accepted and return.
 
@@ -73,17 +63,20 @@ def serve(settings: Settings) -> None:
     """
     _log(settings)
     bundle = read_bundle(find_bundle(settings.bundle))
-    teacher = None if settings.teacher is None else read_teacher(settings.teacher)
-    listener = listen(settings.host, settings.port)
+    try:
+        teacher = None if settings.teacher is None else read_bundle(find_bundle(settings.teacher))
+    except BundleError as error:
+        raise StartError(f"teacher: {error}") from None
     problems: list[str] = []
 
     def failed(reason: str) -> None:
         problems.append(reason)
         server.should_exit = True
 
-    app = create_app(settings, bundle, teacher=teacher, on_failure=failed)
+    service = Service(settings, bundle, teacher=teacher, on_failure=failed)
+    listener = listen(settings.host, settings.port)
     config = uvicorn.Config(
-        app,
+        create_app(service),
         access_log=False,
         log_config=None,
         server_header=False,
@@ -91,20 +84,16 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
-    server = Server(config, app.state.service)
+    server = DrainingServer(config, service)
     host, port = listener.getsockname()[:2]
     logger.info("http://%s:%d serves %s when it is ready", host, port, bundle.folder)
-    # Once it has drained, uvicorn raises the signal again: a stop as asked is no failure.
+    # Once it has drained, uvicorn raises the signal again: stopping when asked is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
+        signal.signal(number, lambda *_: None)
     with listener:
         server.run(sockets=[listener])
     if problems:
         raise StartError(problems[0])
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    pass
 
 
 def _log(settings: Settings) -> None:

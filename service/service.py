@@ -1,11 +1,20 @@
-"""The service: what the routes share, and what a request for scores goes through."""
+"""The service: the models, their health, and what a request for scores goes through.
+
+A server's states:
+
+    loading ──► ready ──► draining
+       └──► failed
+
+Liveness is that the event loop turns. Readiness is that the golden pairs came out right, every
+shape is warm, the last forward pass worked and the server was not asked to stop.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import gc
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from starlette.requests import Request
@@ -14,24 +23,53 @@ from retort.models.bundle import Bundle
 from retort.models.errors import BundleError, StartError
 from retort.models.manifest import Manifest
 from retort.models.runtime.base import Backend
-from retort.service.disagreements import DisagreementFile
 from retort.service.engine.job import Outcome
 from retort.service.errors import InferenceFailed, NotReady
-from retort.service.health import Health, State
 from retort.service.metrics import Metrics
-from retort.service.modes import Asked, Modes, Scored
-from retort.service.served import Served
+from retort.service.model import Model
+from retort.service.modes import Answer, Modes, Question
 from retort.service.settings import Mode, Settings
-from retort.service.shadow import Shadow
+from retort.service.shadow import DisagreementFile, Shadow
 
 logger = logging.getLogger("retort")
 
 
-class Service:
-    """A student's bundle, served, and its teacher's beside it if there is one.
+class State(enum.Enum):
+    """Where a server is in its life."""
 
-    The backends are for tests; without them they are chosen. `on_failure` is told why, should a
-    model turn out not to be servable.
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Health:
+    """The state, and the reason why it is not ready."""
+
+    def __init__(self) -> None:
+        self.state = State.LOADING
+        self.reason = "the model is loading"
+
+    def ready(self) -> None:
+        """The model is loaded; a server that is draining already stays so."""
+        if self.state is State.LOADING:
+            self.state, self.reason = State.READY, ""
+
+    def drain(self) -> None:
+        """The server is about to stop."""
+        self.state, self.reason = State.DRAINING, "the server is shutting down"
+
+    def fail(self, reason: str) -> None:
+        """The model cannot be served."""
+        self.state, self.reason = State.FAILED, reason
+
+
+class Service:
+    """A student's bundle, served, and its teacher's if there is one.
+
+    The backends are for tests; without them they are chosen. `on_failure` is called with the
+    reason if a model cannot be served. Raises `StartError` if the disagreement file cannot be
+    written.
     """
 
     def __init__(
@@ -47,19 +85,21 @@ class Service:
         self.settings = settings
         self.health = Health()
         self.metrics = Metrics()
-        self.student = Served("student", bundle, settings.wish, backend)
-        self.teacher: Served | None = None
+        self.student = Model("student", bundle, settings.runtime, backend)
+        self.teacher: Model | None = None
         self.shadow: Shadow | None = None
         if teacher is not None:
-            self.teacher = Served("teacher", teacher, settings.teacher_wish, teacher_backend)
+            options = settings.teacher_runtime
+            self.teacher = Model("teacher", teacher, options, teacher_backend)
             if settings.shadow:
                 self.shadow = self._make_shadow(self.teacher)
-        self.modes = Modes(
+        self.models = [self.student] if self.teacher is None else [self.student, self.teacher]
+        self._modes = Modes(
             self.student,
             self.teacher,
+            self.shadow,
             self.metrics.cascade,
             cascade_share=settings.cascade_share,
-            seen=self._seen,
         )
         if (agreement := bundle.manifest.agreement) is not None:
             at_export = self.metrics.shadow.at_export
@@ -67,13 +107,8 @@ class Service:
         self._on_failure = on_failure
         self._loading: asyncio.Task[None] | None = None
 
-    @property
-    def bundle(self) -> Bundle:
-        """The student's."""
-        return self.student.bundle
-
     def manifest(self, mode: Mode) -> Manifest:
-        """Of the model that answers in `mode`: in a cascade still the student's."""
+        """The manifest of the model that answers in `mode`: in a cascade still the student's."""
         teacher = self.teacher if mode == "teacher" else None
         return (teacher or self.student).manifest
 
@@ -88,14 +123,14 @@ class Service:
             await self._loading
         if self.shadow is not None:
             await self.shadow.stop()
-        for served in self._served():
-            await served.close()
+        for model in self.models:
+            await model.close()
 
     async def _load(self) -> None:
         try:
             # One after the other: each is measured, and would disturb the other's figures.
-            for served in self._served():
-                await served.load(self.settings, self.metrics)
+            for model in self.models:
+                await model.load(self.settings, self.metrics)
         except Exception as error:
             if not isinstance(error, StartError | BundleError):
                 logger.exception("the model could not be loaded")
@@ -103,74 +138,74 @@ class Service:
             if self._on_failure is not None:
                 self._on_failure(str(error))
             return
-        self.metrics.watch_queue(lambda: sum(served.queue_tokens for served in self._served()))
+        self.metrics.queue_tokens.set_function(
+            lambda: sum(model.queue_tokens for model in self.models)
+        )
         if self.shadow is not None:
             self.shadow.start()
-        # What lives now lives for ever: let the collector pass over it.
+        # Freeze long-lived objects so that the garbage collector skips them.
         gc.collect()
         gc.freeze()
         self.health.ready()
         logger.info("ready: mode %s", self.settings.mode)
 
     async def score(
-        self, request: Request, asked: Asked, timeout_ms: int | None, mode: Mode | None = None
-    ) -> Scored:
+        self,
+        request: Request,
+        question: Question,
+        timeout_ms: int | None,
+        mode: Mode | None = None,
+    ) -> Answer:
         """Score for a client that may leave: then, or when time is up, its pairs are dropped.
 
-        Without `mode` the server's own. Raises `ServiceError`, also when not one of the passages
+        Without `mode` the server's own. Raises `ServiceError`, also when none of the passages
         could be scored.
         """
-        return (await self.score_each(request, [asked], timeout_ms, mode))[0]
+        return (await self.score_each(request, [question], timeout_ms, mode))[0]
 
     async def score_each(
         self,
         request: Request,
-        groups: Sequence[Asked],
+        questions: Sequence[Question],
         timeout_ms: int | None,
         mode: Mode | None = None,
-    ) -> list[Scored]:
+    ) -> list[Answer]:
         """Score several queries, each against its own passages, for one client."""
         mode = mode or self.settings.mode
-        self.modes.check(mode)
+        self._modes.check(mode)
         if self.health.state is not State.READY:
             raise NotReady(self.health.reason, retry_after=1)
-        wanted = timeout_ms if timeout_ms is not None else self.settings.timeout_ms
-        seconds = min(wanted, self.settings.max_timeout_ms) / 1000
+        allowed_ms = timeout_ms if timeout_ms is not None else self.settings.timeout_ms
+        seconds = min(allowed_ms, self.settings.max_timeout_ms) / 1000
         gone = asyncio.ensure_future(_disconnected(request))
         try:
-            if len(groups) == 1:
-                scored = [await self.modes.score(groups[0], mode, seconds, gone)]
+            if len(questions) == 1:
+                answers = [await self._modes.score(questions[0], mode, seconds, gone)]
             else:
-                scoring = [self.modes.score(group, mode, seconds, gone) for group in groups]
-                scored = await asyncio.gather(*scoring)
+                answers = await asyncio.gather(
+                    *(self._modes.score(question, mode, seconds, gone) for question in questions)
+                )
         finally:
-            # After a failure of one group this also drops the others.
+            # After a failure of one question this also drops the others.
             gone.cancel()
-        for one in scored:
-            self._observe(one.outcome)
-            if len(one.outcome.errors) == len(one.outcome.score):
-                raise InferenceFailed(next(iter(one.outcome.errors.values())))
-        return scored
+        for answer in answers:
+            self._observe(answer.outcome)
+            if len(answer.outcome.errors) == len(answer.outcome.score):
+                raise InferenceFailed(next(iter(answer.outcome.errors.values())))
+        return answers
 
     async def ready(self) -> bool:
-        """Whether requests are welcome; a backend that failed last is asked whether it is back.
+        """Whether it can answer; if the last pass failed, the backend is asked once more.
 
         A teacher that fails after the start counts only where it is the one that answers: the
         student does not need it.
         """
         if self.health.state is not State.READY:
             return False
-        needed = self.teacher if self.settings.mode == "teacher" else None
-        return await (needed or self.student).recovered()
+        answers = self.teacher if self.settings.mode == "teacher" else None
+        return await (answers or self.student).recovered()
 
-    def _served(self) -> list[Served]:
-        return [self.student] if self.teacher is None else [self.student, self.teacher]
-
-    def _seen(self, asked: Asked, outcome: Outcome) -> None:
-        if self.shadow is not None:
-            self.shadow.offer(asked, outcome)
-
-    def _make_shadow(self, teacher: Served) -> Shadow:
+    def _make_shadow(self, teacher: Model) -> Shadow:
         settings, file = self.settings, None
         if settings.disagreements is not None:
             file = DisagreementFile(
@@ -194,8 +229,3 @@ class Service:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def elapsed_ms(since: float) -> float:
-    """Milliseconds since `since` on the performance counter."""
-    return (time.perf_counter() - since) * 1000

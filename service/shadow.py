@@ -3,72 +3,195 @@
 No client waits for it. A sampled request is put aside, if there is room among those put aside
 already; then the teacher scores it in small parts, and each part waits until neither the student
 nor the teacher has anything else to do. On a CPU both share the cores, so a part is small: a
-request that comes in meanwhile is held up by no more than that. What finds no quiet moment for a
-part within the patience is dropped: under load the shadow is the first to go.
+request that comes in meanwhile is held up by no more than that. A request that finds no idle moment
+in time for one of its parts is dropped: under load the shadow is the first to go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import os
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
 from typing import get_args
 
 import numpy as np
+import orjson
 
-from retort.models.rankings import compare
-from retort.models.scores import FloatArray
-from retort.service.comparison import Recent
-from retort.service.comparison_metrics import ShadowMetrics, ShadowOutcome
-from retort.service.disagreements import Disagreement, DisagreementFile
+from retort.models.arrays import FloatArray
+from retort.models.errors import StartError
+from retort.models.manifest import Manifest
+from retort.models.rankings import Comparison, compare
 from retort.service.engine.job import Outcome
 from retort.service.errors import ServiceError
-from retort.service.modes import Asked
-from retort.service.served import Served
+from retort.service.metrics import ShadowMetrics, ShadowOutcome
+from retort.service.model import Model
 
 logger = logging.getLogger("retort")
 
-# What may wait, in all.
+# How much may be put aside at a time.
 WAITING_PASSAGES, WAITING_CHARACTERS = 1_024, 4_000_000
 PATIENCE_SECONDS = 10.0
 # A queue is empty for an instant between any two requests: quiet is several looks in a row.
 LOOK_SECONDS, QUIET_LOOKS = 0.01, 3
 # A usual request is one part, so that student and teacher are timed at batches of like size. A GPU
-# is not shared for long by a batch, and small ones would make the teacher look slow.
+# is busy with a batch for a short time only, and small ones would make the teacher look slow.
 CPU_PART, GPU_PART = 16, 128
 PART_TIMEOUT_SECONDS = 60.0
+RECENT_REQUESTS = 1_000
+
+
+class Recent:
+    """The most recent comparisons of student and teacher, and their means. Thread-safe."""
+
+    def __init__(self, size: int = RECENT_REQUESTS) -> None:
+        self._kept: deque[Comparison] = deque(maxlen=size)
+        self._lock = Lock()
+        self.total = 0
+
+    def add(self, comparison: Comparison) -> None:
+        """Keep one more, and forget the oldest if there are too many."""
+        with self._lock:
+            self._kept.append(comparison)
+            self.total += 1
+
+    @property
+    def top1_agreement(self) -> float | None:
+        """The share with the same first passage; None before the first."""
+        return _mean([float(kept.top1_agrees) for kept in self._all()])
+
+    @property
+    def kendall_tau(self) -> float | None:
+        """Mean tau-b; None before the first."""
+        taus = [kept.kendall_tau for kept in self._all()]
+        return _mean([tau for tau in taus if tau is not None])
+
+    @property
+    def score_difference(self) -> float | None:
+        """Mean |student - teacher|; None before the first."""
+        return _mean([kept.mean_difference for kept in self._all()])
+
+    def _all(self) -> list[Comparison]:
+        with self._lock:
+            return list(self._kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A sampled request with the student's scores (passages,)."""
 
-    asked: Asked
+    query: str
+    passages: Sequence[str]
     student_scores: FloatArray
 
     @property
     def characters(self) -> int:
         """How much text it holds."""
-        return len(self.asked.query) + sum(map(len, self.asked.passages))
+        return len(self.query) + sum(map(len, self.passages))
+
+
+class DisagreementFile:
+    """Shadowed requests whose top passage differs between student and teacher: JSON, one per line.
+
+    It appends to `path`; not thread-safe, and it waits for the disk: call it from one thread.
+    Raises `StartError` if the file cannot be written.
+
+        {"time": "2026-01-31T12:00:00+00:00", "student": "retort-small", "version": "0.2.0",
+         "teacher": "retort-teacher", "teacher_version": "0.1.0", "hashed": false,
+         "query": "how tall …", "passages": ["The tower …", "Paris …"],
+         "student_scores": [0.41, 0.52], "teacher_scores": [0.93, 0.02]}
+
+    `student_scores` and `teacher_scores` are probabilities in the order of `passages`. While
+    `hashed` is true, the query and each passage are `sha256:` and 64 hex digits of their UTF-8
+    text: so one can see that a text came again and compare it with known texts, but one cannot
+    train on it. Records with `hashed` false can: each passage with the query is a stage-1 pair.
+
+    Only its owner can read the file (mode 0600), and it never grows over its bound: a record that
+    does not fit is not written. Move the file away, and the next record begins a new one. Mind
+    that the sha256 of a short query can be guessed; what must not leak must not be written.
+    """
+
+    def __init__(
+        self, path: Path, *, texts: bool, max_bytes: int, student: Manifest, teacher: Manifest
+    ) -> None:
+        self._path = path
+        self._texts = texts
+        self._max_bytes = max_bytes
+        self._warned = False
+        self._head = {
+            "student": student.name,
+            "version": student.version,
+            "teacher": teacher.name,
+            "teacher_version": teacher.version,
+            "hashed": not texts,
+        }
+        try:
+            self._append(b"")
+        except OSError as error:
+            raise StartError(
+                f"disagreements: {path} cannot be written ({error.strerror}): "
+                "name a file in a folder that the server may write to"
+            ) from None
+
+    def write(self, sample: Sample, teacher_scores: FloatArray) -> bool:
+        """Write one record; False if there is no room for it, or the disk refused it."""
+        shown = str if self._texts else hashed
+        record = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            **self._head,
+            "query": shown(sample.query),
+            "passages": [shown(passage) for passage in sample.passages],
+            "student_scores": [round(score, 6) for score in sample.student_scores.tolist()],
+            "teacher_scores": [round(score, 6) for score in teacher_scores.tolist()],
+        }
+        line = orjson.dumps(record) + b"\n"
+        try:
+            written = self._append(line)
+        except OSError as error:
+            self._warn(f"{self._path} cannot be written: {error.strerror}")
+            return False
+        if written:
+            self._warned = False
+        else:
+            self._warn(f"{self._path} is full ({self._max_bytes} bytes): move it away to go on")
+        return written
+
+    def _append(self, line: bytes) -> bool:
+        # Opened each time, so that it can be moved away while the server runs.
+        number = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(number, "ab") as file:
+            if file.tell() + len(line) > self._max_bytes:
+                return False
+            file.write(line)
+        return True
+
+    def _warn(self, problem: str) -> None:
+        if not self._warned:
+            logger.warning("disagreements: %s", problem)
+            self._warned = True
 
 
 class Shadow:
-    """Samples a `share` of what it is offered. `file` takes those of another first passage."""
+    """Samples a `share` of what it is offered.
+
+    `file` receives requests whose top passage differs between student and teacher.
+    """
 
     def __init__(
         self,
         share: float,
-        student: Served,
-        teacher: Served,
+        student: Model,
+        teacher: Model,
         metrics: ShadowMetrics,
         file: DisagreementFile | None = None,
-        *,
-        patience_seconds: float = PATIENCE_SECONDS,
-        chance: Callable[[], float] = random.random,
     ) -> None:
         self.recent = Recent()
         self._share = share
@@ -76,8 +199,8 @@ class Shadow:
         self._teacher = teacher
         self._metrics = metrics
         self._file = file
-        self._patience = patience_seconds
-        self._chance = chance
+        self._patience = PATIENCE_SECONDS
+        self._chance = random.random
         self._waiting: deque[Sample] = deque()
         self._passages = 0
         self._characters = 0
@@ -102,20 +225,21 @@ class Shadow:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def offer(self, asked: Asked, outcome: Outcome) -> None:
-        """Perhaps put a request aside; returns at once.
+    def offer(self, query: str, passages: Sequence[str], outcome: Outcome) -> None:
+        """Put a request aside, if it is sampled and there is room; returns at once.
 
-        One passage is no ranking, and one without a score cannot be compared: not sampled.
+        Requests of one passage are never sampled, since that is no ranking, nor those with a
+        passage that has no score.
         """
-        if len(asked.passages) < 2 or outcome.errors or self._chance() >= self._share:
+        if len(passages) < 2 or outcome.errors or self._chance() >= self._share:
             return
-        sample = Sample(asked, outcome.score)
-        passages = self._passages + len(asked.passages)
+        sample = Sample(query, passages, outcome.score)
+        waiting = self._passages + len(passages)
         characters = self._characters + sample.characters
-        if passages > WAITING_PASSAGES or characters > WAITING_CHARACTERS:
+        if waiting > WAITING_PASSAGES or characters > WAITING_CHARACTERS:
             self._count("dropped")
             return
-        self._passages, self._characters = passages, characters
+        self._passages, self._characters = waiting, characters
         self._waiting.append(sample)
         self._arrived.set()
 
@@ -124,27 +248,26 @@ class Shadow:
             await self._arrived.wait()
             sample = self._waiting[0]
             try:
-                self._count(await self._follow(sample))
+                self._count(await self._compare(sample))
             except Exception:
                 logger.exception("a shadowed request failed")
                 self._count("failed")
-            # Only now: what is being compared takes room as well.
+            # Only now, because what is being compared takes room as well.
             self._waiting.popleft()
-            self._passages -= len(sample.asked.passages)
+            self._passages -= len(sample.passages)
             self._characters -= sample.characters
             if not self._waiting:
                 self._arrived.clear()
 
-    async def _follow(self, sample: Sample) -> ShadowOutcome:
-        asked = sample.asked
+    async def _compare(self, sample: Sample) -> ShadowOutcome:
         parts: list[FloatArray] = []
-        for start in range(0, len(asked.passages), self._part):
+        for start in range(0, len(sample.passages), self._part):
             if not await self._quiet():
                 return "dropped"
-            part = asked.passages[start : start + self._part]
+            part = sample.passages[start : start + self._part]
             try:
                 outcome = await self._teacher.scorer.score(
-                    asked.query, part, PART_TIMEOUT_SECONDS, background=True
+                    sample.query, part, PART_TIMEOUT_SECONDS, background=True
                 )
             except ServiceError as error:
                 logger.warning("the teacher could not score a shadowed request: %s", error)
@@ -176,14 +299,7 @@ class Shadow:
         if found.kendall_tau is not None:
             self._metrics.tau.labels(version).observe(found.kendall_tau)
         if self._file is not None and not found.top1_agrees:
-            self._file.write(
-                Disagreement(
-                    sample.asked.query,
-                    sample.asked.passages,
-                    _told(sample.student_scores),
-                    _told(teacher_scores),
-                )
-            )
+            self._file.write(sample, teacher_scores)
 
     @property
     def _part(self) -> int:
@@ -195,5 +311,13 @@ class Shadow:
         self._metrics.requests.labels(outcome).inc()
 
 
-def _told(scores: FloatArray) -> Sequence[float]:
-    return [round(score, 6) for score in scores.tolist()]
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def hashed(text: str) -> str:
+    """A text's sha256, so that a text that came again can be recognised.
+
+    Example: `sha256:` and then `2cf24dba5fb0a30e…` for "hello".
+    """
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

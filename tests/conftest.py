@@ -1,4 +1,4 @@
-"""What all tests share: the tiny bundle, and an environment of their own."""
+"""What all tests share: two small bundles, and an environment of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from retort.models.bundle import Bundle, read_bundle
+from tests.fake_bundle import make_fake_bundle
 
 CHECKED_IN = Path(__file__).parent / "tiny-bundle"
 
@@ -16,6 +17,12 @@ CHECKED_IN = Path(__file__).parent / "tiny-bundle"
 def tiny_bundle() -> Bundle:
     """The small trained bundle in `tests/tiny-bundle`; `python -m tests.tiny` makes it again."""
     return read_bundle(CHECKED_IN)
+
+
+@pytest.fixture(scope="session")
+def fake_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle without a graph, whose golden scores are those of `tests.fake_bundle.overlap`."""
+    return make_fake_bundle(tmp_path_factory.mktemp("fake") / "fake")
 
 
 @pytest.fixture(autouse=True)

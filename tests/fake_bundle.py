@@ -5,19 +5,35 @@ Real tokenizer, real manifest, no graph: for tests of everything that is around 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle, write_bundle
 from retort.models.encoding import Batch, PairEncoder, Truncation
 from retort.models.golden import GoldenPair
-from retort.models.manifest import Architecture, HeadInfo, Manifest, Precision
-from retort.models.runtime.base import LogitArray
+from retort.models.manifest import Architecture, HeadInfo, Manifest, WeightPrecision
+from retort.models.runtime.base import BackendInfo
 from retort.models.scores import combine
 from tests.tiny_texts import golden_texts, make_tokenizer
 
+InferFunction = Callable[[Batch], LogitArray]
 TRUNCATION = Truncation(max_length=64, max_query_tokens=16)
+
+
+class FakeBackend:
+    """Calls `function` for every batch: a backend without a graph."""
+
+    info = BackendInfo("fake", "none", "fp32")
+
+    def __init__(self, function: InferFunction) -> None:
+        self._function = function
+
+    def infer(self, batch: Batch) -> LogitArray:
+        """Logits (batch, heads), as the function gives them."""
+        return self._function(batch)
 
 
 def overlap(batch: Batch) -> LogitArray:
@@ -50,7 +66,7 @@ def make_manifest(name: str = "fake") -> Manifest:
             HeadInfo(name="golden", kind="golden"),
             HeadInfo(name="soft-ce", kind="soft", teacher="ce"),
         ),
-        precision=Precision(storage="fp32"),
+        precision=WeightPrecision(storage="fp32"),
     )
 
 

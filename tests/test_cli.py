@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -27,7 +28,6 @@ PROMISED = {
     "bench",
     "loadtest",
     "peers",
-    "simulate",
     "stress",
     "validate",
     "methods",
@@ -63,7 +63,7 @@ def test_every_promised_command_is_there() -> None:
     assert {name.split()[0] for name in COMMANDS} >= PROMISED
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [n for n, command in COMMANDS.items() if not command.hidden])
 def test_every_command_has_help_with_an_example(name: str) -> None:
     text = COMMANDS[name].help or ""
     assert "Example" in text, f"the help of `retort {name}` gives no example"
@@ -98,10 +98,59 @@ def test_no_command_shows_the_help() -> None:
 
 
 def test_help_loads_no_engine_and_no_framework() -> None:
-    done = run_without([*EXTRA_OF_MODULE], "--help")
+    done = run_without([*EXTRA_OF_MODULE, "numpy", "pydantic", "fastapi"], "--help")
     assert done.returncode == 0, done.stderr
     for name in PROMISED:
         assert name in done.stdout
+
+
+def test_the_help_of_serve_loads_no_engine() -> None:
+    done = run_without([*EXTRA_OF_MODULE, "numpy", "fastapi", "tokenizers"], "serve", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "RETORT_PORT" in done.stdout
+
+
+# A user's own packages of the rooms' names, which say so when somebody imports them.
+ROOMS = ("service", "models", "training", "loadtest")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["-m", "retort"],
+        # What the installed script `retort` does, but that its folder is not the current one.
+        ["-c", "import sys; sys.path.insert(0, ''); from retort.cli import main; main()"],
+    ],
+    ids=["python -m retort", "retort"],
+)
+def test_folders_of_the_users_own_do_not_matter(tmp_path: Path, program: list[str]) -> None:
+    for room in ROOMS:
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").write_text(f"raise SystemExit('the user has {room}')")
+    for arguments in (["--version"], ["serve", "--help"], ["score", " ", "paris"]):
+        done = subprocess.run(
+            [sys.executable, *program, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert "the user has" not in done.stdout + done.stderr
+        expected = 1 if arguments[0] == "score" else 0
+        assert done.returncode == expected, done.stderr
+    assert done.stderr == "error: the query is empty\n"
+
+
+def test_the_package_is_light_to_import() -> None:
+    program = (
+        "import retort, sys; print({'numpy', 'pydantic', 'typer', 'onnxruntime'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("set()")
 
 
 def test_a_training_command_says_which_extra_is_missing() -> None:

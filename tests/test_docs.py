@@ -1,7 +1,9 @@
-"""The documents against the code: commands, options, targets and files that they name are there."""
+"""The documents against the code: commands, options, targets, files, links and names are there."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -9,50 +11,82 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
 
-from tests.commands import COMMANDS, options
+from retort.cli import app
+from retort.models.bundle import find_bundle, read_bundle
+from retort.service.http.app import create_app
+from retort.service.service import Service
+from retort.service.settings import GROUPS, Settings
+from retort.training.recipes import recipe, study
+from retort.training.recipes.methods import METHODS
+from tests.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FOLDERS = "docker|docs|loadtest|models|recipes|retort|service|tests|training"
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def code(text: str) -> Iterator[str]:
-    """Every line of shell code and every inline code span; lines ending in a backslash joined."""
-    fence = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-    for language, block in fence.findall(text):
+def blocks(text: str) -> Iterator[str]:
+    """Every line of a page's shell code, lines that end in a backslash joined."""
+    for language, block in FENCE.findall(text):
         if language in ("sh", "bash", "console"):
             yield from block.replace("\\\n", " ").splitlines()
-    yield from re.findall(r"`([^`\n]+)`", fence.sub("", text))
 
 
-def calls(text: str, program: str) -> Iterator[list[str]]:
-    """The words after `program` wherever code calls it."""
-    for line in code(text):
+def spans(text: str) -> list[str]:
+    """Every code span outside of code blocks."""
+    return re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
+
+
+def calls(lines: Iterator[str] | list[str], program: str) -> Iterator[list[str]]:
+    """The words after `program` wherever a line calls it."""
+    for line in lines:
         found = re.match(rf"^(?:\$ )?(?:\.venv/bin/)?{program} +(.*)$", line.strip())
         if found:
-            yield shlex.split(re.split(r";|\(about", found[1])[0], comments=True)
+            yield shlex.split(re.split(r";| &&|\(about", found[1])[0], comments=True)
 
 
-def retort_calls() -> list[tuple[str, list[str]]]:
-    """Every call of `retort` in a document, a recipe's head, the Makefile or a command's help."""
+def written() -> list[tuple[str, list[str]]]:
+    """The calls of `retort` in code: pages, recipes' heads, scripts, Makefile, commands' help."""
     texts = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
-    for recipe in sorted((ROOT / "recipes").rglob("*.yaml")):
-        heads = re.findall(r"^# +(retort .*)", recipe.read_text(encoding="utf-8"), re.MULTILINE)
-        texts[str(recipe.relative_to(ROOT))] = shell("\n".join(heads).replace(" && ", "\n"))
+    for file in sorted((ROOT / "recipes").rglob("*.yaml")):
+        head = re.sub(r"\\\n# +", "", file.read_text(encoding="utf-8"))
+        heads = re.findall(r"^# +(retort .*)", head, re.MULTILINE)
+        lines = [re.sub(r"  +\(?\w[^\"]*$", "", head) for head in heads]
+        texts[str(file.relative_to(ROOT))] = shell("\n".join(lines).replace(" && ", "\n"))
+    for script in sorted((ROOT / "recipes").glob("*.sh")):
+        texts[str(script.relative_to(ROOT))] = shell(script.read_text(encoding="utf-8"))
     rules = (ROOT / "Makefile").read_text(encoding="utf-8")
     texts["Makefile"] = shell(re.sub(r"^.*\$\(BIN\)/retort", "retort", rules, flags=re.MULTILINE))
     helps = {f"retort {name} --help": as_code(c.help or "") for name, c in COMMANDS.items()}
     return [
-        (place, call) for place, text in (texts | helps).items() for call in calls(text, "retort")
+        (place, call)
+        for place, text in (texts | helps).items()
+        for call in calls(blocks(text), "retort")
+    ]
+
+
+def mentioned() -> list[tuple[str, list[str]]]:
+    """The calls of `retort` in the documents' prose, which may leave arguments out."""
+    return [
+        (page.name, call)
+        for page in PAGES
+        for call in calls(spans(page.read_text(encoding="utf-8")), "retort")
     ]
 
 
 def as_code(help_text: str) -> str:
     """A command's help as a page: of an indented block, only `retort` begins a new command."""
-    blocks = re.findall(r"(?:^    .*\n?)+", help_text, re.MULTILINE)
-    blocks += re.findall(r"^Example: (retort .*)", help_text, re.MULTILINE)
-    lines = re.sub(r"\n +(?!retort\b)", " ", "\n".join(block.strip() for block in blocks))
-    return f"{help_text}\n{shell(lines)}"
+    found = re.findall(r"(?:^    .*\n?)+", help_text, re.MULTILINE)
+    found += re.findall(r"^Example: (retort .*)", help_text, re.MULTILINE)
+    lines = re.sub(r"\n +(?! |retort\b)", " ", "\n".join(block.strip() for block in found))
+    return shell(lines)
 
 
 def shell(lines: str) -> str:
@@ -60,30 +94,84 @@ def shell(lines: str) -> str:
     return f"```sh\n{lines}\n```\n"
 
 
-@pytest.mark.parametrize(("place", "call"), retort_calls())
-def test_commands_and_options_exist(place: str, call: list[str]) -> None:
-    if call[0].startswith("-"):
-        assert call[0] in ("--help", "--version")
-        return
+class IncompleteError(Exception):
+    """A command line lacks an argument that its command requires."""
+
+
+def parse(call: list[str]) -> None:
+    """Parse a command line as `retort` would, without running it.
+
+    Raises what the command would for an option or an argument that it does not take, and
+    `IncompleteError` if one is missing; a file that is not there is no mistake.
+    """
     words = [word for word in call if not word.startswith("-")]
     name = next((n for n in (" ".join(words[:2]), words[0]) if n in COMMANDS), None)
     if name is None:
-        # A group alone, as in `retort data --help`.
-        assert any(known.startswith(f"{words[0]} ") for known in COMMANDS), f"{place}: {call}"
-        return
+        raise ValueError(f"there is no command {words[0]}")
+    arguments = call[len(name.split()) :]
+    try:
+        COMMANDS[name].make_context(name, arguments)
+    except typer.BadParameter as error:
+        if type(error).__name__ == "MissingParameter":
+            raise IncompleteError(call) from error
+        if "does not exist" not in error.message:
+            raise
+
+
+def is_help(call: list[str]) -> bool:
+    """Whether a call asks for help or the version, which is run and not parsed."""
+    return call[-1] in ("--help", "--version")
+
+
+@pytest.mark.parametrize(
+    ("place", "call"), [(place, call) for place, call in written() if not is_help(call)]
+)
+def test_commands_parse(place: str, call: list[str]) -> None:
+    if any("$(" in word for word in call):
+        # What a variable of make holds is not known here: the options that are written out exist.
+        known = {flag for parameter in COMMANDS[call[0]].params for flag in parameter.opts}
+        assert {word for word in call if word.startswith("--")} <= known, f"{place}: {call}"
+    else:
+        parse(call)
     for word in call:
         if word.startswith("recipes/") and "$" not in word:
             assert (ROOT / word).is_file(), f"{place}: {word} is not there"
-    flags = {word.partition("=")[0] for word in call if re.match(r"^--?[a-z]", word)}
-    assert flags <= options(name), f"{place}: {flags - options(name)} of retort {name}"
 
 
-def test_make_targets_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for page in PAGES:
-        for call in calls(page.read_text(encoding="utf-8"), "make"):
-            wanted = [word for word in call if "=" not in word]
-            assert set(wanted) <= targets, f"{page.name}: make {' '.join(call)}"
+@pytest.mark.parametrize(
+    ("place", "call"), [(place, call) for place, call in mentioned() if not is_help(call)]
+)
+def test_commands_in_prose_parse(place: str, call: list[str]) -> None:
+    with contextlib.suppress(IncompleteError):
+        parse(call)
+
+
+@pytest.mark.parametrize(
+    "call", sorted({tuple(call) for _, call in written() + mentioned() if is_help(call)})
+)
+def test_help_is_shown(call: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(app, list(call)).exit_code == 0
+
+
+def make_calls() -> list[tuple[str, ...]]:
+    """Every call of make in a document, once."""
+    return sorted(
+        {
+            tuple(call)
+            for page in PAGES
+            for text in [page.read_text(encoding="utf-8")]
+            for call in [*calls(blocks(text), "make"), *calls(spans(text), "make")]
+        }
+    )
+
+
+@pytest.mark.parametrize("call", make_calls(), ids=" ".join)
+def test_make_knows_what_to_do(call: tuple[str, ...]) -> None:
+    words = [word for word in call if "=" not in word or "..." not in word]
+    done = subprocess.run(
+        ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_target_is_explained() -> None:
@@ -93,16 +181,139 @@ def test_every_target_is_explained() -> None:
     assert phony == explained
     shown = subprocess.run(
         ["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-    ).stdout
+    ).stdout.splitlines()
     for target in explained:
-        assert target in shown
+        assert any(line.startswith(f"  {target} ") for line in shown)
+    # One screen.
+    assert len(shown) <= 45
+    assert max(map(len, shown)) <= 80
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    plain = (re.sub(r"[`*]|\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+@each_page
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert missing == []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@each_page
+def test_paths_and_modules_exist(page: Path) -> None:
+    for span in spans(page.read_text(encoding="utf-8")):
+        if re.fullmatch(rf"(?:{FOLDERS})/[\w./-]*", span):
+            # What a build or a user makes there is not in the tree.
+            if not span.startswith(("models/my-", "models/mine", "recipes/mine/student.yaml")):
+                assert (ROOT / span).exists(), span
+        elif re.fullmatch(r"retort(?:\.\w+)+", span) and span != "retort.load":
+            assert importlib.util.find_spec(span) is not None, span
+
+
+def test_the_index_has_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    linked = {(ROOT / "docs" / link).resolve() for link in re.findall(r"\]\(([^)#]+)\)", index)}
+    missing = {page.resolve() for page in PAGES} - {(ROOT / "docs" / "README.md").resolve()}
+    assert missing - linked == set()
+
+
+def test_the_routes_of_the_api_page_are_those_of_the_server() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    stated = set(re.findall(r"`(?:GET|POST) (/\S*)`", text))
+    service = Service(Settings(), read_bundle(find_bundle("retort-small")))
+    routes = create_app(service).openapi()["paths"]
+    assert stated == routes.keys() | {"/", "/docs", "/openapi.json"}
+
+
+# In the order of the tables of docs/recipes.md.
+RECIPES: list[type[BaseModel]] = [
+    recipe.CorpusRecipe,
+    recipe.LabelledSource,
+    recipe.PositiveSource,
+    recipe.QuestionPlan,
+    recipe.TeacherRecipe,
+    recipe.MetaPlan,
+    recipe.DistillRecipe,
+    recipe.TeacherRef,
+    recipe.StudentPlan,
+    recipe.Stage,
+    recipe.Length,
+    recipe.Optimiser,
+    study.StudyRecipe,
+    study.Dataset,
+    study.Row,
+    study.Published,
+]
+
+
+def test_the_fields_of_a_recipe_and_their_defaults_are_as_stated() -> None:
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| field \|.*\n\|---.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    for model, table in zip(RECIPES, tables, strict=True):
+        stated = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE))
+        assert stated.keys() == model.model_fields.keys(), model
+        for name, field in model.model_fields.items():
+            default = field.default
+            if field.is_required():
+                assert stated[name] == "required", (model, name)
+            elif isinstance(default, BaseModel):
+                assert stated[name] in ("see above", "see below"), (model, name)
+            elif default in (None, "", [], {}):
+                # What that means is put in words.
+                assert stated[name] not in ("required", "true", "false"), (model, name)
+            else:
+                shown = str(default).lower() if isinstance(default, bool) else str(default)
+                assert stated[name] == shown, (model, name)
+
+
+def test_the_methods_and_their_options_are_as_stated() -> None:
+    text = (ROOT / "docs" / "distillation.md").read_text(encoding="utf-8")
+    table = text.partition("| method | from |")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    stated = {
+        name: set(re.findall(r"`(\w+)`", cells[3]) if len(cells) > 3 else ())
+        for cells in rows
+        for name in re.findall(r"`([\w-]+)`", cells[0])
+    }
+    assert stated == {name: set(spec.options.model_fields) for name, spec in METHODS.items()}
+
+
+def test_the_settings_are_those_of_the_server() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    stated = re.findall(r"^\| `(\w+)` \| `?(.+?)`? \| (.+) \|$", text, re.MULTILINE)
+    expected = [
+        (name, default_of(field), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+    assert stated == expected
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(GROUPS.values())
+
+
+def default_of(field: FieldInfo) -> str:
+    """A setting's default as the page writes it."""
+    if field.default_factory is not None:
+        return "~/.cache/retort"
+    if field.default is None:
+        return "unset"
+    return str(field.default).lower()
+
+
+def test_the_settings_of_operations_exist() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = text.partition("## Settings that decide the speed")[2].partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+    names = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert len(names) > 5
+    assert names <= set(Settings.model_fields)
 
 
 def test_ci_runs_what_the_contributor_runs() -> None:

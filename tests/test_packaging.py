@@ -1,25 +1,38 @@
-"""What `pyproject.toml` and `constraints.txt` promise about installing."""
+"""Installing: what `pyproject.toml` and `constraints.txt` promise, and what a wheel holds."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import json
+import os
+import re
+import subprocess
 import sys
+import tarfile
+import time
 import tomllib
+import venv
+import zipfile
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from retort.cli import EXTRA_OF_MODULE
+from retort.loadtest.servers import free_port
+from tests.docker.image import link_packages
 
 ROOT = Path(__file__).parent.parent
+# As a server would choose on most machines; the choice itself takes a while.
+SERVE = ("--backend=openvino", "--precision=int8", "--threads=1")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ROOMS = ("loadtest", "models", "service", "training")
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-
-# Modules that go by another name than the package that brings them.
-PACKAGE_OF_MODULE = {"sklearn": "scikit-learn"}
 
 
 def names(lines: list[str]) -> set[str]:
@@ -34,7 +47,8 @@ def pins() -> dict[str, Requirement]:
     return {canonicalize_name(pin.name): pin for pin in found}
 
 
-def all_needs(package: str, extra: str = "") -> set[str]:
+@functools.cache
+def all_needs(package: str, extra: str = "") -> frozenset[str]:
     """What an installed package needs, directly and through others, of what is installed here."""
     needs: set[str] = set()
     waiting = [(package, extra)]
@@ -54,7 +68,7 @@ def all_needs(package: str, extra: str = "") -> set[str]:
                 if step not in seen:
                     seen.add(step)
                     waiting.append(step)
-    return needs
+    return frozenset(needs)
 
 
 def test_serving_alone_needs_neither_torch_nor_transformers() -> None:
@@ -108,16 +122,109 @@ def test_no_package_index_is_named() -> None:
 
 def test_the_extras_that_the_command_names_bring_those_modules() -> None:
     for module, extra in EXTRA_OF_MODULE.items():
-        package = canonicalize_name(PACKAGE_OF_MODULE.get(module, module))
+        package = canonicalize_name(module)
         reached = names(EXTRAS[extra])
         reached |= set().union(*(all_needs(name) for name in reached))
         assert package in reached, f"{module} does not come with {extra}"
 
 
-def test_every_package_of_the_tree_is_built() -> None:
-    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    packages = {folder.parent.name for folder in ROOT.glob("*/__init__.py")} - {"tests"}
-    assert set(built["only-include"]) == packages | {"retort.py"}
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with wheel and sdist, built as the images build them: offline."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist"]
+    subprocess.run([*command, "-d", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+def tracked(*folders: str) -> set[str]:
+    """The tracked files of these folders, under the name by which they are imported."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *folders]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return {
+        name if name.startswith("retort/") else f"retort/{name}"
+        for name in listed.stdout.splitlines()
+        if (ROOT / name).is_file() and not (ROOT / name).is_symlink()
+    }
+
+
+def test_the_wheel_holds_the_tree_under_one_name(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == tracked("retort", *ROOMS)
+    assert {
+        "retort/py.typed",
+        "retort/loadtest/extract.tsv",
+        "retort/models/retort-small/model.onnx",
+        "retort/service/http/static/index.html",
+    } <= names
+
+
+def test_the_sdist_holds_real_files(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        members = archive.getmembers()
+    assert all(member.isfile() for member in members)
+    names = {member.name.partition("/")[2] for member in members}
+    assert {name for name in names if name.startswith("retort/")} == tracked("retort", *ROOMS)
+    assert {name.partition("/")[0] for name in names} <= {
+        "retort", "pyproject.toml", "README.md", "LICENSE", "PKG-INFO", ".gitignore",
+    }  # fmt: skip
+
+
+def readme_example() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The request that the README sends to a server, and the answer that it prints."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (request,) = re.findall(r"curl -s localhost:8080/score .*? -d '(.*?)'", text, re.DOTALL)
+    (answer,) = re.findall(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return json.loads(request), json.loads(answer)
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_serves_beside_folders_of_the_same_names(
+    built: Path, tmp_path: Path
+) -> None:
+    (wheel,) = built.glob("*.whl")
+    prefix = tmp_path / "environment"
+    venv.create(prefix, with_pip=False)
+    link_packages([*PROJECT["dependencies"], *EXTRAS["cpu"]], prefix)
+    python = prefix / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    install = ["install", "--no-index", "--no-deps", "--no-compile", str(wheel)]
+    subprocess.run([*pip, *install], check=True, capture_output=True)
+    for name in (*ROOMS, "tests"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong package')\n")
+    port = str(free_port())
+    server = subprocess.Popen(
+        [python, "-m", "retort", "serve", f"--port={port}", *SERVE],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        end = time.monotonic() + 120
+        while True:
+            assert server.poll() is None, server.communicate()[1]
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                    break
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        asked, promised = readme_example()
+        reply = httpx.post(f"http://127.0.0.1:{port}/score", json=asked, timeout=60).json()
+        for result, expected in zip(reply["results"], promised["results"], strict=True):
+            # int8 differs a little from processor to processor.
+            assert result == pytest.approx(expected, abs=0.02)
+        for name in ("model", "version", "mode", "usage"):
+            assert reply[name] == promised[name]
+        assert reply["timings_ms"].keys() == promised["timings_ms"].keys()
+    finally:
+        server.terminate()
+        server.communicate()
+    assert server.returncode == 0
 
 
 def test_this_python_is_supported() -> None:

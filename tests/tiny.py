@@ -17,13 +17,13 @@ from transformers import BertConfig
 from retort.models.bundle import Bundle, write_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.golden import GoldenPair
-from retort.models.manifest import Architecture, HeadInfo, Manifest, Precision
+from retort.models.manifest import Architecture, HeadInfo, Manifest, WeightPrecision
+from retort.models.scores import combine
 from retort.training.data.pairs import Pair
-from retort.training.export.export import export_graph
-from retort.training.nn.batching import single_units
+from retort.training.export.bundling import export_graph
+from retort.training.nn.batching import TokenBatch, TokenTable, single_units
 from retort.training.nn.loop import Progress, fit
-from retort.training.nn.student import Head, Student, probability
-from retort.training.nn.tokens import TokenBatch, TokenTable
+from retort.training.nn.student import Head, Student
 from retort.training.recipes.recipe import Optimiser
 from tests.tiny_texts import WORDS, golden_texts, make_tokenizer
 
@@ -76,7 +76,7 @@ def make_tiny_bundle(folder: Path) -> Bundle:
                 )
                 for head in HEADS
             ),
-            precision=Precision(storage="fp32"),
+            precision=WeightPrecision(storage="fp32"),
             methods=("hard labels",),
         ),
         graph=work / "model.onnx",
@@ -93,7 +93,9 @@ def _golden(student: Student, encoder: PairEncoder, query: str, passage: str) ->
             torch.from_numpy(batch.attention_mask),
             torch.from_numpy(batch.token_type_ids),
         )
-    return GoldenPair(query, passage, tuple(logits[0].tolist()), probability(logits).item())
+    return GoldenPair(
+        query, passage, tuple(logits[0].tolist()), float(combine(logits.numpy()).score[0])
+    )
 
 
 def train(student: Student, encoder: PairEncoder, folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""The peers: other servers with the same student in them, measured beside `retort serve`."""
+"""The peers: other servers with the same student in them, compared with `retort serve`."""

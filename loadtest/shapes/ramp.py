@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from retort.loadtest.staged_shape import StagedShape
+from retort.loadtest.shapes import StagedShape
 from retort.loadtest.stages import RAMP
 
 

@@ -1,1 +1,1 @@
-"""Engines: small runtimes that turn token ids into logits, behind one protocol."""
+"""Running a bundle: small backends that turn token ids into logits, behind one protocol."""

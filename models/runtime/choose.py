@@ -7,31 +7,36 @@ the winner alone.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import importlib.util
+import json
 import logging
+import os
+import platform
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from retort.models.bundle import Bundle
-from retort.models.cores import usable_cores
-from retort.models.encoding import Batch, PairEncoder
+from retort.models.encoding import PairEncoder
 from retort.models.errors import BundleError, StartError
-from retort.models.runtime.base import Backend, BackendInfo, BackendUnavailable
+from retort.models.runtime.base import (
+    Backend,
+    BackendInfo,
+    BackendUnavailable,
+    Streams,
+    same_batch,
+    shared_threads,
+)
 from retort.models.runtime.golden import GoldenMismatch, GoldenReport, compare_golden, require
-from retort.models.runtime.memory import choice_file, recall, remember
-from retort.models.runtime.streams import Streams, shared_threads
+from retort.models.runtime.options import RuntimeOptions, usable_cores
 
 logger = logging.getLogger("retort")
-
-BackendName = Literal["auto", "onnxruntime", "openvino"]
-ProviderName = Literal["auto", "cpu", "cuda", "tensorrt"]
-PrecisionName = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
 CANDIDATES = (
     BackendInfo("onnxruntime", "tensorrt", "fp16"),
@@ -43,58 +48,41 @@ CANDIDATES = (
     BackendInfo("openvino", "cpu", "fp32"),
     BackendInfo("onnxruntime", "cpu", "fp32"),
 )
+# A kept choice holds for one set of versions of these packages.
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 MEASURED_SHAPE = (10, 128)
-MEASURED_SECONDS = 0.5  # a candidate
+MEASURED_SECONDS = 0.5  # per candidate
 TURNS = 3
 PAUSE_SECONDS = 0.05
-# Threads that work together on one small batch wait for each other, and for long when another
-# process takes a core: there two streams of one thread did 1.4 times what one of two did.
-MOST_STREAMS = 4
-
-
-def usual_streams(threads: int) -> int:
-    """How many batches to compute at once where nobody said; `threads` 0 is one to each core."""
-    return min(MOST_STREAMS, threads or usable_cores())
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the settings ask for; `auto` leaves it to the measurement."""
-
-    backend: BackendName = "auto"
-    provider: ProviderName = "auto"
-    precision: PrecisionName = "auto"
-    threads: int = 0
-    streams: int = 1
-    cuda_graphs: bool = True
-
-    def allows(self, info: BackendInfo) -> bool:
-        """Whether a candidate is what was asked for."""
-        asked = (self.backend, self.provider, self.precision)
-        offered = (info.backend, info.provider, info.precision)
-        return all(a in ("auto", o) for a, o in zip(asked, offered, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The backend, what its golden check said, and pairs a second where it was measured."""
+    """A backend, the result of its golden check, and pairs per second where it was measured."""
 
     backend: Backend
     golden: GoldenReport
     pairs_per_second: dict[str, float]
 
 
-def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Chosen:
-    """Load the fastest backend that `wish` allows and that reproduces the golden pairs.
+def candidates(options: RuntimeOptions) -> list[BackendInfo]:
+    """The backends that `options` allow, whether or not they can run here."""
+    return [info for info in CANDIDATES if options.allows(info)]
+
+
+def choose_backend(
+    bundle: Bundle, encoder: PairEncoder, options: RuntimeOptions, cache: Path
+) -> Chosen:
+    """Load the fastest backend that `options` allow and that reproduces the golden pairs.
 
     Raises `StartError` when there is none, with what was wrong with each.
     """
-    allowed = [info for info in CANDIDATES if wish.allows(info)]
-    kept = choice_file(cache, [bundle.digest, str(wish)])
+    allowed = candidates(options)
+    kept = choice_file(cache, bundle.digest, options)
     remembered = recall(kept)
 
     def attempt(info: BackendInfo) -> tuple[Backend, GoldenReport]:
-        backend, report = load_compared(info, bundle, encoder, wish, cache)
+        backend, report = load_compared(info, bundle, encoder, options, cache)
         require(report, backend, bundle)
         return backend, report
 
@@ -113,34 +101,36 @@ def choose(bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path) -> Cho
             logger.debug("not %s: %s", info, problem)
             problems.append(problem)
     if not fit:
-        raise _refusal(wish, problems)
-    speeds = _measure([backend for backend, _ in fit], encoder, wish.streams)
+        raise _refusal(options, problems)
+    speeds = _measure([backend for backend, _ in fit], encoder, options.streams)
     best = max(fit, key=lambda candidate: speeds[str(candidate[0].info)])
     remember(kept, best[0].info, speeds)
     return Chosen(*best, speeds)
 
 
 def load_compared(
-    info: BackendInfo, bundle: Bundle, encoder: PairEncoder, wish: Wish, cache: Path
+    info: BackendInfo, bundle: Bundle, encoder: PairEncoder, options: RuntimeOptions, cache: Path
 ) -> tuple[Backend, GoldenReport]:
-    """Load one backend as `load` does and compare it with the golden pairs.
+    """Load one backend and compare it with the golden pairs.
 
     Raises `BackendUnavailable` if it does not run here, `BundleError` if the pairs are bad.
     """
     try:
-        backend = load(info, bundle, wish, cache)
+        backend = load_backend(info, bundle, options, cache)
         return backend, compare_golden(backend, encoder, bundle)
     except (BackendUnavailable, BundleError):
         raise
     except Exception as error:
-        # A runtime raises what it likes; here it all means that this one cannot be used.
+        # Libraries raise what they like; here it all means that this backend cannot be used.
         raise BackendUnavailable(f"{info}: {type(error).__name__}: {error}") from error
 
 
-def load(info: BackendInfo, bundle: Bundle, wish: Wish, cache: Path) -> Backend:
-    """Load one backend, with the threads, streams and CUDA graphs of `wish`.
+def load_backend(
+    info: BackendInfo, bundle: Bundle, options: RuntimeOptions, cache: Path
+) -> Backend:
+    """Load one backend, with the threads, streams and CUDA graphs of `options`.
 
-    Raises `BackendUnavailable`; imports its runtime only now.
+    Raises `BackendUnavailable`; imports its library only now.
     """
     if importlib.util.find_spec(info.backend) is None:
         raise BackendUnavailable(f"{info.backend} is not installed: install the cpu or gpu extra")
@@ -167,7 +157,7 @@ def load(info: BackendInfo, bundle: Bundle, wish: Wish, cache: Path) -> Backend:
                     threads=threads,
                     width=manifest.architecture.width,
                 )
-                for threads in shared_threads(wish.threads or usable_cores(), wish.streams)
+                for threads in shared_threads(options.threads or usable_cores(), options.streams)
             ]
         )
     from retort.models.runtime.onnxruntime import NAMES, OnnxRuntimeBackend
@@ -177,33 +167,32 @@ def load(info: BackendInfo, bundle: Bundle, wish: Wish, cache: Path) -> Backend:
         bundle.graph_path,
         provider=provider,
         precision=info.precision,
-        threads=wish.threads,
+        threads=options.threads,
         longest=manifest.truncation.max_length,
         profiles=manifest.shape_profiles,
         kept=cache / "onnxruntime" / bundle.digest[:16],
-        cuda_graphs=wish.cuda_graphs,
+        cuda_graphs=options.cuda_graphs,
     )
 
 
-def _refusal(wish: Wish, problems: Sequence[Exception]) -> StartError:
+def _refusal(options: RuntimeOptions, problems: Sequence[Exception]) -> StartError:
     for problem in problems:
         if isinstance(problem, GoldenMismatch):
             return problem
-    asked = f"backend {wish.backend}, provider {wish.provider}, precision {wish.precision}"
+    asked = f"backend {options.backend}, provider {options.provider}, precision {options.precision}"
     reasons = "; ".join(map(str, problems)) or "there is no such combination"
     return StartError(f"no backend can run as asked ({asked}): {reasons}")
 
 
 def _measure(backends: Sequence[Backend], encoder: PairEncoder, streams: int) -> dict[str, float]:
-    """Pairs a second of each one's fastest run of `streams` batches at once, of one on a GPU.
+    """Pairs per second of each one's fastest run of `streams` batches at once, of one on a GPU.
 
     The other runs were disturbed. They take turns, so that a noisy moment is bad for all of them
-    alike. Before its turn each gets a pause and a run that does not count: the threads of the one
-    before spin for a while yet.
+    alike. Before its turn each gets a pause and a run that does not count, because the threads of
+    the previous one go on spinning for a while.
     """
     rows, columns = MEASURED_SHAPE[0], min(MEASURED_SHAPE[1], encoder.truncation.max_length)
-    ids = np.full((rows, columns), encoder.pad_id, dtype=np.int64)
-    batch = Batch(ids, np.ones_like(ids), np.zeros_like(ids))
+    batch = same_batch(rows, columns, encoder.pad_id)
     fastest = dict.fromkeys((str(backend.info) for backend in backends), np.inf)
     with ThreadPoolExecutor(streams) as pool:
         for backend in list(backends) * TURNS:
@@ -217,3 +206,43 @@ def _measure(backends: Sequence[Backend], encoder: PairEncoder, streams: int) ->
                 seconds = (time.perf_counter() - start) / len(batches)
                 fastest[name] = min(fastest[name], seconds)
     return {name: rows / seconds for name, seconds in fastest.items()}
+
+
+def choice_file(cache: Path, digest: str, options: RuntimeOptions) -> Path:
+    """Where a choice is kept that depends on all that may change which backend is fastest."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    gpus = [str(path) for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+    machine = [platform.machine(), _cpu(), str(os.cpu_count()), *gpus]
+    text = json.dumps([digest, str(options), *machine, versions])
+    return cache / f"backend-{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+
+
+def recall(path: Path) -> BackendInfo | None:
+    """The backend that was kept at `path`; None if there is none that can be read."""
+    try:
+        return BackendInfo(**json.loads(path.read_text(encoding="utf-8"))["choice"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(path: Path, info: BackendInfo, pairs_per_second: dict[str, float]) -> None:
+    """Keep a choice at `path`. If it cannot be written, the next start measures again."""
+    text = json.dumps({"choice": asdict(info), "pairs_per_second": pairs_per_second}, indent=2)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        logger.warning("the choice of backend is not kept: %s", problem)

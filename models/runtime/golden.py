@@ -1,7 +1,7 @@
 """The golden check: does this backend give the scores that the PyTorch original gave?
 
 A student that scores wrongly looks, from outside, like one that works. So every backend has to
-reproduce the bundle's golden pairs before it may answer anybody: each score within a tolerance,
+reproduce the bundle's golden pairs before it may answer a request: each score within a tolerance,
 and pairs with clearly different scores in the same order.
 """
 
@@ -13,18 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import EncodedPair, PairEncoder
 from retort.models.errors import StartError
 from retort.models.manifest import Manifest
-from retort.models.runtime.base import Backend, Precision
-from retort.models.runtime.direct import infer_pairs
-from retort.models.runtime.streams import each_stream
-from retort.models.scores import FloatArray, combine
+from retort.models.runtime.base import Backend, Precision, each_stream, infer_pairs
+from retort.models.scores import combine
 
-# What rounding in the arithmetic may do to a score.
+# How far rounding in the arithmetic may move a score.
 COMPUTE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 3e-2, "int8": 3e-2}
-# What rounding of the stored weights may do, where the manifest has no bound of its own.
+# The same for rounding of the stored weights, where the manifest has no bound of its own.
 STORAGE_TOLERANCE = {"fp32": 0.0, "fp16": 5e-3, "int8": 5e-2}
 
 
@@ -40,7 +39,7 @@ class GoldenReport:
     tolerance: float
     max_difference: float
     mean_difference: float
-    swapped: int  # pairs of pairs with clearly different scores, in the wrong order
+    swapped: int  # pairs of golden pairs with clearly different scores, in the wrong order
 
     @property
     def passed(self) -> bool:

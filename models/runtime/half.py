@@ -1,8 +1,8 @@
 """The half graph: a bundle's graph with its encoder in float16, for GPUs.
 
 ONNX Runtime fuses the graph first, in float32; then the weights and what flows between them become
-float16. What follows the last normalisation, the heads, stays in float32: it costs nothing, and
-rounded logits would put passages level that are not.
+float16. What follows the last normalisation, the heads, stays in float32: that costs nothing, and
+rounded logits would make ties between passages that differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from retort.models.runtime.base import BackendUnavailable
 logger = logging.getLogger("retort")
 
 LARGEST = 65504.0
-# An encoder ends in one of these, whether or not it was fused with what it follows.
+# An encoder ends in one of these, fused with the node before it or not.
 NORMALISATIONS = frozenset(
     {"LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"}
 )
@@ -94,12 +94,12 @@ def halve(model: Any) -> None:
     ]
     del graph.node[:]
     graph.node.extend([*encoder, *casts, *heads])
-    # They tell the types of before.
+    # They hold the old types.
     del graph.value_info[:]
 
 
 def _encoder(nodes: Sequence[Any]) -> set[str]:
-    """The first outputs of the nodes that a normalisation comes after, and of the last one."""
+    """The first outputs of all nodes up to the last normalisation, that one included."""
     before: set[str] = set()
     found: set[str] = set()
     for node in reversed(nodes):
@@ -110,7 +110,7 @@ def _encoder(nodes: Sequence[Any]) -> set[str]:
 
 
 def _read(nodes: Sequence[Any]) -> set[str]:
-    """What the nodes read, by name."""
+    """The names of the nodes' inputs."""
     return {name for node in nodes for name in node.input}
 
 
@@ -131,7 +131,7 @@ def _halve_tensor(tensor: Any) -> None:
 def _fuse(graph: Path, fused: Path, providers: Sequence[str]) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # The level below the last: the last one's layouts are for this very processor.
+    # Not the highest level: its layouts are for this processor alone.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(fused)
     session = onnxruntime.InferenceSession(
@@ -139,7 +139,7 @@ def _fuse(graph: Path, fused: Path, providers: Sequence[str]) -> None:
     )
     if (active := session.get_providers()[0]) != providers[0]:
         raise BackendUnavailable(
-            f"asked for {providers[0]}, but {active} is what runs: see ONNX Runtime's message above"
+            f"asked for {providers[0]}, but {active} runs: see ONNX Runtime's message above"
         )
 
 

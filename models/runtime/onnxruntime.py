@@ -1,7 +1,7 @@
 """The ONNX Runtime backend: CPU, CUDA and TensorRT execution providers.
 
 ONNX Runtime falls back to the CPU in silence when a provider cannot start. This backend does not:
-unless the provider that was asked for is the one that runs, it refuses to be made.
+unless the provider that was asked for is the one that runs, it cannot be created.
 """
 
 from __future__ import annotations
@@ -13,20 +13,12 @@ from typing import Any, Literal
 
 import onnxruntime
 
+from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
 from retort.models.manifest import ShapeProfile
-from retort.models.runtime.base import (
-    INPUTS,
-    OUTPUT,
-    BackendInfo,
-    BackendUnavailable,
-    LogitArray,
-    Precision,
-)
-from retort.models.runtime.buckets import one_profile
-from retort.models.runtime.device import DeviceRunner
+from retort.models.runtime.base import INPUTS, OUTPUT, BackendInfo, BackendUnavailable, Precision
+from retort.models.runtime.gpu import DeviceRunner, one_profile
 from retort.models.runtime.half import half_graph
-from retort.models.runtime.providers import cuda_options, tensorrt_options
 
 logger = logging.getLogger("retort")
 
@@ -41,10 +33,10 @@ NAMES: dict[Provider, str] = {
 class OnnxRuntimeBackend:
     """Runs `graph` with one provider.
 
-    `threads` is for the CPU, 0 for one to each core. The rest is for GPUs: `longest` is the most
+    `threads` is for the CPU, 0 for one per core. The rest is for GPUs: `longest` is the most
     tokens a pair may have, `profiles` bound TensorRT's engine, `kept` is a folder for what is
-    built at the first start, and `cuda_graphs` launches a shape's kernels as one where that can be
-    done. Raises `BackendUnavailable` if the provider is not the one that runs.
+    built at the first start, and `cuda_graphs` launches a shape's kernels as one where possible.
+    Raises `BackendUnavailable` if the provider is not the one that runs.
     """
 
     def __init__(
@@ -65,7 +57,7 @@ class OnnxRuntimeBackend:
                 "ask for fp32, or for fp16 with provider cuda or tensorrt"
             )
         _require(provider)
-        self._info = BackendInfo("onnxruntime", provider, precision)
+        self.info = BackendInfo("onnxruntime", provider, precision)
         self.cuda_graphs = False
         self._session: Any = None
         self._runner: DeviceRunner | None = None
@@ -86,17 +78,12 @@ class OnnxRuntimeBackend:
             model = half_graph(graph, kept, fused) if precision == "fp16" else graph
             self._runner = self._on_cuda(model, longest, cuda_graphs)
 
-    @property
-    def info(self) -> BackendInfo:
-        """What runs."""
-        return self._info
-
     def infer(self, batch: Batch) -> LogitArray:
         """Inputs (batch, sequence) to logits (batch, heads)."""
         if self._runner is not None:
             return self._runner.infer(batch)
-        arrays = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        logits: LogitArray = self._session.run([OUTPUT], dict(zip(INPUTS, arrays, strict=True)))[0]
+        feed = dict(zip(INPUTS, batch.arrays, strict=True))
+        logits: LogitArray = self._session.run([OUTPUT], feed)[0]
         return logits
 
     def _on_cuda(self, model: Path | bytes, longest: int, cuda_graphs: bool) -> DeviceRunner:
@@ -108,7 +95,7 @@ class OnnxRuntimeBackend:
             except BackendUnavailable:
                 raise
             except Exception as problem:
-                # A graph may have a node that cannot be recorded; the driver may have none at all.
+                # A graph may have a node that cannot be recorded, or the driver no CUDA graphs.
                 logger.warning("no CUDA graphs, each kernel is launched alone: %s", problem)
             else:
                 self.cuda_graphs = True
@@ -122,12 +109,12 @@ def open_session(
 ) -> Any:
     """A session of `model`, a file or serialized, on `provider`.
 
-    Raises `BackendUnavailable` if another provider is what runs, and whatever ONNX Runtime raises.
+    Raises `BackendUnavailable` if another provider runs instead, and what ONNX Runtime raises.
     """
     name = NAMES[provider]
     providers: list[Any] = [(name, options)]
     if provider != "cpu":
-        # For the shapes of shapes; a node that computes something stays on the GPU.
+        # For nodes that compute shapes; a node that computes values stays on the GPU.
         providers.append(NAMES["cpu"])
     session = onnxruntime.InferenceSession(
         model if isinstance(model, bytes) else str(model),
@@ -138,7 +125,7 @@ def open_session(
     active = session.get_providers()[0]
     if active != name:
         raise BackendUnavailable(
-            f"asked for {name}, but {active} is what runs: see ONNX Runtime's message above"
+            f"asked for {name}, but {active} runs: see ONNX Runtime's message above"
         )
     return session
 
@@ -160,7 +147,42 @@ def _session_options(threads: int) -> Any:
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # One memory plan to every shape that was ever seen would grow without end.
+    # One memory plan for every shape that was ever seen would grow without end.
     options.enable_mem_pattern = False
     options.log_severity_level = 3
+    return options
+
+
+def cuda_options(*, graphs: bool) -> dict[str, str]:
+    """Options of CUDAExecutionProvider; `graphs` records a CUDA graph of each shape."""
+    return {
+        # fp32 means fp32: TF32 keeps ten bits of each factor.
+        "use_tf32": "0",
+        # There are few shapes and they come back, so memory need not be reserved ahead.
+        "arena_extend_strategy": "kSameAsRequested",
+        "enable_cuda_graph": "1" if graphs else "0",
+    }
+
+
+def tensorrt_options(
+    precision: Precision, profile: ShapeProfile | None, engines: Path | None
+) -> dict[str, str]:
+    """Options of TensorrtExecutionProvider.
+
+    `profile` bounds the shapes of the engine, which is kept in the folder `engines`, and with it
+    what was measured to build it.
+    """
+    options = {"trt_fp16_enable": str(precision == "fp16")}
+    if engines is not None:
+        engines.mkdir(parents=True, exist_ok=True)
+        options |= {
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": str(engines),
+            "trt_timing_cache_enable": "True",
+            "trt_timing_cache_path": str(engines),
+        }
+    if profile is not None:
+        for edge in ("min", "opt", "max"):
+            shape = f"{getattr(profile.batch, edge)}x{getattr(profile.sequence, edge)}"
+            options[f"trt_profile_{edge}_shapes"] = ",".join(f"{name}:{shape}" for name in INPUTS)
     return options

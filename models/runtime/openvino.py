@@ -1,9 +1,9 @@
 """The OpenVINO backend: the CPU in fp32, in bf16 where it has that, or in int8.
 
-int8 multiplies int8 weights, as the graph stores them, with activations that are quantised as they
-come: each half of a token's vector by a scale of its own, so a pair's score does not hang on its
+int8 multiplies int8 weights, as the graph stores them, with activations that are quantised on the
+fly: each half of a token's vector by a scale of its own, so a pair's score does not depend on its
 batch. One scale for the whole vector was no faster and up to twice as far off; thirds cost 3 to 8%.
-What is between the matrix products stays in bf16, or in fp32 where the CPU has no bf16. No
+Everything between the matrix products stays in bf16, or in fp32 where the CPU has no bf16. No
 calibration is needed. Static int8, with ranges of activations fixed beforehand, was a tenth faster
 and three times farther from the original.
 """
@@ -17,28 +17,22 @@ from typing import Any
 
 import numpy as np
 
+from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
-from retort.models.runtime.base import (
-    INPUTS,
-    OUTPUT,
-    BackendInfo,
-    BackendUnavailable,
-    LogitArray,
-    Precision,
-)
+from retort.models.runtime.base import INPUTS, OUTPUT, BackendInfo, BackendUnavailable, Precision
 
 DEVICE = "CPU"
 HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 AS_THEY_ARE = 0  # no quantisation of activations
 # At the first inference of a process OpenVINO's Python sets things up. Two threads that came there
-# at once waited for each other for ever, seen once in some thirty starts.
+# at once deadlocked, seen once in about thirty starts.
 FIRST = Lock()
 
 
 class OpenVinoBackend:
-    """Runs `graph` on the CPU, a batch at a time; `threads` 0 means one to each core.
+    """Runs `graph` on the CPU, one batch at a time; `threads` 0 means one per core.
 
-    `width` is the student's; in int8, half as many values of an activation share a scale.
+    `width` is the student's; in int8, half that many values of an activation share a scale.
     Raises `BackendUnavailable` if the CPU has no arithmetic of that precision.
     """
 
@@ -54,14 +48,14 @@ class OpenVinoBackend:
         able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
         if precision not in HINTS or (precision == "bf16" and "BF16" not in able):
             raise BackendUnavailable(
-                f"openvino has no {precision} on this CPU, which is capable of {', '.join(able)}: "
+                f"openvino has no {precision} on this CPU, which has {', '.join(able)}: "
                 "ask for fp32"
             )
         properties: dict[str, str | int | bool] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": AS_THEY_ARE,
-            # Several at once are several backends: see streams.py.
+            # Several at once are several backends: see base.Streams.
             "NUM_STREAMS": 1,
             # Each backend would be pinned to the same first cores.
             "ENABLE_CPU_PINNING": False,
@@ -72,7 +66,7 @@ class OpenVinoBackend:
                 properties["INFERENCE_PRECISION_HINT"] = "bf16"
         if threads:
             properties["INFERENCE_NUM_THREADS"] = threads
-        self._info = BackendInfo("openvino", "cpu", precision)
+        self.info = BackendInfo("openvino", "cpu", precision)
         self._model = core.compile_model(core.read_model(graph), DEVICE, properties)
         self._columns = [self._model.input(name) for name in INPUTS]
         self._output = self._model.output(OUTPUT)
@@ -81,15 +75,9 @@ class OpenVinoBackend:
         with FIRST:
             self.infer(Batch(*np.ones((3, 1, 2), dtype=np.int64)))
 
-    @property
-    def info(self) -> BackendInfo:
-        """What runs."""
-        return self._info
-
     def infer(self, batch: Batch) -> LogitArray:
         """Inputs (batch, sequence) to logits (batch, heads)."""
-        arrays = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        inputs = dict(zip(self._columns, arrays, strict=True))
+        inputs = dict(zip(self._columns, batch.arrays, strict=True))
         # The request holds buffers.
         with self._lock:
             logits: LogitArray = self._request.infer(inputs, share_inputs=True)[self._output]
@@ -107,7 +95,7 @@ def quantisation_group(width: int) -> int:
 
 
 def quiet_openvino() -> Any:
-    """The module, imported so that it does not phone home."""
+    """The module, imported so that it does not send telemetry."""
     # OpenVINO reports its use to a web service if this package can be imported, and carries a
     # stub for when it cannot.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

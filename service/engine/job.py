@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from retort.models.arrays import FloatArray
 from retort.models.encoding import EncodedPair, EncodedText
-from retort.models.scores import FloatArray, Scores
+from retort.models.scores import Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A query and its passages; `deadline` and `due` in seconds of the queue's clock."""
+    """A query and its passages; `deadline` and `due` in seconds on the queue's clock."""
 
     key: int
     query: str
@@ -55,7 +56,7 @@ class Job:
     dead: bool = False
     encoded_query: EncodedText | None = None
     pairs: list[EncodedPair] = field(default_factory=list)
-    # Padded length to the indices of the pairs that wait.
+    # From padded length to the indices of the pairs that wait.
     waiting: dict[int, list[int]] = field(default_factory=dict)
     unscored: int = 0
     scored_tokens: int = 0
@@ -76,18 +77,22 @@ class Job:
         """Whether every passage has been tokenized."""
         return len(self.pairs) == len(self.passages)
 
-    def keep(self, indices: Sequence[int], scores: Scores) -> None:
-        """Keep the scores of the pairs at `indices`; non-finite ones become errors."""
-        self.score[indices] = scores.score
-        self.spread[indices] = scores.spread
-        self.raw[indices] = scores.raw
-        if not scores.finite.all():
-            for index, finite in zip(indices, scores.finite, strict=True):
+    def keep(self, indices: Sequence[int], scores: Scores, start: int) -> None:
+        """Keep the scores of the pairs at `indices`, which begin at row `start` of `scores`.
+
+        Non-finite ones become errors.
+        """
+        rows = slice(start, start + len(indices))
+        self.score[indices] = scores.score[rows]
+        self.spread[indices] = scores.spread[rows]
+        self.raw[indices] = scores.raw[rows]
+        if not scores.finite[rows].all():
+            for index, finite in zip(indices, scores.finite[rows], strict=True):
                 if not finite:
                     self.errors[index] = "the model gave a score that is not a finite number"
 
     def outcome(self, now: float) -> Outcome:
-        """What the client is told, once nothing is unscored."""
+        """The result, once nothing is unscored."""
         return Outcome(
             score=self.score,
             spread=self.spread,

@@ -1,8 +1,8 @@
 """The queue: what waits for tokenizing and for the backend, shared by event loop and workers.
 
-It is bounded in tokens, and a request takes one permit for all its pairs. A worker that asks gets
-the most useful thing there is to do: a batch, if the backend has a free slot; else text to
-tokenize for the next one. Nobody polls and no batch waits for company.
+It is bounded in tokens, and a request is accepted or refused with all its pairs. A worker that asks
+gets the most useful task: a batch, if the backend has a free slot; else text to tokenize for the
+next one. No worker polls and no batch waits to be filled.
 """
 
 from __future__ import annotations
@@ -14,22 +14,12 @@ from threading import Condition
 
 from retort.models.encoding import EncodedPair
 from retort.service.engine.job import Job
-from retort.service.engine.scheduler import Policy, Waiting, next_batch
+from retort.service.engine.scheduler import Policy, Waiting, next_batch, refusal
 from retort.service.errors import NotReady, Overloaded
 
 Clock = Callable[[], float]
-# How much of the measured seconds a token is the last batch's.
+# The weight of the last batch in the measured seconds per token.
 PACE_MEMORY = 0.1
-# A request is accepted if what goes before it leaves it time, by the pace so far. That is only an
-# estimate: with a part of the time to spare few of the accepted are late, and the backend has work.
-USABLE_TIME = 0.75
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Something to tokenize: the job's next chunk."""
-
-    job: Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,11 @@ class Work:
 
 
 class WorkQueue:
-    """Thread-safe; every method but `take` returns at once."""
+    """Thread-safe; every method but `take` returns at once.
+
+    `slots` is how many batches the backend may have at once, `streams` how many of them it computes
+    side by side.
+    """
 
     def __init__(
         self, policy: Policy, *, limit_tokens: int, slots: int, clock: Clock, streams: int = 1
@@ -87,28 +81,31 @@ class WorkQueue:
         return self._held
 
     def put(self, job: Job) -> None:
-        """Accept a job.
+        """Accept a job, unless the scheduler's `refusal` says otherwise.
 
-        To get in, a job needs room for its tokens or for half of the limit, whichever is less: a
-        request larger than the queue must not be refused for ever. And it needs time: one that
-        would be late is refused now, because to start it would cost others theirs. Raises
-        `Overloaded` with the seconds after which there is room again, or `NotReady` once closed.
+        Raises `Overloaded` with the seconds after which to come back, or `NotReady` once closed.
         """
         with self._changed:
             if self._closed:
                 raise NotReady("the server is shutting down: ask another one", retry_after=1)
-            if self._held + min(job.held_tokens, self._limit // 2) > self._limit:
+            waiting = self._text | self._pairs
+            later = sum(other.held_tokens for other in waiting.values() if other.due > job.due)
+            refused = refusal(
+                job.held_tokens,
+                job.deadline - self.clock(),
+                held=self._held,
+                before=self._held - later,
+                limit=self._limit,
+                seconds_per_token=self.seconds_per_token,
+            )
+            if refused is not None:
                 raise Overloaded(
                     f"{self._held} tokens wait already, the limit is {self._limit}: "
-                    "come back after the seconds in Retry-After",
-                    retry_after=max(1, math.ceil(self._held * self.seconds_per_token)),
-                )
-            late = self._late_seconds(job)
-            if late > 0:
-                raise Overloaded(
-                    f"what waits already would make it {late * 1000:.0f} ms late: come back after "
-                    "the seconds in Retry-After, or allow more in timeout_ms",
-                    retry_after=max(1, math.ceil(late)),
+                    "come back after the seconds in Retry-After"
+                    if refused.reason == "full"
+                    else f"what waits already would make it {refused.seconds * 1000:.0f} ms late: "
+                    "come back after the seconds in Retry-After, or allow more in timeout_ms",
+                    retry_after=max(1, math.ceil(refused.seconds)),
                 )
             self._held += job.held_tokens
             self._text[job.key] = job
@@ -119,8 +116,11 @@ class WorkQueue:
         with self._changed:
             self._drop(job)
 
-    def take(self) -> Text | Work | None:
-        """Wait for something to do; None when closed and nothing is left to wait for."""
+    def take(self) -> Job | Work | None:
+        """Wait for a job whose next chunk is to be tokenized, or for a batch to infer.
+
+        None when closed and nothing is left to wait for.
+        """
         with self._changed:
             while True:
                 task = self._next()
@@ -132,6 +132,11 @@ class WorkQueue:
                     self._changed.notify_all()
                     return None
                 self._changed.wait()
+
+    def poll(self) -> Job | Work | None:
+        """What `take` would return at once; None if it would wait."""
+        with self._changed:
+            return self._next()
 
     def encoded(self, job: Job, pairs: Sequence[EncodedPair], seconds: float) -> None:
         """Take back a job with its next pairs; those can be scored from now on."""
@@ -156,11 +161,11 @@ class WorkQueue:
         """Give back the slot of a batch; returns the jobs that it completed."""
         done: list[Job] = []
         with self._changed:
-            # Batches that run beside this one share the machine with it.
-            beside = self._all_slots - self._slots
+            # Batches that run at the same time share the machine.
+            running = self._all_slots - self._slots
             self._slots += 1
-            # By the pairs' own tokens, as what waits is counted: so padding is in the pace.
-            pace = seconds / sum(span.tokens for span in work.spans) / beside
+            # By the pairs' own tokens, as what waits is counted; so the pace includes padding.
+            pace = seconds / sum(span.tokens for span in work.spans) / running
             self.seconds_per_token += PACE_MEMORY * (pace - self.seconds_per_token)
             for span in work.spans:
                 job = span.job
@@ -180,17 +185,6 @@ class WorkQueue:
             self._closed = True
             self._changed.notify_all()
 
-    def _late_seconds(self, job: Job) -> float:
-        """By how much it would miss its usable time, behind all that is due before it."""
-        waiting = self._text | self._pairs
-        later = sum(other.held_tokens for other in waiting.values() if other.due > job.due)
-        before = self._held - later
-        if before <= 0:
-            # Nothing stands in its way: if it is late then by itself, and no refusal would help.
-            return 0.0
-        needed = (before + job.held_tokens) * self.seconds_per_token
-        return needed - USABLE_TIME * (job.deadline - self.clock())
-
     def _drop(self, job: Job) -> None:
         job.dead = True
         self._held -= job.held_tokens
@@ -198,7 +192,7 @@ class WorkQueue:
         self._text.pop(job.key, None)
         self._pairs.pop(job.key, None)
 
-    def _next(self) -> Text | Work | None:
+    def _next(self) -> Job | Work | None:
         now = self.clock()
         for job in [*self._text.values(), *self._pairs.values()]:
             if job.deadline <= now:
@@ -208,8 +202,7 @@ class WorkQueue:
             self._slots -= 1
             return self._batch(now, idle)
         if self._text:
-            job = min(self._text.values(), key=_urgency)
-            return Text(self._text.pop(job.key))
+            return self._text.pop(min(self._text.values(), key=_urgency).key)
         return None
 
     def _batch(self, now: float, streams: int) -> Work:

@@ -1,8 +1,8 @@
 """Tokenization: a request's texts to pairs, the query once, its passages in batches.
 
 A request of thousands of passages is encoded in chunks: its first pairs are scored while its last
-are still text, and the short request behind it does not wait for all of them. Passages come again
-from request to request, so the tokens of those seen last are kept.
+are still text, and the short request behind it does not wait for all of them. The same passages
+come back from request to request, so the tokens of the most recent ones are kept.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
 
-from retort.models.encoding import EncodedPair, EncodedText, PairEncoder, Truncation
+from retort.models.encoding import EncodedText, PairEncoder, Truncation
 
 CHUNK_PASSAGES = 128
-# English text has about four characters a token; only the queue's bound relies on it.
+# English text has about four characters per token; only the queue's bound relies on it.
 CHARS_PER_TOKEN = 4
-# A longer passage is encoded each time: kept texts have to have a bound in bytes too.
+# A longer passage is encoded each time: what is kept must be bounded in bytes too.
 MAX_KEPT_CHARACTERS = 4_096
 
-# Told of passages that were kept and of those that were not.
+# Called with the number of passages that were kept (hits) and of those that were not (misses).
 Lookups = Callable[[int, int], None]
 
 
 class PassageTokens:
-    """Encodes passages, and keeps the tokens of the `entries` that were asked for last.
+    """Encodes passages, and keeps the tokens of the `entries` that were used most recently.
 
     Thread-safe; encoding happens outside the lock, so two threads may encode the same passage
-    at once. With 0 entries nothing is kept, and `lookups` is told nothing.
+    at once. With 0 entries nothing is kept, and `lookups` is never called.
     """
 
     def __init__(
@@ -72,19 +72,7 @@ class PassageTokens:
 
 
 def estimate_tokens(query: str, passages: Sequence[str], truncation: Truncation) -> int:
-    """About how many tokens a request will have, before it is tokenized."""
+    """Estimate the tokens of a request before it is tokenized."""
     own = min(truncation.max_query_tokens, len(query) // CHARS_PER_TOKEN + 1) + 3
     room = truncation.max_length - own
     return sum(own + min(room, len(text) // CHARS_PER_TOKEN + 1) for text in passages)
-
-
-def encode_chunk(
-    encoder: PairEncoder,
-    tokens: PassageTokens,
-    query: EncodedText,
-    passages: Sequence[str],
-    start: int,
-) -> list[EncodedPair]:
-    """Encode the chunk of passages that begins at `start`."""
-    chunk = passages[start : start + CHUNK_PASSAGES]
-    return [encoder.join(query, passage) for passage in tokens.encode(chunk)]

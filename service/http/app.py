@@ -3,64 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
-from retort.models.bundle import Bundle
-from retort.models.runtime.base import Backend
 from retort.service.errors import ServiceError, error_body
-from retort.service.health import State
 from retort.service.http.aliases import alias_router
-from retort.service.http.answer import render
-from retort.service.http.body import read_body
+from retort.service.http.answers import compared, describe, render
 from retort.service.http.gate import Gate
-from retort.service.http.info import compared, describe
-from retort.service.http.openapi import DOCS_PAGE, error_responses, request_body
-from retort.service.http.page import add_page
+from retort.service.http.page import add_pages
 from retort.service.http.schemas import (
     ComparisonResponse,
     ScoreRequest,
     ScoreResponse,
     check_passages,
+    error_responses,
     parse,
+    read_body,
+    request_body,
 )
-from retort.service.modes import Asked
-from retort.service.service import Service, elapsed_ms
-from retort.service.settings import Settings
+from retort.service.modes import Question
+from retort.service.service import Service, State
 
 JSON = "application/json"
 
 
-def create_app(
-    settings: Settings,
-    bundle: Bundle,
-    *,
-    teacher: Bundle | None = None,
-    backend: Backend | None = None,
-    teacher_backend: Backend | None = None,
-    on_failure: Callable[[str], None] | None = None,
-) -> FastAPI:
-    """Make the app; it begins to load the model when it starts.
-
-    The backends take the place of the chosen ones, for tests. `app.state.service` is the service.
-    Raises `StartError` if the disagreement file cannot be written.
-    """
-    service = Service(
-        settings,
-        bundle,
-        teacher=teacher,
-        backend=backend,
-        teacher_backend=teacher_backend,
-        on_failure=on_failure,
-    )
+def create_app(service: Service) -> FastAPI:
+    """Make the app; when it starts, `service` begins to load its models."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -76,13 +52,13 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.service = service
     _add_scoring(app, service)
     app.include_router(alias_router(service))
     _add_watching(app, service)
-    add_page(app)
+    add_pages(app)
     _add_errors(app, service)
-    key = settings.api_key.get_secret_value() if settings.api_key else None
+    secret = service.settings.api_key
+    key = secret.get_secret_value() if secret else None
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
     app.add_middleware(Gate, metrics=service.metrics, api_key=key, paths=paths)
     return app
@@ -110,53 +86,49 @@ def _add_scoring(app: FastAPI, service: Service) -> None:
         start = time.perf_counter()
         asked = parse(ScoreRequest, await read_body(request, settings.max_body_bytes))
         check_passages(len(asked.passages), settings.max_passages, "passages")
-        wanted = Asked(asked.query, asked.texts(), asked.top_n)
-        scored = await service.score(request, wanted, asked.timeout_ms, asked.mode)
-        total_ms = elapsed_ms(start)
-        total.observe(total_ms / 1000)
-        body = render(asked, scored, service.manifest(scored.mode), total_ms)
+        question = Question(asked.query, asked.texts(), asked.top_n)
+        answer = await service.score(request, question, asked.timeout_ms, asked.mode)
+        seconds = time.perf_counter() - start
+        total.observe(seconds)
+        body = render(asked, answer, service.manifest(answer.mode), seconds * 1000)
         return Response(body, media_type=JSON)
 
 
 def _add_watching(app: FastAPI, service: Service) -> None:
     health = service.health
 
-    def told(status: int, body: dict[str, Any]) -> Response:
+    def answer(status: int, body: dict[str, Any]) -> Response:
         return Response(orjson.dumps(body), status, media_type=JSON)
 
-    @app.get("/livez", summary="Whether the server lives")
+    @app.get("/livez", summary="Whether the server is alive")
     async def livez() -> Response:
-        return told(200, {"status": "alive"})
+        return answer(200, {"status": "alive"})
 
-    @app.get("/readyz", summary="Whether it wants requests")
+    @app.get("/readyz", summary="Whether the server is ready for requests")
     async def readyz() -> Response:
         if await service.ready():
-            return told(200, {"status": "ready"})
+            return answer(200, {"status": "ready"})
         reason = health.reason or "the last forward pass failed"
         state = "failing" if health.state is State.READY else health.state.value
-        return told(503, {"status": state, "reason": reason})
+        return answer(503, {"status": state, "reason": reason})
 
     app.get("/health", summary="The same as /readyz")(readyz)
 
-    @app.get("/info", summary="What is served, by what, under which limits")
+    @app.get("/info", summary="Bundles, backends and limits")
     async def info() -> Response:
-        return told(200, describe(service, package_version()))
+        return answer(200, describe(service, package_version()))
 
     @app.get(
         "/comparison",
-        summary="Student beside teacher: speedup and agreement, live",
+        summary="Student compared with teacher, live: speedup and agreement",
         responses={200: {"model": ComparisonResponse}},
     )
     async def comparison() -> Response:
-        return told(200, compared(service))
+        return answer(200, compared(service))
 
     @app.get("/metrics", summary="Metrics for Prometheus")
     async def metrics() -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(DOCS_PAGE)
 
 
 def _add_errors(app: FastAPI, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""The gate: what every request passes, coming and going: the API key, and the request count."""
+"""The gate that every request passes: the API key on the way in, the count on the way out."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from retort.service.errors import Unauthorized
 from retort.service.http import page
 from retort.service.metrics import Metrics
 
-# What orchestrators, Prometheus and browsers ask for without a key.
+# Paths that orchestrators, Prometheus and browsers get without a key.
 OPEN_PATHS = frozenset(
     {"/livez", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", *page.FILES}
 )
 
 
 class Gate:
-    """ASGI middleware. `paths` are those that have a count of their own; the rest is `other`."""
+    """ASGI middleware. `paths` have a count of their own; the rest is `other`."""
 
     def __init__(
         self, app: ASGIApp, *, metrics: Metrics, api_key: str | None, paths: Container[str]

@@ -1,7 +1,7 @@
-"""The page: what `/` serves, to see student and teacher side by side.
+"""The pages: `/` shows student and teacher side by side, `/docs` the API.
 
-It is a handful of static files in `service/http/static/`, without a build step and without any
-other host; it knows the service only by its HTTP API. Nobody needs a key to get it: it asks for
+They are a handful of static files in `service/http/static/`, without a build step and without any
+other host; they know the service only by its HTTP API. Nobody needs a key to get them: `/` asks for
 one when the API does.
 """
 
@@ -18,10 +18,13 @@ FOLDER = Path(__file__).parent / "static"
 _HTML, _CSS = "text/html; charset=utf-8", "text/css; charset=utf-8"
 _SCRIPT, _SVG = "text/javascript; charset=utf-8", "image/svg+xml"
 
-# The path of each file, its name and its type. The page's own links are relative, so that it also
-# works behind a proxy that serves it under a prefix.
+# The path of each file, its name and its type. The pages' own links are relative, so that they also
+# work behind a proxy that serves them under a prefix.
 FILES = {
     "/": ("index.html", _HTML),
+    "/docs": ("docs.html", _HTML),
+    "/page/docs.css": ("docs.css", _CSS),
+    "/page/docs.js": ("docs.js", _SCRIPT),
     "/page/page.css": ("page.css", _CSS),
     "/page/page.js": ("page.js", _SCRIPT),
     "/page/api.js": ("api.js", _SCRIPT),
@@ -31,7 +34,7 @@ FILES = {
     "/page/icon.svg": ("icon.svg", _SVG),
 }
 
-# Passages are strangers' texts. The last directive makes a browser refuse to read any of them as
+# Passages are untrusted text. The last directive makes a browser refuse to read any of them as
 # markup, should a script ever try.
 POLICY = "; ".join(
     (
@@ -48,8 +51,8 @@ POLICY = "; ".join(
 )
 
 
-def add_page(app: FastAPI) -> None:
-    """Add the route `/`, and those of the files that the page asks for, to `app`."""
+def add_pages(app: FastAPI) -> None:
+    """Add the routes of the pages and of their files to `app`."""
     for path, (name, media_type) in FILES.items():
         _add_file(app, path, (FOLDER / name).read_bytes(), media_type)
 
@@ -57,7 +60,7 @@ def add_page(app: FastAPI) -> None:
 def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
     tag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
     headers = {
-        # Kept, but asked about each time: after an upgrade no old script meets a new API.
+        # Kept, but revalidated each time: after an upgrade no old script meets a new API.
         "Cache-Control": "no-cache",
         "ETag": tag,
         "Content-Security-Policy": POLICY,

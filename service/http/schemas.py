@@ -1,4 +1,4 @@
-"""Schemas of `POST /score`: what a request may hold, and what the answer does.
+"""Schemas of `POST /score`: its requests and how they are read, its answers, and both in OpenAPI.
 
 Types are strict and unknown fields are refused, because a misspelt option that is ignored in
 silence costs its user more than an error.
@@ -8,29 +8,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect, Request
 
-from retort.service.errors import InvalidRequest, TooLarge
+from retort.service.errors import ANSWERED, ClientGone, InvalidRequest, TooLarge
 from retort.service.settings import Mode
 
-RequestModel = TypeVar("RequestModel", bound="Request")
 
-
-class Request(BaseModel):
-    """A request body."""
+class RequestBody(BaseModel):
+    """A request's body."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Passage(Request):
-    """A passage with an id of the client's own, which is echoed."""
+Body = TypeVar("Body", bound=RequestBody)
+
+
+class Passage(RequestBody):
+    """A passage with the client's own id, which is echoed."""
 
     id: str | int | None = None
     text: str
-
-
-PassageField = Annotated[str | Passage, Field(union_mode="left_to_right")]
-Query = Annotated[str, Field(min_length=1)]
 
 
 def not_blank(query: str) -> str:
@@ -40,7 +38,11 @@ def not_blank(query: str) -> str:
     return query
 
 
-class ScoreRequest(Request):
+Query = Annotated[str, Field(min_length=1), AfterValidator(not_blank)]
+PassageField = Annotated[str | Passage, Field(union_mode="left_to_right")]
+
+
+class ScoreRequest(RequestBody):
     """A query and the passages that may answer it."""
 
     model_config = ConfigDict(
@@ -58,21 +60,21 @@ class ScoreRequest(Request):
         }
     )
 
-    query: Query = Field(description="The question; the start of it if it is very long.")
+    query: Query = Field(description="The question; a very long one is cut at its end.")
     passages: Annotated[list[PassageField], Field(min_length=1)] = Field(
-        description='Texts, or objects {"id", "text"}; too long ones are cut and counted.'
+        description='Texts, or objects {"id", "text"}; too long ones are cut, and counted.'
     )
-    top_n: Annotated[int, Field(ge=1)] | None = Field(None, description="Only the best so many.")
+    top_n: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Number of results to return, the best ones; by default all."
+    )
     return_passages: bool = Field(False, description="Repeat each passage's text in its result.")
-    raw_scores: bool = Field(False, description="Mean logits in place of probabilities.")
+    raw_scores: bool = Field(False, description="Mean logits instead of probabilities.")
     timeout_ms: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Answer 504 rather than later than this."
+        None, description="Answer 504 if it would take longer."
     )
     mode: Mode | None = Field(
-        None, description="Who scores; without it, the server's own mode. See /info."
+        None, description="Who scores; by default the server's own mode. See /info."
     )
-
-    _query = field_validator("query")(not_blank)
 
     def texts(self) -> list[str]:
         """The passages' texts, in order."""
@@ -105,12 +107,12 @@ class PairError(BaseModel):
 
 
 class Usage(BaseModel):
-    """What the request cost."""
+    """The cost of the request."""
 
     pairs: int
     tokens: int
     teacher_pairs: int = Field(description="Pairs that the teacher scored for this answer.")
-    truncated: int = Field(description="Pairs that were too long, and of which the end was cut.")
+    truncated: int = Field(description="Pairs that were too long and were cut.")
 
 
 class Timings(BaseModel):
@@ -136,7 +138,7 @@ class ScoreResponse(BaseModel):
 
 
 class ServedModel(BaseModel):
-    """A bundle, and what a pair costs it, in milliseconds of its backend since the start."""
+    """A bundle, and its backend's mean time per pair since the start, in milliseconds."""
 
     name: str
     version: str
@@ -144,7 +146,7 @@ class ServedModel(BaseModel):
 
 
 class ComparisonResponse(BaseModel):
-    """Student beside teacher; null where there is nothing to tell yet.
+    """Student compared with teacher; null where nothing is known yet.
 
     Agreement, tau and difference are means over the last 1,000 shadowed requests.
     """
@@ -161,7 +163,7 @@ class ComparisonResponse(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong."""
+    """The error's type, its message, and the field at fault."""
 
     type: str
     message: str
@@ -174,12 +176,32 @@ class ErrorResponse(BaseModel):
     error: ErrorDetail
 
 
-def parse(model: type[RequestModel], body: bytes) -> RequestModel:
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """Read the body; the bytes that arrive are counted, not those that Content-Length announces.
+
+    Raises `TooLarge` at the first chunk past the limit, `ClientGone` if the client leaves.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit_bytes:
+                raise TooLarge(
+                    f"the body is larger than {limit_bytes} bytes: send fewer or shorter passages"
+                )
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise ClientGone("the client left before its body was read") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def parse(model: type[Body], body: bytes) -> Body:
     """Read a request body. Raises `InvalidRequest` that names the first field at fault."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise _told(error) from None
+        raise _invalid(error) from None
 
 
 def check_passages(count: int, limit: int, param: str) -> None:
@@ -190,7 +212,7 @@ def check_passages(count: int, limit: int, param: str) -> None:
         )
 
 
-def _told(error: ValidationError) -> InvalidRequest:
+def _invalid(error: ValidationError) -> InvalidRequest:
     mistakes: list[Any] = list(error.errors(include_url=False, include_context=False))
     first = mistakes[0]
     if first["type"] == "json_invalid":
@@ -206,5 +228,32 @@ def _told(error: ValidationError) -> InvalidRequest:
             where, message = where[:2], 'expected a string or {"id", "text"}'
     else:
         message = first["msg"]
-    param = ".".join(str(part) for part in where) or None
+    message = message.removeprefix("Value error, ")
+    param = ".".join(map(str, where)) or None
     return InvalidRequest(f"{param or 'the body'}: {message}", param=param)
+
+
+def error_responses() -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: every error that a scoring route may answer."""
+    return {
+        error.status: {"model": ErrorResponse, "description": error.__doc__ or ""}
+        for error in ANSWERED
+    }
+
+
+def request_body(model: type[BaseModel]) -> dict[str, Any]:
+    """For OpenAPI: the body of a route that reads it itself."""
+    schema = model.model_json_schema()
+    # Nested models would need a place of their own in the document: put them in their users.
+    shape = _inline(schema, schema.pop("$defs", {}))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shape}}}}
+
+
+def _inline(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            return _inline(definitions[node["$ref"].rpartition("/")[2]], definitions)
+        return {key: _inline(value, definitions) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_inline(value, definitions) for value in node]
+    return node

@@ -56,7 +56,7 @@ def possible() -> bool:
 
 
 class Container:
-    """The image's command, running; a plain process of ours where namespaces are not to be had."""
+    """The image's command, running; a plain process where namespaces are not available."""
 
     def __init__(self, image: Image, **settings: str) -> None:
         self.environment = image.environment() | settings
@@ -127,7 +127,7 @@ class Container:
     def close(self) -> None:
         """End it if it still runs."""
         if self.process.poll() is None:
-            # The inner one first: a change of user cuts the cord by which unshare would end it.
+            # The inner one first: after a change of user, unshare no longer ends it.
             with contextlib.suppress(ProcessLookupError, IndexError):
                 os.kill(self.pid, signal.SIGKILL)
             self.process.kill()

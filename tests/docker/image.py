@@ -1,9 +1,9 @@
 """An image without Docker: the steps of `docker/Dockerfile.cpu`, run in a clean folder.
 
-Commands run word for word, but for two things. `/opt/retort` and `/var/cache/retort` lie in the
-folder, and what pip would download is linked into the new environment from the present one: the
-packages that the requirements need, and no others, so that whatever else the server wants is
-missing here as it would be there. pip has no index, and must find that all of it is right.
+Commands run word for word, with two differences. `/opt/retort` and `/var/cache/retort` lie in the
+folder, and what pip would download is linked into the new environment from the current one: only
+the packages that the requirements need, so that anything else the server wants is missing here as
+it would be there. pip has no index, and checks that all requirements are satisfied.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Image:
 
     @property
     def health_check(self) -> list[str]:
-        """How its health is asked for."""
+        """Its health check."""
         text = only(FINAL, "HEALTHCHECK").text.partition("CMD ")[2]
         return Instruction("CMD", text).words
 
@@ -67,7 +67,7 @@ class Image:
                     self._run(command)
 
     def _here(self, text: str) -> str:
-        # Not a second time: the folder's own path ends in the same words.
+        # Not twice: the folder's own path ends in the same words.
         at_word = r"(?<![\w/])"
         text = re.sub(rf"{at_word}/opt/retort", str(self.prefix), text)
         return re.sub(rf"{at_word}/var/cache/retort", str(self.cache), text)
@@ -78,7 +78,13 @@ class Image:
                 source, target = ROOT / line[1:], self.context / line[1:]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if source.is_dir():
-                    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                    # As Docker does: links inside a folder stay links.
+                    shutil.copytree(
+                        source,
+                        target,
+                        symlinks=True,
+                        ignore=shutil.ignore_patterns("__pycache__"),
+                    )
                 else:
                     shutil.copy(source, target)
 
@@ -87,7 +93,7 @@ class Image:
         for name in sources:
             source = self.context / name
             if source.is_dir():
-                shutil.copytree(source, self.work / target)
+                shutil.copytree(source, self.work / target, symlinks=True)
             elif target == "./":
                 shutil.copy(source, self.work)
             else:

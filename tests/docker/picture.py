@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from retort.loadtest.extract import EXTRACT, read_ranking_requests
+from retort.loadtest.traffic import EXTRACT, fill_up, read_requests
 from tests.docker.prometheus import Prometheus
 from tests.service.browser import browser
 from tests.service.picture import take
@@ -36,7 +36,7 @@ WIDTH = 1120
 
 def send(url: str, stopped: threading.Event) -> None:
     """Send the extract's requests over and over, with quiet moments for the shadow."""
-    requests = read_ranking_requests(EXTRACT, passages=10)
+    requests = fill_up(read_requests(EXTRACT, passages=10), 10)
     with httpx.Client(base_url=url, timeout=60) as client:
         while True:
             for asked in requests:

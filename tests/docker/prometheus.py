@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from retort.loadtest.server import free_port
+from retort.loadtest.servers import free_port
 from tests.docker.dockerfile import DOCKER
 
 CONFIG = DOCKER / "prometheus" / "prometheus.yml"
@@ -77,7 +77,7 @@ def metric_names(query: str) -> set[str]:
 
 
 class Prometheus:
-    """Prometheus on `target`, with the stack's own configuration, but in a hurry."""
+    """Prometheus on `target`, with the stack's own configuration, but with short intervals."""
 
     def __init__(self, folder: Path, target: str) -> None:
         config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The Grafana board: its shape, and that it asks only for metrics that there are."""
+"""The Grafana board: its shape, and that it queries only metrics that exist."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_variables_of_the_service_are_settings() -> None:
     names = [line.partition("=")[0] for line in lines]
     assert len(names) == len(set(names))
     assert set(names) <= SETTINGS
-    # What student and teacher are, and how they work together, can be said from outside.
+    # Student, teacher and how they work together can be set from outside.
     wanted = {"teacher", "mode", "shadow", "cascade_share", "disagreements"}
     assert {f"{PREFIX}{name.upper()}" for name in wanted} <= set(names)
     # An empty value is not the same as none: these are passed on, or they are not there.

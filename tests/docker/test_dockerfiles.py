@@ -54,7 +54,7 @@ def test_the_server_runs_as_nobody_in_particular(path: Path) -> None:
     assert min(user, group) >= 10_000
     owner = next(i.words for i in last if i.name == "RUN" and i.words[0] == "install")
     assert owner == ["install", "-d", "-o", str(user), "-g", str(group), "/var/cache/retort"]
-    # Nothing is run or copied as that user, who so owns nothing but the cache.
+    # Nothing is run or copied as that user, who therefore owns nothing but the cache.
     assert last.index(only(last, "USER")) > max(
         n for n, i in enumerate(last) if i.name in ("RUN", "COPY")
     )

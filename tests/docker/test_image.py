@@ -1,4 +1,4 @@
-"""The CPU image's recipe, step by step in a clean folder, and what comes of it, running."""
+"""The CPU image, built step by step in a clean folder, and started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from retort.loadtest.server import free_port
+from retort.loadtest.servers import free_port
 from tests.docker.container import USER, WHY_NOT, Container, possible
 from tests.docker.dockerfile import DOCKER
 from tests.docker.image import Image
@@ -64,14 +64,16 @@ def test_nothing_of_training_is_in_it(image: Image) -> None:
     packages = next(image.prefix.glob("lib/python*/site-packages"))
     there = {path.name for path in packages.iterdir()}
     assert there.isdisjoint({"torch", "transformers", "datasets", "pytest", "pip", "hatchling"})
-    assert {"onnxruntime", "openvino", "retort.py", "service", "models"} <= there
-    assert (packages / "models" / "retort-small" / "model.onnx").is_file()
+    assert {"onnxruntime", "openvino", "retort"} <= there
+    assert there.isdisjoint({"loadtest", "models", "service", "training"})
+    assert (packages / "retort" / "models" / "retort-small" / "model.onnx").is_file()
     # Installed, not linked to a checkout.
-    assert not (packages / "service").is_symlink()
+    assert not (packages / "retort").is_symlink()
+    assert not (packages / "retort" / "service").is_symlink()
 
 
 def test_modules_are_compiled_the_same_every_time(image: Image) -> None:
-    compiled = list(image.prefix.glob("lib/python*/site-packages/service/__pycache__/*.pyc"))
+    compiled = list(image.prefix.glob("lib/python*/site-packages/retort/service/__pycache__/*.pyc"))
     assert compiled
     # The second word of a module that is checked by its source's hash, not its time (PEP 552).
     assert {path.read_bytes()[4:8] for path in compiled} == {b"\x03\0\0\0"}
@@ -102,7 +104,7 @@ def test_its_root_file_system_is_read_only(container: Container, image: Image) -
     options = {line.split()[4]: line.split()[5].split(",") for line in mounts}
     assert "ro" in options["/"]
     assert "rw" in options[str(image.cache)]
-    # What it measured at its start, it kept.
+    # It kept what it measured at the start.
     assert list(image.cache.glob("backend-*.json"))
     inside = ["nsenter", f"--target={container.pid}", "--mount", "touch", f"{image.prefix}/x"]
     refused = subprocess.run(inside, capture_output=True, text=True)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from retort.models.bundle import Bundle
-from retort.service.comparison_metrics import CascadeOutcome, ShadowOutcome
 from retort.service.errors import ServiceError
 from retort.service.http.app import create_app
-from retort.service.metrics import STAGES, Role
+from retort.service.metrics import STAGES, CascadeOutcome, Role, ShadowOutcome
+from retort.service.service import Service
 from retort.service.settings import PREFIX, Settings
 from tests.docker.dockerfile import DOCKER, ROOT
 from tests.docker.prometheus import CONFIG, RULES, installed, rules
@@ -67,7 +67,7 @@ def test_requests_for_scores_are_those_of_the_scoring_routes(tiny_bundle: Bundle
     (asked,) = re.findall(r'route=~"([^"]+)"', rule["expr"])
     posts = {
         path
-        for path, methods in create_app(Settings(), tiny_bundle).openapi()["paths"].items()
+        for path, methods in create_app(Service(Settings(), tiny_bundle)).openapi()["paths"].items()
         if "post" in methods
     }
     assert set(asked.split("|")) == posts

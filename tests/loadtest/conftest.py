@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from retort.loadtest.texts import WORDS
+from retort.loadtest.traffic import WORDS
 from retort.models.encoding import PairEncoder, Truncation
 
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.loadtest.stalling import serve
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +41,7 @@ def test_without_a_name_only_closed_users_run() -> None:
     assert set(seen) == {"/score cascade Bearer secret"}
 
 
+@pytest.mark.slow
 def test_an_open_user_follows_its_rate_under_a_shape() -> None:
     with serve() as host:
         (row,) = locust(

@@ -1,94 +1,156 @@
-"""The arithmetic of the report, and where it is written."""
+"""Records of measurements, and how a page shows them."""
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from retort.loadtest.figures import Spread
-from retort.loadtest.report import BEGIN, END, Report, Round, Setup, write_section
+from retort.cli import app
+from retort.loadtest.cli import measuring
+from retort.loadtest.report import markers, publish, render, to_markdown, words
+from retort.loadtest.result import Column, Measurement, Plot, Setup, Table, Unit, read, write
+from retort.loadtest.rounds import Spread
+from retort.plots import Axis, Line, Panel
 
-SETUP = Setup(
-    bundle="retort-small 1",
-    backend="fake/none/fp32",
-    machine="one core",
-    load="10 passages of 128 tokens a request",
-    clients=32,
-    passages=10,
-    seconds=5.0,
-    created="2026-01-01",
-    batch_pairs=32,
-    command="retort bench",
+DOCS = Path(__file__).parents[2] / "docs"
+SETUP = Setup("2026-01-01", "retort bench", "one core", "retort-small 1, fake")
+TABLE = Table(
+    "rates",
+    (Column("server"), Column("pairs/s", "pairs/s"), Column("errors", "share")),
+    (("ours", Spread(1139.7, 900.0, 1200.0, 3), 0.056), ("theirs | other", 17.72, None)),
+    title="Rates",
 )
-FIRST = Round(
-    bare=1000.0, http=900.0, forward=(0.010,), idle=(0.012,), busy=(0.3, 0.4), reference=200.0
-)
-# The machine runs at half its speed.
-SECOND = Round(
-    bare=500.0, http=460.0, forward=(0.020,), idle=(0.022,), busy=(0.6,), failed=2, reference=100.0
+FOUND = Measurement(
+    "stress", "padding", SETUP, ("Load: some",), (TABLE,), ("A note.",), title="Padding"
 )
 
 
-def test_ratios_do_not_see_the_machine_drift() -> None:
-    report = Report.of(SETUP, [FIRST, SECOND])
-    assert report.http_of_bare.median == pytest.approx(0.91)
-    assert (report.http_of_bare.low, report.http_of_bare.high) == (0.9, 0.92)
-    assert report.http_of_reference is not None
-    assert report.http_of_reference.median == pytest.approx(4.55)
-    assert report.idle_of_forward.high == pytest.approx(1.2)
-    assert report.bare == Spread(750.0, 500.0, 1000.0, 2)
-    assert report.failed == 2
-    assert report.busy.count == 3
-    assert report.busy.p50_ms == pytest.approx(400)
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    panel = Panel("p50", Axis("rate", log=True), Axis("ms"), (Line("ours", ((1.0, 2.5),)),))
+    found = replace(FOUND, plots=(Plot("stress", "Memory", (panel,)),))
+    path = tmp_path / "measured" / "stress.json"
+    assert write(path, [found]) == read(path) == [found]
 
 
-def test_without_a_reference_its_rows_are_left_out() -> None:
-    report = Report.of(SETUP, [replace(FIRST, reference=None)])
-    assert report.reference is None
-    assert report.http_of_reference is None
-    assert "CrossEncoder" not in report.to_markdown()
+def test_a_part_takes_the_place_of_the_earlier_one_and_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "stress.json"
+    write(path, [FOUND, replace(FOUND, part="overload")])
+    again = replace(FOUND, setup=replace(SETUP, created="2026-02-02"))
+    assert write(path, [again]) == [again, replace(FOUND, part="overload")]
 
 
-def test_markdown_names_the_setup_and_the_figures() -> None:
-    setup = replace(SETUP, reference="sentence-transformers 6")
-    text = Report.of(setup, [FIRST, SECOND]).to_markdown()
-    assert "| Server, 32 concurrent clients | 680 | 460 to 900 |" in text
-    assert "| server / bare backend loop | 0.91 | 0.90 to 0.92 | ≥ 0.85 |" in text
-    assert "| server / `CrossEncoder.predict` | 4.55 | 4.50 to 4.60 | ≥ 3 |" in text
-    assert "* Reference: sentence-transformers 6" in text
-    assert "* Requests that failed: 2" in text
+def test_a_file_that_is_no_record_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "stress.json"
+    path.write_text('[{"experiment": 1}]')
+    with pytest.raises(ValueError, match=r"stress\.json is no record of a measurement"):
+        write(path, [FOUND])
+    assert path.read_text() == '[{"experiment": 1}]'
 
 
-def test_json_holds_everything() -> None:
-    found = json.loads(json.dumps(Report.of(SETUP, [FIRST]).to_json()))
-    assert found["setup"]["clients"] == 32
-    assert found["http_of_bare"] == {"median": 0.9, "low": 0.9, "high": 0.9, "rounds": 1}
+def test_cells_are_found_by_row_and_column() -> None:
+    assert TABLE.cell("ours", "errors") == 0.056
+    for row, column in (("ours", "none"), ("none", "errors")):
+        with pytest.raises(KeyError, match="table rates"):
+            TABLE.cell(row, column)
+    with pytest.raises(ValueError, match="has 1 cells for 3 columns"):
+        replace(TABLE, rows=(("ours",),))
 
 
-def test_no_rounds_are_refused() -> None:
-    with pytest.raises(ValueError, match="no round"):
-        Report.of(SETUP, [])
+@pytest.mark.parametrize(
+    ("cell", "unit", "expected"),
+    [
+        (0.0564, "share", "5.6%"),
+        (3878, "count", "3,878"),
+        (8.93, "ratio", "8.93"),
+        (1139.7, "ms", "1,140"),
+        (99.96, "ms", "100"),
+        (38.46, "ms", "38.5"),
+        (0.334, "ms", "0.33"),
+        (None, "ms", ""),
+        ("none answered", "ms", "none answered"),
+        (Spread(8.93, 8.5, 9.21, 4), "ratio", "8.93 [8.50, 9.21]"),
+        (Spread(-0.014, -0.055, 0.018, 4), "share", "-1.4% [-5.5%, 1.8%]"),
+    ],
+)
+def test_numbers_are_printed_by_their_unit(
+    cell: Spread | float | str | None, unit: Unit, expected: str
+) -> None:
+    assert words(cell, unit) == expected
 
 
-def test_a_new_page_is_begun(tmp_path: Path) -> None:
-    page = tmp_path / "docs" / "performance.md"
-    write_section(page, "one\n")
-    assert page.read_text(encoding="utf-8") == f"# Performance\n\n{BEGIN}\none\n{END}\n"
+def test_a_section_says_when_where_and_how() -> None:
+    assert to_markdown([FOUND]) == (
+        """Measured 2026-01-01 by `retort bench`.
+
+* Machine: one core
+* Served: retort-small 1, fake
+
+### Padding
+
+* Load: some
+
+### Rates
+
+| server | pairs/s | errors |
+| --- | ---: | ---: |
+| ours | 1,140 [900, 1,200] | 5.6% |
+| theirs \\| other | 17.7 |  |
+
+* A note.
+"""
+    )
 
 
-def test_only_what_is_between_the_markers_changes(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    write_section(page, "new\n")
-    assert page.read_text(encoding="utf-8") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+def test_parts_of_different_days_are_told_apart() -> None:
+    later = replace(FOUND, part="overload", setup=replace(SETUP, created="2026-02-02"))
+    lines = to_markdown([FOUND, later]).splitlines()
+    assert [re.findall(r"Measured (\S+) .*\((\w+)\)", line) for line in lines[:2]] == [
+        [("2026-01-01", "padding")],
+        [("2026-02-02", "overload")],
+    ]
 
 
-def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("my own words\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="lacks the markers"):
-        write_section(page, "new\n")
-    assert page.read_text(encoding="utf-8") == "my own words\n"
+def test_a_page_gets_section_record_and_plots(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    begin, end = markers("stress")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n", encoding="utf-8")
+    panel = Panel("Memory", Axis("pairs"), Axis("MB"), (Line("ours", ((0.0, 1.0), (9.0, 2.0))),))
+    found = replace(FOUND, plots=(Plot("stress", "Memory", (panel,)),))
+    written = publish(page, [found])
+    assert [path.name for path in written] == ["stress.json", "performance.md", "stress.svg"]
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{begin}\nMeasured")
+    assert text.endswith(f"![Memory](stress.svg)\n{end}\nafter\n")
+    # Anew from the record, nothing changes.
+    picture = written[2].read_bytes()
+    render(page, read(written[0]))
+    assert (page.read_text(encoding="utf-8"), written[2].read_bytes()) == (text, picture)
+
+
+@pytest.mark.parametrize("record", sorted(DOCS.glob("measured/*.json")), ids=lambda p: p.stem)
+def test_the_documents_show_the_records(record: Path) -> None:
+    begin, end = markers(record.stem)
+    measurements = read(record)
+    pages = [page for page in DOCS.glob("*.md") if begin in page.read_text(encoding="utf-8")]
+    assert len(pages) == 1
+    shown = pages[0].read_text(encoding="utf-8").partition(f"{begin}\n")[2].partition(end)[0]
+    assert shown == to_markdown(measurements, pictures=True)
+    for plot in (plot for found in measurements for plot in found.plots):
+        assert f'aria-label="{plot.title}"' in (DOCS / f"{plot.name}.svg").read_text("utf-8")
+
+
+def test_what_is_not_installed_is_named() -> None:
+    with pytest.raises(ModuleNotFoundError) as caught, measuring("json", "no_such_module"):
+        pass
+    assert caught.value.name == "no_such_module"
+
+
+def test_commands_say_what_they_measure() -> None:
+    for command in ("bench", "loadtest"):
+        result = CliRunner().invoke(app, [command, "--help"])
+        assert result.exit_code == 0
+        assert "--output" in result.output

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from retort.loadtest.cross_encoder import load_cross_encoder
+from retort.cross_encoder import load_cross_encoder
 from tests.tiny_texts import make_tokenizer
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 from transformers import BertConfig
 
-from retort.models.arithmetic import arithmetic
-from retort.models.manifest import Architecture
+from retort.models.manifest import Architecture, arithmetic
 from retort.training.export.graph import build_graph
 from retort.training.nn.student import Head, Student
 

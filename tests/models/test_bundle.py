@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from retort.models.bundle import Bundle, read_bundle, sha256_of, write_bundle
+from retort.models.bundle import (
+    Bundle,
+    find_bundle,
+    list_bundles,
+    read_bundle,
+    sha256_of,
+    write_bundle,
+)
 from retort.models.errors import (
     BundleError,
     BundleNotFound,
@@ -46,7 +53,7 @@ def test_the_manifest_holds_every_other_files_hash(bundle: Bundle) -> None:
         assert sha256_of(bundle.folder / name) == expected
 
 
-def test_writing_replaces_a_bundle_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_writing_replaces_a_bundle_and_leaves_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "out" / "fake"
     make_fake_bundle(folder, "first")
     make_fake_bundle(folder, "second")
@@ -145,7 +152,7 @@ def test_a_manifest_may_not_leave_out_a_file_or_point_outside(bundle: Bundle) ->
 
 def test_golden_pairs_have_a_logit_for_each_head(bundle: Bundle) -> None:
     manifest = make_manifest()
-    with pytest.raises(InvalidGolden, match="2 logits a pair, the manifest has 1"):
+    with pytest.raises(InvalidGolden, match=r"\[2\] logits, the manifest has 1"):
         write_bundle(
             bundle.folder,
             manifest=manifest.model_copy(update={"heads": manifest.heads[:1]}),
@@ -153,3 +160,38 @@ def test_golden_pairs_have_a_logit_for_each_head(bundle: Bundle) -> None:
             tokenizer=bundle.tokenizer_path,
             golden=bundle.golden,
         )
+
+
+def test_by_path(tmp_path: Path) -> None:
+    bundle = make_fake_bundle(tmp_path / "mine")
+    assert find_bundle(str(bundle.folder)) == bundle.folder
+
+
+def test_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make_fake_bundle(tmp_path / "mine")
+    monkeypatch.setenv("RETORT_MODELS", f"/nowhere:{tmp_path}")
+    assert find_bundle("mine") == bundle.folder
+    assert list_bundles()["mine"] == bundle.folder
+
+
+def test_not_found_lists_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_fake_bundle(tmp_path / "mine")
+    monkeypatch.setenv("RETORT_MODELS", str(tmp_path))
+    with pytest.raises(BundleNotFound, match=r"yours.*there are: mine"):
+        find_bundle("yours")
+
+
+def test_a_folder_that_is_no_bundle_is_left_to_the_reader(tmp_path: Path) -> None:
+    assert find_bundle(tmp_path) == tmp_path
+
+
+def test_bundles_made_in_this_checkout_are_found_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_fake_bundle(tmp_path / "teacher")
+    monkeypatch.setattr("retort.models.bundle.MADE", tmp_path)
+    assert find_bundle("teacher") == bundle.folder
+    # One that ships goes before one of the same name that was made here.
+    make_fake_bundle(tmp_path / "shipped" / "teacher")
+    monkeypatch.setattr("retort.models.bundle.SHIPPED", tmp_path / "shipped")
+    assert find_bundle("teacher") == tmp_path / "shipped" / "teacher"

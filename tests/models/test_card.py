@@ -6,7 +6,7 @@ from tests.fake_bundle import make_manifest
 from tests.models.test_manifest import full_manifest
 
 
-def test_a_full_card_tells_everything() -> None:
+def test_a_full_card_has_everything() -> None:
     manifest = full_manifest().model_copy(
         update={"methods": ("TMKD",), "data": (DataSource(name="QED", licence="CC BY-SA 3.0"),)}
     )
@@ -36,7 +36,7 @@ def test_a_bar_does_not_break_a_table() -> None:
     assert r"a\|b" in render_card(manifest)
 
 
-def test_an_ensemble_and_an_agreement_are_told() -> None:
+def test_an_ensemble_and_an_agreement_are_on_the_card() -> None:
     manifest = make_manifest()
     size = manifest.architecture.model_copy(update={"encoders": 3, "layers": 18})
     agreement = Agreement(teacher="teachers", top1=0.9, low=0.85, high=0.94, queries=600)

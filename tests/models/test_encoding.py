@@ -27,7 +27,7 @@ def test_collate_pads_every_row_as_it_would_alone(encoder: PairEncoder) -> None:
     assert {batch.input_ids.dtype, batch.attention_mask.dtype} == {np.dtype(np.int64)}
 
 
-def test_collate_pads_to_the_longest_unless_told(encoder: PairEncoder) -> None:
+def test_collate_pads_to_the_longest_unless_a_length_is_given(encoder: PairEncoder) -> None:
     pairs = [EncodedPair(np.arange(n), 2, False) for n in (4, 7, 5)]
     assert encoder.collate(pairs).shape == (3, 7)
 

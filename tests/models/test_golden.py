@@ -13,14 +13,14 @@ PAIRS = [GoldenPair(f"query {n}", "naïve — text", (0.1 * n, -1.0), 0.5) for n
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "golden.jsonl"
     write_golden(path, PAIRS)
-    assert read_golden(path) == tuple(PAIRS)
+    assert read_golden(path, 2) == tuple(PAIRS)
 
 
 def test_separators_inside_a_text_do_not_end_its_line(tmp_path: Path) -> None:
     path = tmp_path / "golden.jsonl"
     odd = [GoldenPair("a\u2028b", "c\x0bd\x85e\nf", (0.0,), 0.5)] * 64
     write_golden(path, odd)
-    assert read_golden(path) == tuple(odd)
+    assert read_golden(path, 1) == tuple(odd)
 
 
 @pytest.mark.parametrize(
@@ -32,22 +32,22 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
     write_golden(path, PAIRS)
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(InvalidGolden, match="line 65"):
-        read_golden(path)
+        read_golden(path, 2)
 
 
 def test_too_few_or_uneven_pairs(tmp_path: Path) -> None:
     path = tmp_path / "golden.jsonl"
     write_golden(path, PAIRS[:2])
     with pytest.raises(InvalidGolden, match="2 golden pairs"):
-        read_golden(path)
+        read_golden(path, 2)
     write_golden(path, [*PAIRS, GoldenPair("q", "p", (0.0,), 0.5)])
     with pytest.raises(InvalidGolden, match=r"\[1, 2\] logits"):
-        read_golden(path)
+        read_golden(path, 2)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(MissingFile):
-        read_golden(tmp_path / "golden.jsonl")
+        read_golden(tmp_path / "golden.jsonl", 2)
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:

@@ -16,14 +16,13 @@ from pathlib import Path
 
 import httpx
 
+from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
-from retort.models.runtime.base import LogitArray
-from retort.models.runtime.fake import FakeBackend, InferFunction
 from retort.service.http.app import create_app
 from retort.service.service import Service
 from retort.service.settings import Settings
-from tests.fake_bundle import make_encoder, overlap
+from tests.fake_bundle import FakeBackend, InferFunction, make_encoder, overlap
 
 ROOT = Path(__file__).parents[2]
 # A machine that is busy with something else is slow, not wrong.
@@ -47,13 +46,14 @@ async def in_process(
     With `teacher_infer` the bundle has itself, renamed, for a teacher over that function.
     """
     renamed = replace(bundle, manifest=bundle.manifest.model_copy(update={"name": "fake-teacher"}))
-    app = create_app(
+    service = Service(
         settings,
         bundle,
         teacher=None if teacher_infer is None else renamed,
         backend=FakeBackend(infer),
         teacher_backend=None if teacher_infer is None else FakeBackend(teacher_infer),
     )
+    app = create_app(service)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -63,7 +63,7 @@ async def in_process(
         while (await client.get("/readyz")).json()["status"] == "loading":
             assert time.monotonic() < end
             await asyncio.sleep(0.01)
-        yield client, app.state.service
+        yield client, service
 
 
 def ask(

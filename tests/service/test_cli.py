@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ from typer.testing import CliRunner
 
 from retort.models.bundle import Bundle
 from retort.service.cli import register
+from retort.service.settings import GROUPS, OTHER_VARIABLES, Settings, variable
+from tests.commands import COMMANDS, options
 from tests.tiny_texts import PASSAGES, QUERIES
+
+ROOT = Path(__file__).parents[2]
+SECRETS = {"api_key"}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +84,54 @@ def test_verify_names_what_is_damaged(
     assert "tokenizer.json: sha256 is" in ended.stderr
 
 
-def test_settings_that_are_wrong_are_told_plainly(app: typer.Typer) -> None:
+def test_wrong_settings_are_one_line_on_stderr(app: typer.Typer) -> None:
     ended = CliRunner().invoke(app, ["serve", "--port", "99999"])
     assert ended.exit_code == 1
     assert "error: settings: port" in ended.stderr
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def test_every_setting_but_secrets_is_a_flag_with_the_fields_help_default_and_variable() -> None:
+    fields = Settings.model_fields
+    switches = {flag(f"no_{name}") for name, field in fields.items() if field.annotation is bool}
+    flags = {flag(name) for name in fields.keys() - SECRETS}
+    assert options("serve") == flags | switches | {"--settings", "--help"}
+    for parameter in COMMANDS["serve"].params:
+        if parameter.name in fields:
+            field = fields[parameter.name]
+            assert field.description
+            assert parameter.help.startswith(field.description)
+            assert parameter.help.endswith(f"[{variable(parameter.name)}]")
+            assert parameter.default is None
+    assert fields.keys() > GROUPS.keys()
+
+
+def test_commands_without_a_server_share_the_settings_options() -> None:
+    backend = {"--backend", "--provider", "--precision"}
+    assert options("verify") == backend | {"--json", "--help"}
+    assert options("score") == backend | {"--bundle", "--threads", "--json", "--help"}
+
+
+def test_every_variable_in_the_documents_is_one_of_a_setting() -> None:
+    known = {variable(name) for name in Settings.model_fields} | OTHER_VARIABLES
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        named = set(re.findall(r"\bRETORT_[A-Z][A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
+        assert named <= known, f"{page.name}: {named - known}"
+
+
+def test_flags_reach_the_settings_as_what_they_mean(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr("retort.service.server.serve", served.append)
+    monkeypatch.setenv("RETORT_PORT", "1")
+    flags = ["--port", "9000", "--no-cuda-graphs", "--cache-dir", "/c", "--teacher", "t"]
+    ended = CliRunner().invoke(app, ["serve", *flags, "--shadow", "0.5", "--slots", "3"])
+    assert ended.exit_code == 0, ended.output
+    expected = Settings(
+        port=9000, cuda_graphs=False, cache_dir=Path("/c"), teacher="t", shadow=0.5, slots=3
+    )
+    assert served == [expected]

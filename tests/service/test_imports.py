@@ -13,19 +13,22 @@ import sys
 from pathlib import Path
 from retort.models.bundle import read_bundle
 from retort.service.http.app import create_app
-from retort.models.runtime.choose import CANDIDATES, Wish, load
+from retort.models.runtime.choose import CANDIDATES, load_backend
+from retort.models.runtime.options import RuntimeOptions
 from retort.models.runtime.base import BackendUnavailable
 from retort.service.server import serve
+from retort.service.service import Service
 from retort.service.settings import Settings
 bundle = read_bundle(Path(sys.argv[1]))
-create_app(Settings(), bundle)
+create_app(Service(Settings(), bundle))
 for info in CANDIDATES:
     try:
-        load(info, bundle, Wish(threads=1), Path(sys.argv[1]))
+        load_backend(info, bundle, RuntimeOptions(threads=1), Path(sys.argv[1]))
     except BackendUnavailable:
         pass
-heavy = {"torch", "transformers", "training", "datasets", "sklearn", "scipy", "pandas", "onnx"}
-loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
+heavy = {"torch", "transformers", "datasets", "sklearn", "scipy", "pandas", "onnx"}
+heavy |= {"retort.training", "retort.loadtest"}
+loaded = {name for name, module in sys.modules.items() if module is not None}
 print(sorted(loaded & (heavy | {"openvino_telemetry"})), "openvino" in loaded)
 """
 

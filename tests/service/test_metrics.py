@@ -25,14 +25,14 @@ def test_the_names_and_what_they_count() -> None:
     metrics.stages["queue"].observe(0.0005)
     metrics.batch(pairs=10, tokens=120, padded=160)
     metrics.pair_seconds.add("student", 10, 0.5)
-    metrics.watch_queue(lambda: 7)
+    metrics.queue_tokens.set_function(lambda: 7)
     text = metrics.render().decode()
     for name in NAMES:
         assert name in text
     assert "_created" not in text
 
 
-def test_pairs_are_told_apart_by_role_and_size_of_batch() -> None:
+def test_pairs_are_counted_by_role_and_size_of_batch() -> None:
     seconds = Metrics().pair_seconds
     assert seconds.mean("teacher") is None
     for pairs in (8, 9, 32, 33, 128, 129, 5000):

@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
+from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
-from retort.models.runtime.base import LogitArray
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.fake_bundle import overlap

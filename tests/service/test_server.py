@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -16,12 +15,16 @@ from typing import Any
 
 import httpx
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from retort.models.bundle import Bundle
 from retort.models.errors import StartError
-from retort.models.runtime.choose import Wish, choose
-from retort.models.runtime.direct import infer_pairs
+from retort.models.runtime.base import infer_pairs
+from retort.models.runtime.choose import choose_backend
+from retort.models.runtime.options import RuntimeOptions
 from retort.models.scores import combine
+from retort.service.cli import register
 from retort.service.server import listen
 from tests.service.running import PATIENCE_SECONDS, ROOT, ServerProcess, server
 from tests.tiny_texts import PASSAGES, QUERIES
@@ -61,9 +64,10 @@ def test_served_scores_are_the_backends_own(
     client: httpx.Client, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     info = client.get("/info").json()["backend"]
-    wish = Wish(info["backend"], info["provider"], info["precision"], threads=1)
+    assert info["threads"] == 1
+    options = RuntimeOptions(info["backend"], info["provider"], info["precision"], threads=1)
     encoder = tiny_bundle.encoder()
-    backend = choose(tiny_bundle, encoder, wish, tmp_path).backend
+    backend = choose_backend(tiny_bundle, encoder, options, tmp_path).backend
     expected = combine(infer_pairs(backend, encoder, encoder.encode(QUERY, PASSAGES)))
     reply = client.post("/score", json={"query": QUERY, "passages": list(PASSAGES)}).json()
     for result in reply["results"]:
@@ -171,6 +175,7 @@ def test_after_all_that_it_is_well(client: httpx.Client) -> None:
     assert "retort_queue_tokens 0.0" in client.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_what_was_accepted(tiny_bundle: Bundle) -> None:
     with server("--bundle", str(tiny_bundle.folder), "--backend", "openvino") as process:
         body = {"query": QUERY, "passages": [f"{PASSAGES[n % 4]} {n}" for n in range(4000)]}
@@ -203,39 +208,25 @@ def test_sigterm_while_the_model_loads(tiny_bundle: Bundle, tmp_path: Path) -> N
         assert "asked to stop while the model was loading" in log.read()
 
 
-def test_the_api_key_from_the_environment(tiny_bundle: Bundle) -> None:
-    with server("--bundle", str(tiny_bundle.folder), RETORT_API_KEY="hush") as process:
-        body = {"query": QUERY, "passages": ["paris"]}
-        error_of(httpx.post(f"{process.url}/score", json=body), 401)
-        headers = {"Authorization": "Bearer hush"}
-        assert httpx.post(f"{process.url}/score", json=body, headers=headers).status_code == 200
-
-
-def start(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "retort", "serve", *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+def refused(*flags: str) -> str:
+    """What `retort serve` says on standard error when it ends with status 1, in this process."""
+    app = typer.Typer()
+    register(app)
+    ended = CliRunner().invoke(app, ["serve", *flags])
+    assert ended.exit_code == 1
+    return ended.stderr
 
 
 def test_a_port_in_use(tiny_bundle: Bundle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = start("--bundle", str(tiny_bundle.folder), "--port", str(port))
-    assert ended.returncode == 1
-    assert f"port {port} on 127.0.0.1 is in use" in ended.stderr
-    assert "Traceback" not in ended.stderr
+        said = refused("--bundle", str(tiny_bundle.folder), "--port", str(port))
+    assert f"error: port {port} on 127.0.0.1 is in use" in said
 
 
 def test_a_missing_bundle() -> None:
-    ended = start("--bundle", "nowhere-to-be-found")
-    assert ended.returncode == 1
-    assert "nowhere-to-be-found: no bundle of that name or path" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    said = refused("--bundle", "nowhere-to-be-found")
+    assert "error: nowhere-to-be-found: no bundle of that name or path" in said
 
 
 def test_a_damaged_bundle(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -243,16 +234,34 @@ def test_a_damaged_bundle(tiny_bundle: Bundle, tmp_path: Path) -> None:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     with (tmp_path / "model.onnx").open("ab") as graph:
         graph.write(b"more")
-    ended = start("--bundle", str(tmp_path))
-    assert ended.returncode == 1
-    assert "model.onnx: sha256 is" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert "model.onnx: sha256 is" in refused("--bundle", str(tmp_path))
+
+
+def test_a_missing_teacher(tiny_bundle: Bundle) -> None:
+    said = refused("--bundle", str(tiny_bundle.folder), "--teacher", "nowhere-to-be-found")
+    assert "error: teacher: nowhere-to-be-found: no bundle of that" in said
+
+
+def test_a_disagreement_file_that_cannot_be_written(tiny_bundle: Bundle) -> None:
+    folder = str(tiny_bundle.folder)
+    flags = ("--bundle", folder, "--teacher", folder, "--shadow", "1", "--port", "0")
+    said = refused(*flags, "--disagreements", "/nowhere/d.jsonl")
+    assert "error: disagreements: /nowhere/d.jsonl cannot be written" in said
 
 
 def test_a_provider_that_is_not_there_is_refused(tiny_bundle: Bundle) -> None:
-    ended = start("--bundle", str(tiny_bundle.folder), "--port", "0", "--provider", "tensorrt")
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "retort", "serve", "--port", "0"),
+            *("--bundle", str(tiny_bundle.folder), "--provider", "tensorrt"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
     assert ended.returncode == 1
-    assert "no backend can run as asked" in ended.stderr
+    assert "error: no backend can run as asked" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

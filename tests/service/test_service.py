@@ -5,9 +5,9 @@ import threading
 
 import httpx
 
+from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
-from retort.models.runtime.base import LogitArray
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.fake_bundle import overlap

@@ -36,7 +36,7 @@ def test_nothing_is_read_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().port == 7
 
 
-def test_every_mistake_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_mistake_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("port: many\ncolour: blue")
     monkeypatch.setenv("RETORT_QUEUE_TOKENS", "-1")
@@ -93,22 +93,22 @@ def test_what_does_not_go_together(given: dict[str, Any], message: str) -> None:
     assert "Value error" not in str(caught.value)
 
 
-def test_all_that_does_not_go_together_is_told_at_once() -> None:
+def test_all_that_does_not_go_together_is_named_at_once() -> None:
     with pytest.raises(StartError, match=r"mode is cascade.*shadow is 0\.1"):
         load_settings(mode="cascade", shadow=0.1)
 
 
 def test_streams_are_part_of_what_is_asked_for() -> None:
     settings = load_settings(streams=2, threads=2)
-    assert (settings.wish.streams, settings.teacher_wish.streams) == (2, 2)
+    assert (settings.runtime.streams, settings.teacher_runtime.streams) == (2, 2)
     with pytest.raises(StartError, match="length_step: Input should be greater"):
         load_settings(length_step=0)
 
 
-def test_the_teacher_has_wishes_of_its_own() -> None:
+def test_the_teacher_has_options_of_its_own() -> None:
     settings = load_settings(
         teacher="t", backend="openvino", teacher_backend="onnxruntime", teacher_precision="fp32"
     )
-    assert settings.wish.backend == "openvino"
-    wish = settings.teacher_wish
-    assert (wish.backend, wish.provider, wish.precision) == ("onnxruntime", "auto", "fp32")
+    assert settings.runtime.backend == "openvino"
+    options = settings.teacher_runtime
+    assert (options.backend, options.provider, options.precision) == ("onnxruntime", "auto", "fp32")

@@ -8,8 +8,7 @@ import torch
 
 from retort.models.encoding import Truncation
 from retort.training.nn.backbone import load_backbone
-from retort.training.nn.checkpoint import save_student
-from retort.training.nn.student import Head, take_layers
+from retort.training.nn.student import Head, save_student, take_layers
 from tests.training.backbones import save_backbone, save_cross_encoder
 
 

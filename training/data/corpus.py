@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from retort.training.data.bm25 import Bm25Index
-from retort.training.data.catalog import read_questions
+import bm25s
+import numpy as np
+from numpy.typing import NDArray
+
+from retort.training.data.catalog import read_any, read_questions
 from retort.training.data.leaks import HeldOut, check_sources
 from retort.training.data.pairs import Pair, group_by_query, normalise
-from retort.training.data.readers.own_pairs import read_any
 from retort.training.data.readers.rows import BadRows
 from retort.training.data.table import PairTable
 from retort.training.recipes.recipe import (
@@ -26,11 +28,31 @@ from retort.training.recipes.recipe import (
     QuestionPlan,
 )
 
-Log = Callable[[str], None]
+
+def bm25(
+    passages: Sequence[str], queries: Sequence[str], k: int, *, progress: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Positions of the best `passages` and their scores, each (queries, k), best first.
+
+    BM25 in Lucene's variant, k1 1.5, b 0.75, English stop words left out. A query that shares no
+    word with the passages gets positions of score 0: leave those out. Raises `ValueError` for no
+    passages.
+    """
+    if not passages:
+        raise ValueError("an index over no passages: give at least one")
+    index = bm25s.BM25(backend="numba")
+    index.index(
+        bm25s.tokenize(list(passages), stopwords="en", show_progress=False), show_progress=False
+    )
+    tokens = bm25s.tokenize(list(queries), stopwords="en", return_ids=False, show_progress=False)
+    # bm25s refuses a query without tokens; a token outside the vocabulary scores 0 instead.
+    tokens = [words or ["\x00"] for words in tokens]
+    found, scores = index.retrieve(tokens, k=min(k, len(passages)), show_progress=progress)
+    return np.asarray(found, dtype=np.int64), np.asarray(scores, dtype=np.float32)
 
 
 def build_corpus(
-    recipe: CorpusRecipe, root: Path | None, bad: BadRows, log: Log = print
+    recipe: CorpusRecipe, root: Path | None, bad: BadRows, log: Callable[[str], None] = print
 ) -> PairTable:
     """Build the table a recipe describes; `root` None asks RETORT_DATA where it is needed.
 
@@ -58,30 +80,25 @@ def build_corpus(
     if plan:
         candidates = mine_candidates(plan, root, held, recipe.seed, bad, log)
         rows += [(pair, "candidates") for pair in candidates]
-    built = len(rows)
-    rows = _distinct(rows)
-    # Asked of the whole once more: what was mined came by other ways than what was read.
-    held.check((pair for pair, _ in rows), str(recipe.out))
-    log(
-        f"{len(rows)} pairs; {built - len(rows)} duplicates merged, {dropped} dropped because they "
-        "are held out"
+    distinct: dict[int, tuple[Pair, str]] = {}
+    for row in rows:
+        distinct.setdefault(row[0].key, row)
+    table = PairTable(
+        tuple(pair for pair, _ in distinct.values()),
+        tuple(source for _, source in distinct.values()),
+        {"recipe": recipe.model_dump(mode="json"), "dropped": dropped, "bad": len(bad.places)},
     )
-    facts = {"recipe": recipe.model_dump(mode="json"), "dropped": dropped, "bad": len(bad.places)}
-    return PairTable(tuple(pair for pair, _ in rows), tuple(source for _, source in rows), facts)
-
-
-def _distinct(rows: Iterable[tuple[Pair, str]]) -> list[tuple[Pair, str]]:
-    seen: set[int] = set()
-    kept = []
-    for pair, source in rows:
-        if pair.key not in seen:
-            seen.add(pair.key)
-            kept.append((pair, source))
-    return kept
+    # Check all rows again: mined rows did not pass the check of what was read.
+    held.check(table.pairs, str(recipe.out))
+    log(
+        f"{len(table)} pairs; {len(rows) - len(table)} duplicates merged, {dropped} dropped "
+        "because they are held out"
+    )
+    return table
 
 
 def _thin(pairs: Sequence[Pair], plan: LabelledSource, seed: int) -> list[Pair]:
-    """All positives and at most so many negatives a query, then at most so many queries."""
+    """All positives and at most `negatives` negatives per query, of at most `queries` queries."""
     rng = random.Random(f"{seed} {plan.source}")
     groups = list(group_by_query(pairs).values())
     if plan.queries is not None:
@@ -112,7 +129,7 @@ def mine_negatives(pairs: Sequence[Pair], plan: PositiveSource, seed: int) -> li
     right: dict[str, set[str]] = {}
     for pair in positives:
         right.setdefault(normalise(pair.query), set()).add(normalise(pair.passage))
-    found, scores = Bm25Index(pool).search([pair.query for pair in positives], plan.depth)
+    found, scores = bm25(pool, [pair.query for pair in positives], plan.depth)
     mined = []
     for pair, positions, values in zip(positives, found, scores, strict=True):
         answers = right[normalise(pair.query)]
@@ -126,7 +143,12 @@ def mine_negatives(pairs: Sequence[Pair], plan: PositiveSource, seed: int) -> li
 
 
 def mine_candidates(
-    plan: QuestionPlan, root: Path | None, held: HeldOut, seed: int, bad: BadRows, log: Log
+    plan: QuestionPlan,
+    root: Path | None,
+    held: HeldOut,
+    seed: int,
+    bad: BadRows,
+    log: Callable[[str], None],
 ) -> list[Pair]:
     """Unlabelled pairs for stage 1: questions times BM25 candidates, near and deep."""
     rng = random.Random(f"{seed} candidates")
@@ -145,7 +167,7 @@ def mine_candidates(
     passages = [text for key, text in pool.items() if key and key not in held.passages]
     rng.shuffle(asked)
     log(f"stage 1: {len(asked)} questions over {len(passages)} passages")
-    found, scores = Bm25Index(passages).search(asked, plan.depth, progress=True)
+    found, scores = bm25(passages, asked, plan.depth, progress=True)
     mined = []
     for number, (query, positions, values) in enumerate(zip(asked, found, scores, strict=True)):
         hits = [int(i) for i, score in zip(positions, values, strict=True) if score > 0]
@@ -180,10 +202,8 @@ def reranking_pairs(
 ) -> list[Pair]:
     """A topical re-ranking set: BM25's best `depth` passages of the pool for each question.
 
-    A question whose answer BM25 does not find stays in, with no right passage in its list only
-    when the answer was not added: the answer is not added, as it would not be in production.
-    Questions with no right passage among their candidates are left out, as every order of them
-    scores alike.
+    An answer that BM25 does not find is not added, as it would not be in production. Questions with
+    no right passage among their candidates are left out, as every order of them scores alike.
     """
     rng = random.Random(seed)
     truth: dict[str, set[str]] = {}
@@ -194,7 +214,7 @@ def reranking_pairs(
     ids = sorted(texts)
     rng.shuffle(ids)
     pool = list(dict.fromkeys(candidates))
-    found, _ = Bm25Index(pool).search([texts[i] for i in ids[: queries * 2]], depth)
+    found, _ = bm25(pool, [texts[i] for i in ids[: queries * 2]], depth)
     made: list[Pair] = []
     kept = 0
     for query_id, positions in zip(ids, found, strict=False):

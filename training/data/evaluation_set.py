@@ -1,12 +1,12 @@
 """Evaluation sets: labelled pairs, and what is measured on them.
 
-On disk a folder of them is one `<name>.jsonl` of pairs each and a `sets.json` that says the rest.
+A folder of them has one `<name>.jsonl` of pairs per set, and a `sets.json` that says the rest.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,7 @@ class EvaluationSet:
     A "ranking" is measured query by query (AP, RR, nDCG@10, and recall at each of `cutoffs`), a
     "classification" pair by pair (AUC, accuracy). `headline` is the measure that the set is
     known by. `missed` counts, by query id, relevant passages that are not among the pairs because
-    the first stage did not find them: they stay unfound, however well the rest is ranked.
+    the first stage did not find them: no ranking of the rest brings them back.
     """
 
     name: str
@@ -43,7 +43,8 @@ class EvaluationSet:
 
     def __post_init__(self) -> None:
         if not self.headline:
-            object.__setattr__(self, "headline", default_headline(self.kind))
+            headline = "AUC" if self.kind == "classification" else "nDCG@10"
+            object.__setattr__(self, "headline", headline)
         if self.headline not in self.measures:
             raise EvaluationSetError(
                 f"{self.name}: headline is {self.headline!r}: use one of {', '.join(self.measures)}"
@@ -73,9 +74,10 @@ class EvaluationSet:
         return [pair.query_key for pair in self.pairs]
 
 
-def default_headline(kind: Kind) -> str:
-    """The measure a set is known by unless it says otherwise."""
-    return "AUC" if kind == "classification" else "nDCG@10"
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write pairs as JSON lines, with all of `Pair`'s fields."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in pairs)
 
 
 def write_sets(folder: Path, sets: Sequence[EvaluationSet]) -> None:
@@ -83,8 +85,7 @@ def write_sets(folder: Path, sets: Sequence[EvaluationSet]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     index = {}
     for item in sets:
-        with (folder / f"{item.name}.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in item.pairs)
+        write_pairs(folder / f"{item.name}.jsonl", item.pairs)
         index[item.name] = {
             "kind": item.kind,
             "cutoffs": item.cutoffs,
@@ -126,7 +127,7 @@ def read_sets(folder: Path, names: Sequence[str] = ()) -> list[EvaluationSet]:
 
 
 def read_pairs(path: Path) -> tuple[Pair, ...]:
-    """Read pairs, one JSON object with `Pair`'s fields a line.
+    """Read pairs, one JSON object with `Pair`'s fields per line.
 
     Raises `EvaluationSetError` with file and line.
     """

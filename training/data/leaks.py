@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from retort.training.data.catalog import QUESTION_LISTS, parse_source
 from retort.training.data.pairs import INSTRUCTIONS, Pair, normalise
-from retort.training.data.readers.own_pairs import is_own
+from retort.training.data.readers.own import is_own
 
 
 class LeakError(ValueError):
@@ -52,7 +52,7 @@ def check_sources(train: Iterable[str], held_out: Iterable[str], lists: Iterable
 
 
 def apart(source: str, other: str) -> bool:
-    """Whether both are parts into which one data set was cut so that no text is in two."""
+    """Whether both are parts of one data set that was cut so that no two share text."""
     (dataset, split), (other_dataset, other_split) = parse_source(source), parse_source(other)
     return dataset is other_dataset and split.part and other_split.part
 

@@ -1,4 +1,13 @@
-"""A pair: one query and one passage, perhaps with a label."""
+"""A pair: one query and one passage, perhaps with a label; and how pairs are put apart.
+
+`cut` parts a data set so that no two parts share text: pairs that share a query or a passage,
+directly or through others, are a group, and a group stays together. Where a part begins and ends
+follows from the texts alone: a hash of the group's alphabetically first text gives it a place from
+0 to 1.
+
+Example: `cut(pairs, 0.9, 1.0)` is about one pair in ten, and shares no text with
+`cut(pairs, 0.0, 0.9)`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +15,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# What reviews are asked, one and all. An instruction is no text that could leak.
+# The query of every review. An instruction is no text that could leak.
 REVIEW_QUERY = "is this review positive"
 INSTRUCTIONS = frozenset({REVIEW_QUERY})
 
@@ -64,3 +73,43 @@ def group_by_query(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
 def first_of_each_query(pairs: Sequence[Pair], depth: int | None) -> list[Pair]:
     """The first `depth` pairs of each query, in order of appearance; all where it is None."""
     return [pair for group in group_by_query(pairs).values() for pair in group[:depth]]
+
+
+def answered(pairs: Sequence[Pair]) -> list[Pair]:
+    """Leave out the queries without a right answer, as the literature reports MAP and MRR."""
+    right = {pair.query_key for pair in pairs if pair.label == 1.0}
+    return [pair for pair in pairs if pair.query_key in right]
+
+
+def cut(pairs: Iterable[Pair], low: float, high: float) -> list[Pair]:
+    """The pairs whose group has its place at `low` or above and below `high`, in their order."""
+    rows = list(pairs)
+    return [
+        pair
+        for pair, first in zip(rows, first_texts(rows), strict=True)
+        if low <= place(first) < high
+    ]
+
+
+def place(text: str) -> float:
+    """A number from 0 (included) to 1 (excluded), drawn from the text as `normalise` leaves it."""
+    digest = hashlib.blake2b(normalise(text).encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "little") / 2**48
+
+
+def first_texts(pairs: Sequence[Pair]) -> list[str]:
+    """For each pair the alphabetically first text of all the pairs that it is tied to."""
+    parent: dict[str, str] = {}
+
+    def root(text: str) -> str:
+        while parent.setdefault(text, text) != text:
+            parent[text] = parent[parent[text]]
+            text = parent[text]
+        return text
+
+    for pair in pairs:
+        first, *others = (root(text) for text in texts_of(pair))
+        for other in others:
+            # The lesser text becomes the root, so a root is always the first of its group.
+            parent[max(first, other)] = min(first, other)
+    return [root(texts_of(pair)[0]) for pair in pairs]

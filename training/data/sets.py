@@ -1,24 +1,42 @@
-"""The evaluation sets: near misses and topical re-ranking, for measuring and for choosing.
+"""Making evaluation sets: for question answering, for sentence tasks, and of one's own pairs.
 
-`measure` sets are test splits; `choose` sets are for choosing between students while training.
-One kind of test hides half of the truth: a ranker that knows details may have forgotten topics.
+`measure` sets are reported, `choose` sets calibrate and choose between students while training.
+
+Question answering is measured by near misses and by topical re-ranking: one kind of test hides half
+of the truth, as a ranker that knows details may have forgotten topics. Sentence tasks are
+classifications known by accuracy, as in GLUE; a pair of a `choose` set that shares its query or
+passage with the `measure` set of its task is left out, and corpora for training leave out both
+(`held_out`).
+
+A user's own pairs are divided by whole queries, by a hash of their text, so that the same file is
+always divided alike and a query that comes back next month stays where it was. Passages may be in
+several parts: in a collection that is searched, an answer to one query is a candidate of the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from retort.training.data.catalog import CATALOG, read_pairs
 from retort.training.data.corpus import reranking_pairs
-from retort.training.data.evaluation_set import EvaluationSet, EvaluationSetError
+from retort.training.data.evaluation_set import (
+    EvaluationSet,
+    EvaluationSetError,
+    write_pairs,
+    write_sets,
+)
 from retort.training.data.leaks import HeldOut
-from retort.training.data.pairs import Pair
+from retort.training.data.pairs import Pair, answered, group_by_query, place
 from retort.training.data.readers.official import squad_reqa_candidates
-from retort.training.data.readers.rows import BadRows
+from retort.training.data.readers.rows import DataError
+from retort.training.data.readers.sentence_tasks import AMAZON_DOMAINS
 
 DEPTH = 100
 SEED = 2020
+CAP = 3000
+MIXED_SHARE = 0.5
 
 
 def measure_sets(root: Path, queries: int = 150, depth: int = DEPTH) -> list[EvaluationSet]:
@@ -26,10 +44,7 @@ def measure_sets(root: Path, queries: int = 150, depth: int = DEPTH) -> list[Eva
     reqa = read_pairs(root, "squad-reqa/test")
     qed = read_pairs(root, "qed/dev")
     folder = root / CATALOG["squad-reqa"].folder
-    pool = [
-        *squad_reqa_candidates(folder, "test", BadRows()),
-        *(pair.passage for pair in qed),
-    ]
+    pool = [*squad_reqa_candidates(folder, "test"), *(pair.passage for pair in qed)]
     return [
         classification("neuronblocks-test", read_pairs(root, "neuronblocks/test")),
         ranking("wikiqa-test", answered(read_pairs(root, "wikiqa/test")), "AP"),
@@ -59,10 +74,7 @@ def choose_sets(root: Path, depth: int = DEPTH) -> list[EvaluationSet]:
     """
     trained = HeldOut(read_pairs(root, "squad-reqa/train"))
     asked = read_pairs(root, "squad-nqg/test")
-    pool = [
-        *(pair.passage for pair in asked),
-        *(pair.passage for pair in read_pairs(root, "qed/train")),
-    ]
+    pool = [pair.passage for pair in (*asked, *read_pairs(root, "qed/train"))]
     unseen = [pair for pair in asked if not trained.has_query(pair.query)]
     topical = reranking_pairs(unseen, pool, depth // 2, 100, SEED)
     return [
@@ -82,19 +94,121 @@ def named(sets: Sequence[EvaluationSet], names: Sequence[str]) -> list[Evaluatio
     return [found[name] for name in names]
 
 
-def answered(pairs: Sequence[Pair]) -> list[Pair]:
-    """Leave out the queries without a right answer, as the literature reports MAP and MRR."""
-    labels: dict[str, set[float]] = {}
-    for pair in pairs:
-        labels.setdefault(pair.query_id, set()).add(pair.label or 0.0)
-    return [pair for pair in pairs if 1.0 in labels[pair.query_id]]
-
-
 def ranking(name: str, pairs: Sequence[Pair], headline: str) -> EvaluationSet:
     """A set measured query by query."""
     return EvaluationSet(name, tuple(pairs), "ranking", headline=headline)
 
 
-def classification(name: str, pairs: Sequence[Pair]) -> EvaluationSet:
+def classification(name: str, pairs: Sequence[Pair], headline: str = "AUC") -> EvaluationSet:
     """A set measured pair by pair."""
-    return EvaluationSet(name, tuple(pairs), "classification")
+    return EvaluationSet(name, tuple(pairs), "classification", headline=headline)
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceTask:
+    """Where a task's pairs come from; `train` is what a corpus may learn from."""
+
+    name: str
+    train: str
+    choose: str
+    measure: str
+
+
+# QNLI's and SNLI's own training splits are not among the data: their dev splits are cut up.
+TASKS = (
+    SentenceTask("rte", "rte/train-90", "rte/train-10", "rte/dev"),
+    SentenceTask("qnli", "qnli/dev-60", "qnli/dev-10", "qnli/dev-30"),
+    SentenceTask("snli", "snli/dev-90", "snli/dev-10", "snli/test"),
+    SentenceTask("mrpc", "mrpc/train", "mrpc/dev", "mrpc/test"),
+    SentenceTask("sst2", "sst2/train-90", "sst2/train-10", "sst2/dev"),
+    *(
+        SentenceTask(
+            f"amazon-{name}", *(f"amazon/{name}-{part}" for part in ("train", "dev", "test"))
+        )
+        for name in AMAZON_DOMAINS
+    ),
+)
+
+
+def task_sets(
+    root: Path, task: SentenceTask, cap: int = CAP
+) -> tuple[EvaluationSet, EvaluationSet]:
+    """A task's `measure` and `choose` set, of about `cap` pairs at most.
+
+    Raises `DataError` where its data is missing.
+    """
+    measure = capped(read_pairs(root, task.measure), cap)
+    choose, _ = HeldOut(measure).drop(read_pairs(root, task.choose))
+    return (
+        classification(task.measure.replace("/", "-"), measure, "accuracy"),
+        classification(task.choose.replace("/", "-"), capped(choose, cap), "accuracy"),
+    )
+
+
+def capped(pairs: Sequence[Pair], cap: int) -> list[Pair]:
+    """At most `cap` pairs: whole queries, drawn by a hash of their text, in their old order."""
+    groups = group_by_query(pairs)
+    chosen: set[str] = set()
+    count = 0
+    for query_id in sorted(groups, key=lambda name: (place(name), name)):
+        if count + len(groups[query_id]) <= cap:
+            chosen.add(query_id)
+            count += len(groups[query_id])
+    return [pair for pair in pairs if pair.query_key in chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """`train` is learned from; `choose` calibrates and chooses; `measure` is reported."""
+
+    train: tuple[Pair, ...]
+    choose: EvaluationSet
+    measure: EvaluationSet
+
+
+def divide(pairs: Sequence[Pair], name: str, choose: float, measure: float) -> Parts:
+    """Shares `choose` and `measure` of the queries, the rest to learn from.
+
+    Sets are rankings where most queries have right and wrong passages, else classifications.
+    Raises `DataError` for a pair without a label, for shares that leave nothing to learn from, and
+    for a part that lacks right or wrong passages.
+    """
+    unlabelled = sum(pair.label is None for pair in pairs)
+    if unlabelled:
+        raise DataError(
+            f"{name}: {unlabelled} of {len(pairs)} pairs have no label, and only labelled pairs "
+            "can measure: leave the others out, or give them to a stage without labels"
+        )
+    if not 0 < choose + measure < 1:
+        raise DataError(f"shares {choose} and {measure} leave nothing to learn from: lower them")
+    parts: tuple[list[Pair], list[Pair], list[Pair]] = ([], [], [])
+    groups = group_by_query(pairs)
+    for group in groups.values():
+        where = place(group[0].query)
+        number = 2 if where < measure else 1 if where < measure + choose else 0
+        parts[number].extend(group)
+    mixed = sum(
+        len({(pair.label or 0.0) >= 0.5 for pair in group}) == 2 for group in groups.values()
+    )
+    ranked = mixed >= MIXED_SHARE * len(groups)
+    made = []
+    for kind, part in (("choose", parts[1]), ("measure", parts[2])):
+        if len({(pair.label or 0.0) >= 0.5 for pair in part}) < 2:
+            raise DataError(
+                f"{name}: the {len(part)} pairs that {kind} are all of one label: give more pairs, "
+                f"or a larger share with --{kind}"
+            )
+        made.append(
+            EvaluationSet(f"{name}-{kind}", tuple(part), "ranking" if ranked else "classification")
+        )
+    return Parts(tuple(parts[0]), made[0], made[1])
+
+
+def write_parts(out: Path, parts: Parts) -> Path:
+    """Write `out/train.jsonl`, `out/choose` and `out/measure`; the first is returned."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "train.jsonl"
+    write_pairs(path, parts.train)
+    write_sets(out / "choose", [parts.choose])
+    write_sets(out / "measure", [parts.measure])
+    return path

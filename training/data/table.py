@@ -1,42 +1,60 @@
-"""The pair table: a corpus on disk, one parquet file, with its description beside it.
+"""The pair table: a corpus on disk, and the selection of it that a recipe learns from.
 
-Where a table is read, a file of one's own pairs (`.tsv`, `.jsonl`) will do as well, and so will a
-server's disagreement file.
+A table is a parquet file; beside it a description, `NAME.json`, counts its pairs by source. Where a
+table is read, a file of one's own pairs (`.tsv`, `.jsonl`) will do as well, and so will a server's
+disagreement file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from retort.training.data.pairs import Pair
-from retort.training.data.readers.own_pairs import is_own, read_file
+from retort.training.data.readers.own import is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError
+from retort.training.recipes.recipe import Stage
 
 _COLUMNS = ("query", "passage", "label", "query_id", "passage_id")
 
 
 @dataclass(frozen=True, slots=True)
 class PairTable:
-    """Pairs with the name of the source of each, and facts on how the table was made."""
+    """Pairs, the name of the source of each, and facts on how the table was made."""
 
-    pairs: tuple[Pair, ...]
-    sources: tuple[str, ...]
-    facts: dict[str, Any]
+    pairs: Sequence[Pair]
+    sources: Sequence[str]
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def take(self, rows: Iterable[int]) -> PairTable:
+        """The pairs at `rows`, in that order."""
+        chosen = [(self.pairs[row], self.sources[row]) for row in rows]
+        return PairTable([pair for pair, _ in chosen], [source for _, source in chosen])
+
+    def labelled(self) -> PairTable:
+        """The pairs that have a label."""
+        return self.take(row for row, pair in enumerate(self.pairs) if pair.label is not None)
+
+    def of_sources(self, sources: Collection[str] | None) -> PairTable:
+        """The pairs that come from `sources`; all where that is None."""
+        if sources is None:
+            return self
+        return self.take(row for row, source in enumerate(self.sources) if source in sources)
+
 
 def write_table(path: Path, table: PairTable) -> None:
-    """Write the table to `path` (parquet); a reader never sees half of it."""
+    """Write the table and its description; a reader never sees half of it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     columns: dict[str, Sequence[object]] = {
         name: [getattr(pair, name) for pair in table.pairs] for name in _COLUMNS
     }
@@ -48,6 +66,43 @@ def write_table(path: Path, table: PairTable) -> None:
     temporary = path.with_suffix(".tmp")
     pq.write_table(arrow, temporary, compression="zstd")
     temporary.replace(path)
+    counts = _count(zip(table.sources, (pair.label for pair in table.pairs), strict=True))
+    description = {"pairs": len(table), "sources": counts}
+    path.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n")
+
+
+def table_counts(path: Path) -> dict[str, dict[str, int]] | None:
+    """By source the numbers of `pairs` and of `labelled` ones; None for a table that is not there.
+
+    They come from the table's description. Where that is missing or older than the table, its rows
+    are counted; the answer is None if that takes a library that is not installed.
+    """
+    if not path.is_file():
+        return None
+    beside = path.with_suffix(".json")
+    try:
+        if is_own(str(path)):
+            table = read_table(path)
+            labels = [pair.label for pair in table.pairs]
+            return _count(zip(table.sources, labels, strict=True))
+        if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+            found: dict[str, dict[str, int]] = json.loads(beside.read_text())["sources"]
+            return found
+        import pyarrow.parquet as pq
+
+        arrow = pq.read_table(path, columns=["source", "label"])
+    except (ModuleNotFoundError, ValueError):
+        return None
+    return _count(zip(arrow["source"].to_pylist(), arrow["label"].to_pylist(), strict=True))
+
+
+def _count(rows: Iterable[tuple[str, float | None]]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for source, label in rows:
+        own = counts.setdefault(source, {"pairs": 0, "labelled": 0})
+        own["pairs"] += 1
+        own["labelled"] += label is not None
+    return counts
 
 
 def read_table(path: Path) -> PairTable:
@@ -57,6 +112,8 @@ def read_table(path: Path) -> PairTable:
     if is_own(str(path)):
         pairs = tuple(read_file(path, BadRows()))
         return PairTable(pairs, (path.name,) * len(pairs), {})
+    import pyarrow.parquet as pq
+
     arrow = pq.read_table(path)
     if not {*_COLUMNS, "source"} <= set(arrow.column_names):
         raise DataError(f"{path}: columns {arrow.column_names} are not those of a pair table")
@@ -71,3 +128,42 @@ def read_table(path: Path) -> PairTable:
 def table_digest(path: Path) -> str:
     """sha256 of the file: what a run's manifest records of its data."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def select_all(stages: Sequence[Stage]) -> list[PairTable]:
+    """The pairs of each stage; every table is read once. Raises `ValueError` for no pairs."""
+    tables = {path: read_table(path) for path in dict.fromkeys(s.table for s in stages)}
+    return [select(stage, tables[stage.table]) for stage in stages]
+
+
+def select(stage: Stage, table: PairTable | None = None) -> PairTable:
+    """The pairs of a stage: of the named sources, those with labels where labels count.
+
+    `table` is the stage's, where it has been read before. The samples of `limit` and `skip` depend
+    on their size alone. Raises `ValueError` for no pairs.
+    """
+    chosen = (table or read_table(stage.table)).of_sources(stage.sources)
+    if stage.alpha < 1.0:
+        chosen = chosen.labelled()
+    if stage.skip is not None:
+        left_out = set(_sample(len(chosen), stage.skip))
+        chosen = chosen.take(row for row in range(len(chosen)) if row not in left_out)
+    if stage.limit is not None:
+        chosen = chosen.take(_sample(len(chosen), stage.limit))
+    if not chosen.pairs:
+        raise ValueError(f"{stage.table}: no pairs of {stage.sources} are left for this stage")
+    return chosen
+
+
+def labelled_pairs(chosen: Iterable[PairTable]) -> PairTable:
+    """The labelled pairs of several tables, one after another."""
+    labelled = [table.labelled() for table in chosen]
+    return PairTable(
+        [pair for table in labelled for pair in table.pairs],
+        [source for table in labelled for source in table.sources],
+    )
+
+
+def _sample(count: int, size: int) -> list[int]:
+    """Rows drawn from `count`, in order: a table is ordered by source."""
+    return sorted(random.Random(size).sample(range(count), min(size, count)))

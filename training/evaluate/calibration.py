@@ -2,14 +2,13 @@
 
 Each head's logit z becomes `gain * z + shift`, fitted on labelled validation pairs by logistic
 regression (Platt, 1999). The gain stays above zero, so the order that one head gives never flips.
-Heads that are each calibrated still average to a timid probability (where they disagree, the mean
-lies near one half), so one gain and shift more, common to all heads, is then fitted to the mean.
+Heads that are each calibrated still average to an underconfident probability (where they disagree,
+the mean lies near one half), so one more gain and shift, common to all, is fitted to the mean.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,14 +17,9 @@ from scipy.special import expit
 
 from retort.models.scores import combine
 
-if TYPE_CHECKING:
-    from retort.training.nn.ensemble import Ensemble
-    from retort.training.nn.student import Student
-
 Floats = NDArray[np.float64]
 
-BINS = 15
-# In units of a head's own deviation: a head that says nothing of the label keeps a gain of this.
+# In units of a head's own deviation: what a head that says nothing about the label keeps.
 MIN_GAIN = 1e-2
 
 
@@ -35,7 +29,7 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """One gain and shift a head: `logit' = gain * logit + shift`."""
+    """One gain and shift per head: `logit' = gain * logit + shift`."""
 
     gain: tuple[float, ...]
     shift: tuple[float, ...]
@@ -48,24 +42,6 @@ class Calibration:
     def probability(self, logits: ArrayLike) -> Floats:
         """Logits (pairs, heads) to scores (pairs,), TMKD equation 6."""
         return combine(self.apply(logits)).score
-
-
-def expected_calibration_error(
-    labels: ArrayLike, probabilities: ArrayLike, bins: int = BINS
-) -> float:
-    """Mean distance between score and share of relevant pairs, over bins of equal width.
-
-    `labels` and `probabilities` have shape (pairs,). Guo et al., ICML 2017, equation 3.
-    """
-    truth = np.asarray(labels, dtype=np.float64)
-    scores = np.asarray(probabilities, dtype=np.float64)
-    if scores.min() < 0 or scores.max() > 1:
-        raise CalibrationError(
-            f"scores lie between {scores.min():.3g} and {scores.max():.3g}: give probabilities"
-        )
-    place = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    distance = np.bincount(place, weights=scores - truth, minlength=bins)
-    return float(np.abs(distance).sum() / len(scores))
 
 
 def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
@@ -93,24 +69,8 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     return Calibration(tuple(map(float, gain)), tuple(map(float, shift)))
 
 
-def calibrate(student: Student | Ensemble, calibration: Calibration) -> None:
-    """Put `calibration`, fitted on the student's present logits, on top of its gains and shifts."""
-    import torch
-
-    if len(calibration.gain) != len(student.heads):
-        raise CalibrationError(
-            f"{len(calibration.gain)} gains for {len(student.heads)} heads: "
-            "fit them on this student's logits"
-        )
-    gain = torch.tensor(calibration.gain, dtype=student.gain.dtype)
-    shift = torch.tensor(calibration.shift, dtype=student.shift.dtype)
-    with torch.no_grad():
-        student.shift.copy_(student.shift.cpu() * gain + shift)
-        student.gain.copy_(student.gain.cpu() * gain)
-
-
 def _targets(positive: NDArray[np.bool_]) -> Floats:
-    """Platt's smoothed targets: without them heads that never err get an endless gain."""
+    """Platt's smoothed targets: without them the gain of a head that never errs has no bound."""
     high = (positive.sum() + 1.0) / (positive.sum() + 2.0)
     low = 1.0 / ((~positive).sum() + 2.0)
     targets: Floats = np.where(positive, high, low)

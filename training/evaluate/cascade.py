@@ -1,18 +1,18 @@
 """The cascade's curve: how good a ranking is against the share of passages sent to the teacher.
 
 Each pair of a held-out ranking is scored once by the student and once by the teacher. What a
-server in cascade mode would have answered then follows by its own rules (`service/cascade.py`),
+server in cascade mode would have answered then follows by its own rules (`models/cascade.py`),
 for any share and any way of choosing:
 
-    spread    the passages nearest to the cut beside the spread of the student's heads
+    spread    the passages nearest to the cut, relative to the spread of the student's heads
     margin    the passages nearest to the cut
     random    any passages; measured over several draws
-    served    what the server does: by spread, and nothing that is further than its reach
+    served    as the server chooses: by spread, and nothing further than its reach
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -28,7 +28,6 @@ from retort.training.evaluate.bootstrap import (
     CONFIDENCE,
     RESAMPLES,
     Estimate,
-    Replicates,
     resample_means,
 )
 from retort.training.evaluate.measures import query_values
@@ -138,8 +137,7 @@ def cascaded(
             reach=reach,
             seed=seed * len(groups) + number,
         )
-        merge(scores, both.teacher[rows][asked], asked)
-        merged[rows] = scores
+        merged[rows] = merge(scores, both.teacher[rows][asked], asked)
         sent += len(asked)
     return merged, sent
 
@@ -153,12 +151,11 @@ def measure_cascade(
     top_n: int | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    confidence: float = CONFIDENCE,
 ) -> CascadeReport:
     """Measure the curve of each set; `student` and `teacher` name the two in the report."""
     if not sets:
         raise CascadeError("no rankings to measure: give a folder of sets that has some")
-    curves = [_curve(both, share, top_n, resamples, seed, confidence) for both in sets]
+    curves = [_curve(both, share, top_n, resamples, seed) for both in sets]
     return CascadeReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         student=student,
@@ -168,61 +165,54 @@ def measure_cascade(
         reach=REACH,
         resamples=resamples,
         seed=seed,
-        confidence=confidence,
+        confidence=CONFIDENCE,
         sets=tuple(curves),
     )
 
 
-def _curve(
-    both: Opinions,
-    share: float,
-    top_n: int | None,
-    resamples: int,
-    seed: int,
-    confidence: float,
-) -> SetCurve:
+def _curve(both: Opinions, share: float, top_n: int | None, resamples: int, seed: int) -> SetCurve:
     items = both.items
     shares = sorted({*SHARES, share})
-    columns: dict[str, Mapping[str, Floats]] = {
-        "student": _values(items, both.score),
-        "teacher": _values(items, both.teacher),
-    }
+    columns = {"student": _values(items, both.score), "teacher": _values(items, both.teacher)}
     sent: dict[str, float] = {}
     for way in WAYS:
         for value in shares:
             key = f"{way} {value}"
             columns[key], sent[key] = _point(both, value, way, top_n, seed)
-    samples: dict[str, Replicates] = {
+    samples = {
         measure: resample_means(
-            {key: values[measure] for key, values in columns.items()}, resamples, seed, confidence
+            {key: values[measure] for key, values in columns.items()}, resamples, seed
         )
         for measure in MEASURES
     }
+
+    def estimates(key: str) -> dict[str, Estimate]:
+        return {measure: samples[measure].of(key) for measure in MEASURES}
+
     ways = {
         way: tuple(
             Point(
                 share=value,
                 sent=sent[f"{way} {value}"],
-                measures={m: samples[m].of(f"{way} {value}") for m in MEASURES},
+                measures=estimates(f"{way} {value}"),
             )
             for value in shares
         )
         for way in WAYS
     }
-    served = f"served {share}"
-    others: dict[str, str] = {"student": "student", "teacher": "teacher"}
-    others.update((way, f"{way} {share}") for way in WAYS if way != "served")
-    teacher = {measure: samples[measure].of("teacher") for measure in MEASURES}
+    others = {"student": "student", "teacher": "teacher"}
+    others |= {way: f"{way} {share}" for way in WAYS if way != "served"}
+    teacher = estimates("teacher")
     return SetCurve(
         name=items.name,
         headline=items.headline if items.headline in MEASURES else MEASURES[0],
         pairs=len(items.pairs),
         queries=len(next(iter(columns["student"].values()))),
-        student={measure: samples[measure].of("student") for measure in MEASURES},
+        student=estimates("student"),
         teacher=teacher,
         ways=ways,
         against={
-            name: {m: samples[m].difference(served, key) for m in MEASURES}
+            name: {m: samples[m].difference(f"served {share}", key) for m in MEASURES}
             for name, key in others.items()
         },
         reached={
@@ -237,7 +227,7 @@ def _point(
 ) -> tuple[dict[str, Floats], float]:
     """Values by measure (queries,), over the draws if there are several, and the share sent."""
     draws = DRAWS if way == "random" else 1
-    values: list[Mapping[str, Floats]] = []
+    values: list[dict[str, Floats]] = []
     sent = 0
     for draw in range(draws):
         merged, count = cascaded(both, share, way, top_n=top_n, seed=seed * DRAWS + draw)

@@ -1,4 +1,4 @@
-"""Evaluation: every system on every set, with intervals, and what distillation kept.
+"""Evaluation: every system on every set, with intervals, and how much distillation kept.
 
 report = evaluate(
     sets, {"student": {"wikiqa": scores, …}, "ensemble": …, "undistilled": …},
@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from retort.models.manifest import Agreement
+from retort.models.rankings import rows_by_query, top1_agrees
 from retort.training.data.evaluation_set import EvaluationSet, EvaluationSetError, Kind
-from retort.training.evaluate.agreement import agreements
 from retort.training.evaluate.bootstrap import (
     CONFIDENCE,
     RESAMPLES,
@@ -27,9 +28,17 @@ from retort.training.evaluate.bootstrap import (
     resample_auc,
     resample_means,
 )
-from retort.training.evaluate.calibration import expected_calibration_error
-from retort.training.evaluate.measures import MeasureError, auc, check_scores, correct, query_values
+from retort.training.evaluate.measures import (
+    MeasureError,
+    auc,
+    check_scores,
+    correct,
+    expected_calibration_error,
+    judged_queries,
+    query_values,
+)
 
+Floats = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, ArrayLike]]
 
 
@@ -51,7 +60,7 @@ class Roles(_Value):
 
 
 class Comparison(_Value):
-    """The student beside its teacher and beside the student that was not distilled.
+    """The student compared with its teacher and with the student that was not distilled.
 
     `retained` is student over teacher, `gain` student minus undistilled, `gap_closed` the share of
     the way from undistilled to teacher. None where there is no such system, or no gap to share.
@@ -114,6 +123,11 @@ class EvaluationReport(_Value):
         return self.model_dump_json(indent=2) + "\n"
 
 
+def read_report(path: Path) -> EvaluationReport:
+    """The figures that `retort evaluate --out` wrote. Raises `OSError` or `ValueError`."""
+    return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
+
+
 def evaluate(
     sets: Sequence[EvaluationSet],
     scores: Scores,
@@ -122,7 +136,6 @@ def evaluate(
     probabilities: Collection[str] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
-    confidence: float = CONFIDENCE,
 ) -> EvaluationReport:
     """Measure every system on every set.
 
@@ -145,18 +158,14 @@ def evaluate(
                 f"{items.name} is measured by accuracy, for which {roles.student} has to give "
                 "probabilities: name a student's or a teacher's checkpoint folder, without a kind"
             )
-        results.append(
-            _evaluate_set(items, given, roles, probabilities, resamples, seed, confidence)
-        )
-    by_set, over_all = agreements(
-        sets, scores, roles.student, resamples=resamples, seed=seed, confidence=confidence
-    )
+        results.append(_evaluate_set(items, given, roles, probabilities, resamples, seed))
+    by_set, over_all = agreements(sets, scores, roles.student, resamples=resamples, seed=seed)
     return EvaluationReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         roles=roles,
         resamples=resamples,
         seed=seed,
-        confidence=confidence,
+        confidence=CONFIDENCE,
         sets=tuple(
             result.model_copy(update={"agreement": by_set.get(result.name, {})})
             for result in results
@@ -172,33 +181,16 @@ def _evaluate_set(
     probabilities: Collection[str],
     resamples: int,
     seed: int,
-    confidence: float,
 ) -> SetResult:
     checked = {
         name: check_scores(values, len(items.pairs), f"{items.name}, {name}")
         for name, values in scores.items()
     }
-    labels = items.labels
     queries = len(set(items.query_ids))
-    replicates: dict[str, Replicates] = {}
-    if items.kind == "classification":
-        measured = queries
-        replicates["AUC"] = resample_auc(labels, checked, resamples, seed, confidence)
-        decisions = {
-            name: correct(labels, values)
-            for name, values in checked.items()
-            if name in probabilities
-        }
-        if decisions:
-            replicates["accuracy"] = resample_means(decisions, resamples, seed, confidence)
-    else:
-        values = {name: query_values(items, column) for name, column in checked.items()}
-        measured = len(next(iter(values.values())).query_ids)
-        for measure in items.measures:
-            columns = {name: value.values[measure] for name, value in values.items()}
-            replicates[measure] = resample_means(columns, resamples, seed, confidence)
+    measured = queries if items.kind == "classification" else judged_queries(items)
+    replicates = resample_set(items, checked, probabilities, resamples, seed)
     errors = {
-        name: expected_calibration_error(labels, checked[name])
+        name: expected_calibration_error(items.labels, checked[name])
         for name in checked
         if name in probabilities
     }
@@ -224,8 +216,46 @@ def _evaluate_set(
     )
 
 
+def resample_set(
+    items: EvaluationSet,
+    systems: Mapping[str, Floats],
+    probabilities: Collection[str],
+    resamples: int,
+    seed: int,
+    *,
+    measures: Sequence[str] = (),
+    units: NDArray[np.int64] | None = None,
+) -> dict[str, Replicates]:
+    """Resamples of every measure of one set.
+
+    `systems` are scores (pairs,) by name; accuracy (threshold 0.5) is measured for those in
+    `probabilities`. `measures` are those of a ranking (default: the set's). Pairs of a
+    classification that `units` (pairs,) gives one number are drawn together.
+    """
+    if items.kind == "ranking":
+        names = tuple(measures) or items.measures
+        values = {
+            name: query_values(items, column, names).values for name, column in systems.items()
+        }
+        return {
+            measure: resample_means(
+                {name: by_measure[measure] for name, by_measure in values.items()}, resamples, seed
+            )
+            for measure in names
+        }
+    found = {"AUC": resample_auc(items.labels, systems, resamples, seed, units)}
+    decided = {
+        name: correct(items.labels, scores)
+        for name, scores in systems.items()
+        if name in probabilities
+    }
+    if decided:
+        found["accuracy"] = resample_means(decided, resamples, seed, units)
+    return found
+
+
 def compare(samples: Replicates, roles: Roles) -> Comparison:
-    """The student of `roles` beside the others, as far as `samples` has them."""
+    """The student of `roles` compared with the others, as far as `samples` has them."""
     teacher = roles.teacher if roles.teacher in samples.names else None
     undistilled = roles.undistilled if roles.undistilled in samples.names else None
     return Comparison(
@@ -245,3 +275,67 @@ def point_values(items: EvaluationSet, scores: ArrayLike) -> dict[str, float]:
         return {"AUC": auc(items.labels, check_scores(scores, len(items.pairs), items.name))}
     values = query_values(items, scores).values
     return {measure: float(np.mean(column)) for measure, column in values.items()}
+
+
+def same_top(query_ids: Sequence[str], student: ArrayLike, other: ArrayLike) -> Floats:
+    """1.0 for each query whose first passage by `student` is a best one by `other`; (queries,).
+
+    `student` and `other` have shape (pairs,), as `query_ids`. Queries with one passage are left
+    out.
+
+    Example: `same_top(["a", "a", "b", "b"], [1, 2, 3, 4], [1, 2, 4, 3])` is `[1.0, 0.0]`.
+    """
+    ours, theirs = np.asarray(student), np.asarray(other)
+    groups = rows_by_query(query_ids, at_least=2)
+    return np.asarray([float(top1_agrees(ours[rows], theirs[rows])) for rows in groups])
+
+
+def agreements(
+    sets: Sequence[EvaluationSet],
+    scores: Mapping[str, Mapping[str, ArrayLike]],
+    student: str,
+    *,
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, Agreement]]:
+    """The student's top-1 agreement with each other system: set by set, and over all of them.
+
+    A server goes on measuring it live (`retort_shadow_top1_agreement`), so the level at export is
+    written into the bundle's manifest. Only rankings count, and only systems that have scored all
+    of them. The second value pools the queries of all sets, each weighing the same.
+    """
+    rankings = [items for items in sets if items.kind == "ranking"]
+    others = [
+        name
+        for name, by_set in scores.items()
+        if name != student and all(items.name in by_set for items in rankings)
+    ]
+    agreed = {
+        items.name: {
+            name: same_top(items.query_ids, scores[student][items.name], scores[name][items.name])
+            for name in others
+        }
+        for items in rankings
+    }
+    agreed = {name: found for name, found in agreed.items() if found and found[others[0]].size}
+    if not agreed:
+        return {}, {}
+
+    def estimates(columns: Mapping[str, Floats]) -> dict[str, Estimate]:
+        samples = resample_means(columns, resamples, seed)
+        return {other: samples.of(other) for other in others}
+
+    pooled = {
+        other: np.concatenate([found[other] for found in agreed.values()]) for other in others
+    }
+    over_all = {
+        other: Agreement(
+            teacher=other,
+            top1=found.value,
+            low=found.low,
+            high=found.high,
+            queries=pooled[other].size,
+        )
+        for other, found in estimates(pooled).items()
+    }
+    return {name: estimates(found) for name, found in agreed.items()}, over_all

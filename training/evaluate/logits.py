@@ -1,8 +1,8 @@
 """Logits of bundles on evaluation sets, each computed once and kept.
 
-A file `<name>-<digest>.npz` holds one array (pairs, heads) a set. The digest is the bundle's, so
-another bundle of the same name is never taken for it; the hash of the pairs stands in each array's
-name, so neither is another set.
+A file `<name>-<digest>.npz` holds one array (pairs, heads) per set. The digest is the
+bundle's, so another bundle of the same name is never mistaken for it; each array's name has the
+hash of its pairs, so neither is another set.
 """
 
 from __future__ import annotations

@@ -1,50 +1,43 @@
-"""The quality report: an evaluation as a page of Markdown, written from its JSON alone."""
+"""The pages of `retort evaluate` and `retort cascade`, written from their JSON alone.
+
+The prose stands in `quality.md.j2` and `cascade.md.j2`; here are the tables and the picture.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from retort.training.evaluate.bootstrap import Estimate
+from retort.markdown import fill, interval, number, percent, signed, table
+from retort.plots import COLOURS, Axis, Level, Line, Panel, line_plot
+from retort.training.evaluate.cascade import WAYS, CascadeReport, Point, SetCurve
 from retort.training.evaluate.evaluation import EvaluationReport, SetResult
+from retort.training.evaluate.measures import TITLES
 
-REGENERATE = "retort evaluate --from {source} --report {target}"
-
-
-def render_report(report: EvaluationReport, source: str = "", target: str = "") -> str:
-    """The page. `source` and `target` are the paths named in the line that makes it again."""
-    sections = [_head(report, source, target), _summary(report)]
-    if report.agreement:
-        sections.append(_agreement(report))
-    sections += [_set(item, report) for item in report.sets]
-    sections.append(_legend(report))
-    return "\n\n".join(sections) + "\n"
+FOLDER = Path(__file__).parent
 
 
-def _head(report: EvaluationReport, source: str, target: str) -> str:
-    lines = ["# Quality", ""]
-    if source:
-        command = REGENERATE.format(source=source, target=target or "docs/quality.md")
-        lines += [
-            f"Generated from `{source}`, measured {report.created}. To write this page again:",
-            "",
-            "```sh",
-            command,
-            "```",
-        ]
-    else:
-        lines += [f"Measured {report.created}."]
-    return "\n".join(lines)
+def render_quality(report: EvaluationReport, source: str = "", target: str = "") -> str:
+    """The page of an evaluation. `source` is the JSON and `target` the page in the line that
+    writes it again."""
+    return fill(
+        FOLDER / "quality.md.j2",
+        report=report,
+        roles=report.roles,
+        source=source,
+        target=target or "docs/quality.md",
+        summary=_summary(report),
+        agreement=_agreement(report),
+        sets=[(item, *_set_tables(item, report)) for item in report.sets],
+    )
 
 
 def _summary(report: EvaluationReport) -> str:
     roles = report.roles
-    header = ["set", "measure", roles.student]
-    header += [name for name in (roles.teacher, roles.undistilled) if name]
-    header += ["retained", "gain over undistilled", "gap closed"]
+    names = [roles.student, *roles.others]
+    header = ["set", "measure", *names, "retained", "gain over undistilled", "gap closed"]
     rows = []
     for item in report.sets:
         compared = item.comparisons[item.headline]
-        names = [roles.student, *roles.others]
         values = [item.systems[name].measures.get(item.headline) for name in names]
         rows.append(
             [
@@ -56,41 +49,33 @@ def _summary(report: EvaluationReport) -> str:
                 percent(compared.gap_closed),
             ]
         )
-    star = "\\* the interval excludes zero." if roles.undistilled else ""
-    return "\n".join(["## In short", "", *table(header, rows), *(["", star] if star else [])])
+    return "\n".join(table(header, rows))
 
 
 def _agreement(report: EvaluationReport) -> str:
     rankings = [item for item in report.sets if item.agreement]
-    header = ["system", *(item.name for item in rankings), "all queries"]
     rows = []
     for name, pooled in report.agreement.items():
         total = f"{pooled.top1:.1%}"
         if pooled.low is not None and pooled.high is not None:
             total += f" [{pooled.low:.1%}, {pooled.high:.1%}]"
         rows.append([name, *(percent(item.agreement.get(name)) for item in rankings), total])
-    lead = f"On how many queries `{report.roles.student}` puts first what each other system does."
-    return "\n".join(["## Top-1 agreement", "", lead, "", *table(header, rows)])
+    header = ["system", *(item.name for item in rankings), "all queries"]
+    return "\n".join(table(header, rows)) if rows else ""
 
 
-def _set(item: SetResult, report: EvaluationReport) -> str:
+def _set_tables(item: SetResult, report: EvaluationReport) -> tuple[str, str]:
+    """All systems by all measures; the student compared with the others, empty without any."""
     measures = sorted(
         {name for system in item.systems.values() for name in system.measures},
         key=lambda name: (name != item.headline, name),
     )
     calibrated = any(system.calibration_error is not None for system in item.systems.values())
-    header = ["system", *measures, *(["calibration error"] if calibrated else [])]
     rows = []
     for name, system in item.systems.items():
         row = [name, *(interval(system.measures.get(measure)) for measure in measures)]
-        if calibrated:
-            error = system.calibration_error
-            row.append("" if error is None else number(error))
-        rows.append(row)
-    size = f"{item.pairs:,} pairs of {item.queries + item.skipped:,} queries"
-    if item.skipped:
-        size += f"; {item.skipped:,} queries have no relevant passage and are left out"
-    lines = [f"## {item.name}", "", f"{size}.", "", *table(header, rows)]
+        rows.append([*row, number(system.calibration_error)] if calibrated else row)
+    header = ["system", *measures, *(["calibration error"] if calibrated else [])]
     compared = [
         [
             measure,
@@ -99,69 +84,91 @@ def _set(item: SetResult, report: EvaluationReport) -> str:
             percent(item.comparisons[measure].gap_closed, bounds=True),
         ]
         for measure in measures
-        if measure in item.comparisons
+        if measure in item.comparisons and report.roles.others
     ]
-    if report.roles.others and compared:
-        header = [f"{report.roles.student}, by", "retained", "gain over undistilled", "gap closed"]
-        lines += ["", *table(header, compared)]
-    return "\n".join(lines)
+    names = [f"{report.roles.student}, by", "retained", "gain over undistilled", "gap closed"]
+    return "\n".join(table(header, rows)), "\n".join(table(names, compared)) if compared else ""
 
 
-def _legend(report: EvaluationReport) -> str:
-    roles = report.roles
-    share = f"{report.confidence:.0%}"
-    lines = [
-        "## How to read it",
-        "",
-        f"Brackets are {share} intervals: paired bootstrap, percentiles, {report.resamples:,} "
-        f"resamples, seed {report.seed}; over queries for AP, RR, nDCG and R, over pairs for AUC "
-        "and accuracy. Tied passages are ranked by a hash, so a tie gains nothing. Accuracy (at "
-        "0.5) and the expected calibration error (15 bins of equal width) are given where scores "
-        "are probabilities.",
+def render_cascade(report: CascadeReport, source: str = "", picture: str = "") -> str:
+    """The page of a cascade. `source` is the JSON, `picture` the plot's path from the page."""
+    return fill(
+        FOLDER / "cascade.md.j2",
+        report=report,
+        source=source,
+        picture=picture,
+        summary=[_summary_row(item, report.share) for item in report.sets],
+        sets=[(item, *_curve_tables(item)) for item in report.sets],
+    )
+
+
+def _summary_row(item: SetCurve, share: float) -> list[str]:
+    measure = item.headline
+    point = next(point for point in item.ways["served"] if point.share == share)
+    value, teacher, reached = point.measures[measure].value, item.teacher[measure], item.reached
+    within = "yes" if value >= teacher.low else "no"
+    if reached[measure] is not None:
+        within += f"; first at {reached[measure]:.1%} sent"
+    return [
+        item.name,
+        TITLES.get(measure, measure),
+        number(item.student[measure].value),
+        number(value),
+        f"{point.sent:.1%}",
+        interval(teacher),
+        within,
     ]
-    if roles.teacher:
-        lines += ["", f"* retained: `{roles.student}` over `{roles.teacher}`"]
-    if roles.undistilled:
-        lines += [f"* gain: `{roles.student}` minus `{roles.undistilled}`"]
-    if roles.teacher and roles.undistilled:
-        lines += [
-            f"* gap closed: how much of the way from `{roles.undistilled}` to `{roles.teacher}`; "
-            "empty where that way is no longer than its interval"
-        ]
-    return "\n".join(lines)
 
 
-def number(value: float) -> str:
-    """Four decimals: the fourth is already within every interval here."""
-    return f"{value:.4f}"
+def _curve_tables(item: SetCurve) -> tuple[str, str]:
+    """Quality by share for each way of choosing; differences from the cascade as served."""
+    name = TITLES.get(item.headline, item.headline)
+
+    def cell(point: Point) -> str:
+        return f"{point.sent:.1%}, {interval(point.measures[item.headline])}"
+
+    rows = [
+        [f"{points[0].share:.0%}", *map(cell, points)]
+        for points in zip(*(item.ways[way] for way in WAYS), strict=True)
+    ]
+    against = [
+        [f"served minus {other}", *(signed(found, bounds=True) for found in values.values())]
+        for other, values in item.against.items()
+    ]
+    measures = [TITLES.get(measure, measure) for measure in item.student]
+    return (
+        "\n".join(table(["at most", *(f"{way}: sent, {name}" for way in WAYS)], rows)),
+        "\n".join(table(["difference", *measures], against)),
+    )
 
 
-def interval(estimate: Estimate | None) -> str:
-    """`0.7712 [0.7401, 0.8010]`."""
-    if estimate is None:
-        return ""
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
-
-
-def signed(estimate: Estimate | None, bounds: bool = False) -> str:
-    """`+0.0312 [+0.0201, +0.0420]`; without bounds a star says that they exclude zero."""
-    if estimate is None:
-        return ""
-    if bounds:
-        return f"{estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
-    return f"{estimate.value:+.4f}{'*' if estimate.excludes_zero else ''}"
-
-
-def percent(estimate: Estimate | None, bounds: bool = False) -> str:
-    """`97.3% [96.1%, 98.4%]`."""
-    if estimate is None:
-        return ""
-    if bounds:
-        return f"{estimate.value:.1%} [{estimate.low:.1%}, {estimate.high:.1%}]"
-    return f"{estimate.value:.1%}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+def plot_cascade(report: CascadeReport) -> str:
+    """The curves as SVG, one panel per set, by its headline measure."""
+    panels = []
+    for item in report.sets:
+        measure = item.headline
+        start, teacher = item.student[measure].value, item.teacher[measure]
+        lines = tuple(
+            Line(
+                way,
+                ((0.0, start), *((p.sent, p.measures[measure].value) for p in points)),
+                COLOURS[WAYS.index(way)],
+                width=2.6 if way == "served" else 1.4,
+            )
+            for way, points in item.ways.items()
+        )
+        panels.append(
+            Panel(
+                item.name,
+                Axis("passages sent to the teacher", "percent", low=0, high=1),
+                Axis(TITLES.get(measure, measure)),
+                lines,
+                (Level("teacher", teacher.value, teacher.low, teacher.high),),
+            )
+        )
+    return line_plot(
+        panels,
+        "Cascade: ranking quality against the share of passages sent to the teacher",
+        "One line per way of choosing passages: by spread, by margin, at random, and as served. "
+        "The dashed line is the teacher on all passages, the band its interval.",
+    )

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import onnx
+import torch
 from numpy.typing import NDArray
 
 from retort.models.bundle import Bundle, write_bundle
@@ -26,19 +28,27 @@ from retort.models.manifest import (
     Manifest,
     Parity,
     ParityBounds,
-    Precision,
+    Range,
+    ShapeProfile,
+    WeightPrecision,
 )
 from retort.models.scores import combine
 from retort.training.data.pairs import Pair
-from retort.training.evaluate.calibration import calibrate, fit_calibration
+from retort.training.evaluate.calibration import Calibration, CalibrationError, fit_calibration
 from retort.training.evaluate.evaluation import EvaluationReport
-from retort.training.export.export import export_graph, is_trimmed, shape_profiles
-from retort.training.export.parity import DEFAULT_BOUNDS, check_parity, measure_parity
-from retort.training.export.precisions import measure_precisions
-from retort.training.export.storage import Storage
-from retort.training.nn.ensemble import Ensemble
+from retort.training.export.builder import FloatArray
+from retort.training.export.ensemble import build_ensemble_graph
+from retort.training.export.graph import build_graph, reads_first_alone
+from retort.training.export.parity import (
+    DEFAULT_BOUNDS,
+    check_parity,
+    measure_parity,
+    measure_precisions,
+)
+from retort.training.export.storage import Storage, shrink
 from retort.training.nn.inference import Logits, graph_model, run, student_model
 from retort.training.nn.student import Student
+from retort.training.teachers.ensemble import CrossMember, Ensemble
 
 GOLDEN_PAIRS = 96
 # Golden pairs are drawn in turn from this many bands of score, so that none is left out.
@@ -51,7 +61,7 @@ class BundlingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BundleSpec:
-    """What a bundle says of itself, beyond what the student shows."""
+    """What a bundle's manifest says that cannot be read off the student."""
 
     name: str
     version: str
@@ -61,9 +71,6 @@ class BundleSpec:
     agreement: Agreement | None = None
     storage: Storage = "int8"
     bounds: ParityBounds = DEFAULT_BOUNDS
-
-
-Say = Callable[[str], None]
 
 
 def build_bundle(
@@ -76,11 +83,11 @@ def build_bundle(
     *,
     calibration: Sequence[Pair] = (),
     progress: bool = False,
-    say: Say = lambda message: None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> Bundle:
     """Write the bundle of `student`, or of the teachers in its place, to `folder`.
 
-    `held_out` are labelled pairs, several a query, that the student never trained on: the parity
+    `held_out` are labelled pairs, several per query, that the student never trained on: the parity
     gate judges by them and the golden pairs are drawn from them. `calibration`, if given, are
     labelled pairs by which the heads' gains and shifts are set; the student keeps them. Raises
     `ParityError` if the graph fails the gate, and `BundlingError` for too few pairs, or for a
@@ -94,17 +101,17 @@ def build_bundle(
     encoder = PairEncoder.from_file(tokenizer, truncation)
     model = student_model(student)
     if calibration:
-        say(f"calibrating on {len(calibration)} pairs")
+        log(f"calibrating on {len(calibration)} pairs")
         logits = run(model, encoder, calibration, progress="calibrate" if progress else "")
         labels = [float((pair.label or 0.0) >= 0.5) for pair in calibration]
         calibrate(student, fit_calibration(logits, labels))
-    say(f"scoring {len(held_out)} held-out pairs with the PyTorch student")
+    log(f"scoring {len(held_out)} held-out pairs with the PyTorch student")
     reference = run(model, encoder, held_out, progress="PyTorch" if progress else "")
     golden = golden_pairs(held_out, reference)
     with tempfile.TemporaryDirectory() as work:
         graph = Path(work) / "model.onnx"
         export_graph(student, graph, spec.storage)
-        say(f"scoring them with the graph, {graph.stat().st_size / 1e6:.1f} MB as {spec.storage}")
+        log(f"scoring them with the graph, {graph.stat().st_size / 1e6:.1f} MB as {spec.storage}")
         exported = run(
             graph_model(graph), encoder, held_out, progress="ONNX Runtime" if progress else ""
         )
@@ -117,7 +124,7 @@ def build_bundle(
         )
         for precision, reached in lower.items():
             verdict = "; ".join(reached.failures()) or "ranks as the original does"
-            say(f"multiplied in {precision}: {verdict}")
+            log(f"multiplied in {precision}: {verdict}")
         return write_bundle(
             folder,
             manifest=manifest.model_copy(update={"lower_parity": lower}),
@@ -125,6 +132,68 @@ def build_bundle(
             tokenizer=tokenizer,
             golden=golden,
         )
+
+
+def export_graph(
+    student: Student | Ensemble, path: Path, storage: Storage = "int8"
+) -> onnx.ModelProto:
+    """Write `student`, or the teachers that stand in its place, to `path`; return the graph.
+
+    Gain and shift are folded in. Raises `UnsupportedStudentError` or `StorageError`.
+    """
+    weights: dict[str, FloatArray] = {
+        name: value.detach().float().cpu().numpy() for name, value in student.state_dict().items()
+    }
+    if isinstance(student, Ensemble):
+        full = build_ensemble_graph(student, weights)
+    else:
+        full = build_graph(student.config, student.heads, weights)
+    model = shrink(full, storage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return model
+
+
+def is_trimmed(student: Student | Ensemble) -> bool:
+    """Whether the last layer of every encoder in its graph is computed for `[CLS]` alone."""
+    if isinstance(student, Student):
+        return reads_first_alone(student.heads)
+    return all(
+        reads_first_alone(part.student.heads)
+        if isinstance(part, CrossMember)
+        else part.kind != "bi-encoder"
+        for part in student.parts
+    )
+
+
+def shape_profiles(truncation: Truncation) -> tuple[ShapeProfile, ...]:
+    """Shapes that TensorRT builds engines for: one for few pairs, one for many.
+
+    An engine is fastest near its `opt` shape, so a single passage and a full batch get one each.
+    """
+    longest = truncation.max_length
+    sequence = Range(min=min(8, longest), opt=min(128, longest), max=longest)
+    return (
+        ShapeProfile(batch=Range(min=1, opt=10, max=16), sequence=sequence),
+        ShapeProfile(batch=Range(min=16, opt=64, max=256), sequence=sequence),
+    )
+
+
+def calibrate(student: Student | Ensemble, calibration: Calibration) -> None:
+    """Apply `calibration`, fitted on the student's present logits, to its gains and shifts.
+
+    Raises `CalibrationError` if it was fitted for another number of heads.
+    """
+    if len(calibration.gain) != len(student.heads):
+        raise CalibrationError(
+            f"{len(calibration.gain)} gains for {len(student.heads)} heads: "
+            "fit them on this student's logits"
+        )
+    gain = torch.tensor(calibration.gain, dtype=student.gain.dtype)
+    shift = torch.tensor(calibration.shift, dtype=student.shift.dtype)
+    with torch.no_grad():
+        student.shift.copy_(student.shift.cpu() * gain + shift)
+        student.gain.copy_(student.gain.cpu() * gain)
 
 
 def describe(
@@ -154,7 +223,7 @@ def describe(
             )
             for head in student.heads
         ),
-        precision=Precision(storage=spec.storage),
+        precision=WeightPrecision(storage=spec.storage),
         methods=spec.methods,
         data=spec.data,
         quality=spec.quality,
@@ -197,7 +266,7 @@ def _spread(indices: NDArray[np.int64], scores: NDArray[np.float64], count: int)
     bands: list[list[int]] = [[] for _ in range(BANDS)]
     for index in ordered:
         bands[min(int((scores[index] - low) / width), BANDS - 1)].append(int(index))
-    # From a full band take pairs far apart, not the first that come.
+    # From a full band take pairs far apart, not the first ones.
     quota = -(-count // BANDS)
     picked: list[int] = []
     for band in bands:
@@ -246,8 +315,8 @@ def agreement_of(
 ) -> Agreement | None:
     """The student's top-1 agreement with `teacher`, the report's own where none is named.
 
-    None for a bundle of another system than the student, and for a report without a teacher or
-    from before agreement was measured. Raises `BundlingError` where a named teacher has none.
+    None for a bundle of a system other than the student, for a report without a teacher, and for
+    one from before agreement was measured. Raises `BundlingError` where a named teacher has none.
     """
     if system is not None and system != report.roles.student:
         return None

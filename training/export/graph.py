@@ -23,8 +23,8 @@ import onnx
 from onnx import TensorProto
 from transformers import BertConfig
 
-from retort.training.export.graph_builder import OUTPUT, FloatArray, GraphBuilder
-from retort.training.export.graph_encoder import Encoder, check_config
+from retort.training.export.builder import OUTPUT, FloatArray, GraphBuilder
+from retort.training.export.encoder import Encoder, check_config
 from retort.training.nn.student import Head
 
 # Below this squared length a pooled vector counts as zero; representable in float16.
@@ -123,7 +123,7 @@ def build_graph(
 
     `weights` is the student's state dict as float32 arrays. Unless `trim` is off, or a head reads
     more than `[CLS]`, the last layer is computed for `[CLS]` alone. Raises
-    `UnsupportedStudentError` for an encoder that these operators cannot say.
+    `UnsupportedStudentError` for an encoder that these operators cannot express.
     """
     check_config(config)
     builder = GraphBuilder()

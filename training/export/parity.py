@@ -6,21 +6,31 @@ On held-out pairs the graph must rank as the PyTorch student does. Four figures,
     kendall_tau            mean over queries of Kendall's tau-b                     at least
     max_score_difference   largest difference of a score, in probability            at most
     ndcg_change            mean nDCG@10 of the graph minus the student's            at most, ±
+
+The gate holds the graph in float32. A server may multiply in bf16 or int8, and each of these has to
+pass the same bounds against the same PyTorch original. Those that this machine can run are measured
+and go into the manifest; a server does not use a precision that failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from retort.models.encoding import PairEncoder
 from retort.models.manifest import Parity, ParityBounds
 from retort.models.rankings import compare, rows_by_query
+from retort.models.runtime.base import BackendUnavailable, Precision
+from retort.models.runtime.openvino import OpenVinoBackend
 from retort.models.scores import combine
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
 from retort.training.evaluate.measures import query_values
+from retort.training.export.storage import Storage
+from retort.training.nn.inference import Logits, run
 
 # What int8 weights cost a sound 6-layer ranker: top-1 0.98, tau 0.987, scores 0.044, on 50 queries.
 # A change of nDCG is a few swaps over the number of queries: judge by some hundreds of them.
@@ -29,6 +39,7 @@ DEFAULT_BOUNDS = ParityBounds(
 )
 # Fewer queries than this say little about how a graph ranks.
 MIN_QUERIES = 20
+LOWER: tuple[Precision, ...] = ("bf16", "int8")
 
 
 class ParityError(ValueError):
@@ -89,3 +100,33 @@ def check_parity(parity: Parity) -> None:
             "what broke the export",
             parity,
         )
+
+
+def measure_precisions(
+    graph: Path,
+    storage: Storage,
+    width: int,
+    encoder: PairEncoder,
+    held_out: Sequence[Pair],
+    reference: Logits,
+    bounds: ParityBounds,
+    *,
+    progress: bool = False,
+) -> dict[str, Parity]:
+    """Parity of each precision below float32 that runs here, by its name.
+
+    `reference` are the PyTorch original's logits (pairs, heads). int8 is left out where the weights
+    are not stored so, bf16 where the CPU has none.
+    """
+    found: dict[str, Parity] = {}
+    for precision in LOWER:
+        if precision == "int8" and storage != "int8":
+            continue
+        try:
+            backend = OpenVinoBackend(graph, precision=precision, width=width)
+        except BackendUnavailable:
+            continue
+        title = f"OpenVINO {precision}" if progress else ""
+        logits = run(backend.infer, encoder, held_out, progress=title)
+        found[precision] = measure_parity(held_out, reference, logits, bounds)
+    return found

@@ -7,15 +7,15 @@
 The graph keeps standard operators: a cast, and for int8 a multiplication by the scales, in front of
 each weight. ONNX Runtime folds them into a float32 constant when it loads the graph, and then fuses
 as it would without them. OpenVINO folds fp16 too; in int8 it sees compressed weights and may keep
-them, multiplying in int8 with activations quantised as they come (its property
-DYNAMIC_QUANTIZATION_GROUP_SIZE=0 turns that off). DequantizeLinear would say the same as the
-cast and the scale, but in the opset used takes no scale per row.
+them, multiplying in int8 with activations quantised on the fly (its property
+DYNAMIC_QUANTIZATION_GROUP_SIZE=0 turns that off). DequantizeLinear would do the same as the
+cast and the scale, but takes no scale per row in the opset used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 Storage = Literal["int8", "fp16", "fp32"]
 Floats = NDArray[np.float32]
 
-# Smaller tensors (biases, norms) stay as they are: they weigh nothing and every row needs them.
+# Smaller tensors (biases, norms) stay as they are: they take little space and every row needs them.
 MIN_ELEMENTS = 256
 # Operators whose first input is a table of rows; of all others the last axis holds the outputs.
 # A table needs its scales by row: given them by column, OpenVINO 2026.4 crashes in its Gather.
@@ -33,16 +33,7 @@ ROW_OPERATORS = frozenset({"Gather", "Slice"})
 
 
 class StorageError(ValueError):
-    """There is no such storage, or a weight that it cannot hold."""
-
-
-def as_storage(name: str) -> Storage:
-    """`name` if it is a storage. Raises `StorageError` with those that there are."""
-    for storage in get_args(Storage):
-        if storage == name:
-            chosen: Storage = storage
-            return chosen
-    raise StorageError(f"storage {name!r}: use one of {', '.join(get_args(Storage))}")
+    """A weight that the storage cannot hold."""
 
 
 def quantise(values: Floats, axis: int) -> tuple[NDArray[np.int8], Floats]:

@@ -1,4 +1,4 @@
-"""Labelling: teachers score the pairs of a table into the store, block by block."""
+"""Labelling: teachers score the pairs that a recipe's stages will read, each pair once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,39 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from retort.training.data.pairs import Pair
-from retort.training.labels.hidden import HiddenStates
-from retort.training.labels.store import ScoreStore, TeacherScores, pair_keys
-from retort.training.teachers.scorers import CrossEncoder, Teacher
+from retort.training.data.table import select_all
+from retort.training.labels.store import HiddenStates, ScoreStore, TeacherScores, pair_keys
+from retort.training.labels.targets import scored_by
+from retort.training.recipes.recipe import DistillRecipe
+from retort.training.teachers.scorers import CrossEncoder, Scorer, load_scorer
+
+
+def label_recipe(
+    recipe: DistillRecipe, only: Sequence[str], log: Callable[[str], None] = print
+) -> dict[str, int]:
+    """Score what lacks a score; `only` names teachers, none for all. Scores kept, by teacher."""
+    chosen = select_all(recipe.stages)
+    store = ScoreStore(recipe.store)
+    counts = {}
+    for reference in recipe.teachers:
+        if only and reference.name not in only:
+            continue
+        teacher = load_scorer(reference)
+        every: list[Pair] = []
+        matched: list[Pair] = []
+        for stage, selection in zip(recipe.stages, chosen, strict=True):
+            known = scored_by(reference, selection.sources)
+            own = [pair for pair, hit in zip(selection.pairs, known, strict=True) if hit]
+            every += own
+            matched += own if stage.hidden > 0 else []
+        if reference.hidden and matched:
+            label(teacher, matched, store, log, hidden=True)
+        counts[reference.name] = len(label(teacher, every, store, log))
+    return counts
 
 
 def label(
-    teacher: Teacher,
+    teacher: Scorer,
     pairs: Sequence[Pair],
     store: ScoreStore,
     log: Callable[[str], None] = print,
@@ -24,8 +50,8 @@ def label(
 ) -> TeacherScores:
     """Score the pairs that have no score yet; resumable after a kill. Fixes the scale.
 
-    With `hidden` a cross-encoder's `[CLS]` vectors are kept too, and what lacks one is asked again.
-    Raises `TypeError` for a teacher that has none.
+    With `hidden` a cross-encoder's `[CLS]` vectors are kept too, and a pair that lacks one is
+    scored again. Raises `TypeError` for a teacher that has none.
     """
     scores = store.teacher(teacher.name, teacher.identity)
     states = HiddenStates(scores.folder / "hidden", teacher.name) if hidden else None

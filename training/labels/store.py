@@ -1,33 +1,44 @@
-"""The score store: every teacher's logits on disk, computed once and looked up by content.
+"""The score store: what every teacher says, on disk, computed once and looked up by content.
 
-One folder a teacher, named by its identity, holds parquet parts of (pair key, logit) and
-`teacher.json` with its calibration: mean and deviation over a fixed sample, by which students
-learn standardised logits. A part is written whole or not at all, so a killed labelling run loses
-at most the block it was in.
+One folder per teacher, named by its identity, holds parquet parts of (pair key, logit) and
+`teacher.json` with its scale: mean and deviation over a fixed sample, by which students learn
+standardised logits. A part is written whole or not at all, so a killed labelling run loses at most
+the block it was in.
+
+Beside the scores, `hidden` holds a cross-encoder's `[CLS]` vectors, float16, where stages match
+them. One score says little of a pair; the vector it was read from says more. Patient knowledge
+distillation (Sun et al., EMNLP 2019, equation 7) pulls the student's `[CLS]` states towards the
+teacher's. Here the last one alone is matched, and the squared error is divided by the variance of
+the teacher's vectors rather than by their lengths, so that 1 is what a constant would reach, as it
+is for a standardised logit.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from retort.training.data.pairs import Pair
 
 Keys = NDArray[np.uint64]
 Floats = NDArray[np.float32]
+Vectors = NDArray[np.float16]
 
 SAMPLE = 20_000
+VARIANCE_SAMPLE = 20_000
 
 
 class StoreError(ValueError):
-    """A score that training needs is not in the store."""
+    """A score or a hidden state that training needs is not in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +49,6 @@ class Scale:
     deviation: float
     pairs: int
 
-    def standardise(self, logits: Floats) -> Floats:
-        """(logit - mean) / deviation."""
-        return ((logits - self.mean) / self.deviation).astype(np.float32)
-
 
 def pair_keys(pairs: Sequence[Pair]) -> Keys:
     """Content keys (pairs,)."""
@@ -49,23 +56,25 @@ def pair_keys(pairs: Sequence[Pair]) -> Keys:
 
 
 class TeacherScores:
-    """What one teacher said of which pairs."""
+    """One teacher's logits by pair."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.name = name
         folder.mkdir(parents=True, exist_ok=True)
         tables = [pq.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
-        keys = [np.asarray(table.column("key").to_numpy(), np.uint64) for table in tables]
-        values = [np.asarray(table.column("logit").to_numpy(), np.float32) for table in tables]
         self._parts = len(tables)
-        self._keys: Keys = np.concatenate([np.empty(0, np.uint64), *keys])
-        self._values: Floats = np.concatenate([np.empty(0, np.float32), *values])
-        self._sort()
+        self._keys: Keys = np.empty(0, np.uint64)
+        self._values: Floats = np.empty(0, np.float32)
+        self._merge(
+            [table.column("key").to_numpy() for table in tables],
+            [table.column("logit").to_numpy() for table in tables],
+        )
 
-    def _sort(self) -> None:
-        self._keys, first = np.unique(self._keys, return_index=True)
-        self._values = self._values[first]
+    def _merge(self, keys: Sequence[Keys], values: Sequence[Floats]) -> None:
+        every = np.concatenate([self._values, *values])
+        self._keys, first = np.unique(np.concatenate([self._keys, *keys]), return_index=True)
+        self._values = every[first]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -79,8 +88,9 @@ class TeacherScores:
             found[hit] = self._values[places[hit]]
         return found
 
-    def add(self, keys: Keys, logits: Floats) -> None:
+    def add(self, keys: Keys, scores: ArrayLike) -> None:
         """Keep scores; they are on disk when this returns."""
+        logits = np.asarray(scores, dtype=np.float32)
         if not np.isfinite(logits).all():
             raise StoreError(f"{self.name}: a logit that is not finite; nothing was kept")
         path = self.folder / f"part-{self._parts:05}.parquet"
@@ -88,9 +98,7 @@ class TeacherScores:
         pq.write_table(pa.table({"key": keys, "logit": logits}), temporary, compression="zstd")
         temporary.replace(path)
         self._parts += 1
-        self._keys = np.concatenate([self._keys, keys])
-        self._values = np.concatenate([self._values, logits])
-        self._sort()
+        self._merge([keys], [logits])
 
     def calibrate(self, keys: Keys) -> Scale:
         """Fix the scale on the first `SAMPLE` of these pairs; a scale once fixed stays."""
@@ -100,12 +108,8 @@ class TeacherScores:
             sample = sample[np.isfinite(sample)]
             if len(sample) < 2 or float(sample.std()) == 0.0:
                 raise StoreError(f"{self.name}: {len(sample)} scores do not make a scale")
-            facts = {
-                "name": self.name,
-                "mean": float(sample.mean()),
-                "deviation": float(sample.std()),
-            }
-            path.write_text(json.dumps({**facts, "pairs": len(sample)}, indent=1) + "\n")
+            scale = Scale(float(sample.mean()), float(sample.std()), len(sample))
+            path.write_text(json.dumps({"name": self.name, **asdict(scale)}, indent=1) + "\n")
         return self.scale()
 
     def scale(self) -> Scale:
@@ -116,7 +120,7 @@ class TeacherScores:
         facts = json.loads(path.read_text())
         return Scale(facts["mean"], facts["deviation"], facts["pairs"])
 
-    def targets(self, pairs: Sequence[Pair]) -> Floats:
+    def standardised(self, pairs: Sequence[Pair]) -> Floats:
         """Standardised logits (pairs,). Raises `StoreError` if any pair has no score."""
         logits = self.lookup(pair_keys(pairs))
         missing = int(np.isnan(logits).sum())
@@ -125,7 +129,8 @@ class TeacherScores:
                 f"{self.name}: {missing} of {len(pairs)} pairs have no score; run `retort label` "
                 "with this recipe first"
             )
-        return self.scale().standardise(logits)
+        scale = self.scale()
+        return ((logits - scale.mean) / scale.deviation).astype(np.float32)
 
 
 class ScoreStore:
@@ -137,3 +142,77 @@ class ScoreStore:
     def teacher(self, name: str, identity: str) -> TeacherScores:
         """The scores of the teacher with this identity."""
         return TeacherScores(self.root / identity, name)
+
+
+class HiddenStates:
+    """The `[CLS]` vectors of one teacher, in parts of (keys, vectors) under `folder`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        folder.mkdir(parents=True, exist_ok=True)
+        self._places: dict[int, tuple[int, int]] = {}
+        self._parts: list[Vectors] = []
+        for path in sorted(folder.glob("part-*.keys.npy")):
+            self._open(path)
+
+    def _open(self, keys_path: Path) -> None:
+        vectors = np.load(_vectors_path(keys_path), mmap_mode="r")
+        part = len(self._parts)
+        self._parts.append(vectors)
+        for row, key in enumerate(np.load(keys_path)):
+            self._places[int(key)] = (part, row)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def missing(self, keys: Keys) -> NDArray[np.bool_]:
+        """Which pairs have no vector yet, (pairs,)."""
+        return np.array([int(key) not in self._places for key in keys], dtype=bool)
+
+    def add(self, keys: Keys, vectors: NDArray[np.float32]) -> None:
+        """Keep vectors (pairs, width); they are on disk when this returns."""
+        path = self.folder / f"part-{len(self._parts):05}.keys.npy"
+        np.save(_vectors_path(path), vectors.astype(np.float16))
+        # The keys come last: a part without them was cut short, and is written over.
+        temporary = path.with_suffix(".tmp.npy")
+        np.save(temporary, keys)
+        temporary.replace(path)
+        self._open(path)
+
+    def lookup(self, keys: Keys) -> Tensor:
+        """Vectors (pairs, width), float16. Raises `StoreError` if any pair has none."""
+        lost = int(self.missing(keys).sum())
+        if lost:
+            raise StoreError(
+                f"{self.name}: {lost} of {len(keys)} pairs have no hidden state; say "
+                "`hidden: true` of this teacher and run `retort label` with this recipe first"
+            )
+        found = np.empty((len(keys), self._parts[0].shape[1]), dtype=np.float16)
+        for row, key in enumerate(keys):
+            part, place = self._places[int(key)]
+            found[row] = self._parts[part][place]
+        return torch.from_numpy(found)
+
+
+def _vectors_path(keys_path: Path) -> Path:
+    return keys_path.with_name(keys_path.name.replace(".keys.npy", ".npy"))
+
+
+def variance(vectors: Tensor) -> float:
+    """Mean over dimensions of the variance over pairs; `vectors` is (pairs, width)."""
+    return float(vectors[:VARIANCE_SAMPLE].float().var(0).mean())
+
+
+def hidden_loss(states: Tensor, targets: Tensor, scale: float) -> Tensor:
+    """Squared error of the `[CLS]` state over `scale`, the variance of the teacher's.
+
+    `states` is (batch, sequence, width), `targets` (batch, width). Raises `ValueError` if student
+    and teacher are not equally wide.
+    """
+    if states.shape[-1] != targets.shape[-1]:
+        raise ValueError(
+            f"the student is {states.shape[-1]} wide and the teacher {targets.shape[-1]}: hidden "
+            "states are matched between equal widths; set the stage's hidden to 0"
+        )
+    return (states[:, 0].float() - targets.float()).pow(2).mean() / torch.as_tensor(scale)

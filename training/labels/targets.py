@@ -1,9 +1,16 @@
 """Targets: what each teacher of a method says of each pair, on the scales that losses need.
 
-Two scales stand side by side. `targets` are standardised logits (store), which regression and
-orderings learn. `odds` are calibrated log-odds, of which `sigmoid` is a probability, for losses on
-probabilities: a cosine is none, and a logit of a ranking loss neither. The map from one to the
-other is a logistic regression on the recipe's own labelled pairs (`calibration.py`).
+The words, from the pair to the loss:
+
+    label     what people, or a published teacher, say of a pair: 1 for an answer, 0 for none
+    logit     what a teacher's network gives, in any unit (a cosine too); kept in the score store
+    target    the logit standardised by the teacher's own scale; regression and orderings learn it
+    odds      calibrated log-odds, of which `sigmoid` is a probability, for losses on probabilities:
+              a cosine is none, and neither is a logit of a ranking loss
+    score     what a student's head gives for a pair, held against target or odds
+
+The map from targets to odds is a logistic regression on the recipe's own labelled pairs
+(`evaluate/calibration.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retort.training.data.pairs import Pair
-from retort.training.data.selection import Selection
+from retort.training.data.table import PairTable
 from retort.training.evaluate.calibration import fit_calibration
 from retort.training.labels.store import ScoreStore
 from retort.training.recipes.recipe import TeacherRef
@@ -45,8 +52,8 @@ def gather_targets(
     store: Path,
     teachers: Sequence[TeacherRef],
     identities: dict[str, str],
-    chosen: Selection,
-    labelled: Selection,
+    chosen: PairTable,
+    labelled: PairTable,
 ) -> Targets:
     """Both scales for the `chosen` pairs; the map to log-odds is fitted on the `labelled` ones.
 
@@ -58,11 +65,13 @@ def gather_targets(
     for column, teacher in enumerate(teachers):
         known = scored_by(teacher, chosen.sources)
         own = scores.teacher(teacher.name, identities[teacher.name])
-        values = own.targets([pair for pair, hit in zip(chosen.pairs, known, strict=True) if hit])
+        values = own.standardised(
+            [pair for pair, hit in zip(chosen.pairs, known, strict=True) if hit]
+        )
         targets[known, column] = values
         fitted = scored_by(teacher, labelled.sources)
         fit_on = [p for p, hit in zip(labelled.pairs, fitted, strict=True) if hit][:FIT_PAIRS]
-        gain, shift = _map(own.targets(fit_on), fit_on) if fit_on else (1.0, 0.0)
+        gain, shift = _map(own.standardised(fit_on), fit_on) if fit_on else (1.0, 0.0)
         odds[known, column] = gain * values + shift
     return Targets(torch.from_numpy(targets), torch.from_numpy(odds))
 

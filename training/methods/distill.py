@@ -2,75 +2,73 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from retort.models.encoding import PairEncoder, Truncation
-from retort.training.data.selection import Selection, labelled_pairs, select
-from retort.training.data.table import table_digest
-from retort.training.labels.hidden import HiddenStates, hidden_loss, variance
-from retort.training.labels.store import pair_keys
-from retort.training.labels.targets import gather_targets
-from retort.training.methods import m_o_m
+from retort.training.data.table import PairTable, labelled_pairs, select_all, table_digest
+from retort.training.labels.store import HiddenStates, hidden_loss, pair_keys, variance
+from retort.training.labels.targets import Targets, gather_targets
 from retort.training.methods.method import Examples, Material, Method
 from retort.training.methods.registry import build_method
 from retort.training.nn.backbone import Backbone, load_backbone
-from retort.training.nn.checkpoint import load_student, save_student
-from retort.training.nn.groups import group_numbers
-from retort.training.nn.loop import Progress, fit, set_dropout
+from retort.training.nn.batching import TokenBatch, TokenTable, group_numbers
+from retort.training.nn.loop import Objective, Progress, fit, set_dropout
 from retort.training.nn.losses import hard_labels
-from retort.training.nn.student import Student, make_bi_lstm, take_layers
-from retort.training.nn.tokens import TokenBatch, TokenTable
-from retort.training.recipes.recipe import DistillRecipe, Stage, StudentPlan
-from retort.training.teachers.scorers import load_teacher
+from retort.training.nn.student import (
+    Student,
+    load_student,
+    make_bi_lstm,
+    save_student,
+    take_layers,
+)
+from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.recipe import DistillRecipe, same_origin
+from retort.training.teachers.scorers import load_scorer
 
-Log = Callable[[str], None]
 Record = dict[str, Any]  # a stage in a student's meta: plan, table, curve
 
 
-def distill(recipe: DistillRecipe, log: Log = print) -> Path:
+def distill(recipe: DistillRecipe, log: Callable[[str], None] = print) -> Path:
     """Run all stages and return the student's folder; for m-o-m the folder of its members.
 
-    Each finished stage leaves `stage-N` beside the result, and a killed run goes on from there.
+    Each finished stage leaves `stage-N` in the recipe's `out`, and a killed run continues there.
     Raises `StoreError` when a pair lacks a teacher's score, and `ValueError` when a stage that is
     there was made from other stages, tables or teachers.
     """
-    if recipe.method == "m-o-m":
-        for member in m_o_m.members(recipe):
-            distill(member, log)
-        return recipe.out / "members"
+    members = recipe.members()
+    if members == [recipe]:
+        return _distill(recipe, log)
+    for member in members:
+        _distill(member, log)
+    return recipe.out / "members"
+
+
+def _distill(recipe: DistillRecipe, log: Callable[[str], None]) -> Path:
     torch.manual_seed(recipe.seed)
-    backbone = init_backbone(recipe.student.init)
-    method = build_method(recipe)
-    student = make_student(recipe, backbone, method)
-    identities = {t.name: load_teacher(t).identity for t in method.teachers}
-    basis = _basis(recipe, method, identities)
+    run = _Run(recipe, load_backbone(recipe.student.init), build_method(recipe), log)
+    student = make_student(recipe, run.backbone, run.method)
     records: list[Record] = []
-    truncation = Truncation()
     for number, stage in enumerate(recipe.stages, start=1):
         folder = recipe.out / f"stage-{number}"
-        truncation = Truncation(stage.length.max_length, stage.length.max_query_tokens)
-        records.append({"plan": json.loads(stage.model_dump_json())})
-        records[-1]["table"] = table_digest(stage.table)
-        done = done_stage(folder, basis, records)
+        record: Record = {"plan": stage.model_dump(mode="json"), "table": table_digest(stage.table)}
+        records.append(record)
+        done = done_stage(folder, run.basis, records)
         if done is not None:
-            student, records[-1]["curve"] = done
+            student, record["curve"] = done
             log(f"{recipe.name}: stage {number} was finished before")
             continue
-        curve = run_stage(recipe, stage, student, method, identities, backbone, folder, number, log)
-        records[-1]["curve"] = curve
-        meta = _meta(recipe, basis, records)
-        save_student(folder, student, backbone.tokenizer_path, truncation, meta)
+        record["curve"] = run.stage(number, student)
+        run.save(folder, student, number, records)
     result = recipe.out / "student"
-    meta = _meta(recipe, basis, records)
-    save_student(result, student.eval(), backbone.tokenizer_path, truncation, meta)
-    method.finish(student, recipe, meta, backbone.tokenizer_path)
+    meta = run.save(result, student.eval(), len(recipe.stages), records)
+    run.method.finish(student, recipe, meta, run.backbone.tokenizer_path)
     return result
 
 
@@ -82,34 +80,6 @@ def make_student(recipe: DistillRecipe, backbone: Backbone, method: Method) -> S
     return take_layers(backbone.encoder, plan.layers, method.heads())
 
 
-def _basis(recipe: DistillRecipe, method: Method, identities: dict[str, str]) -> dict[str, object]:
-    """What every stage rests on: seed, student, method and who the teachers are."""
-    basis: dict[str, object] = {
-        "method": recipe.method,
-        "seed": recipe.seed,
-        "student": json.loads(recipe.student.model_dump_json()),
-        "teachers": [[t.name, t.head, identities[t.name]] for t in method.teachers],
-    }
-    return {**basis, "options": recipe.options} if recipe.options else basis
-
-
-def _meta(
-    recipe: DistillRecipe, basis: dict[str, object], records: list[Record]
-) -> dict[str, object]:
-    """What a student carries of its making."""
-    whole = json.loads(recipe.model_dump_json())
-    return {"name": recipe.name, "recipe": whole, "basis": basis, "stages": records}
-
-
-def init_backbone(name: str) -> Backbone:
-    """The encoder to cut layers from: a checkpoint of ours, or any backbone."""
-    folder = Path(name)
-    if (folder / "student.json").is_file():
-        loaded = load_student(folder)
-        return Backbone(loaded.student.encoder, loaded.tokenizer_path)
-    return load_backbone(name)
-
-
 def done_stage(
     folder: Path, basis: dict[str, object], records: Sequence[Record]
 ) -> tuple[Student, object] | None:
@@ -118,15 +88,12 @@ def done_stage(
     `records` are those of the stages up to this one, without this one's curve. Raises `ValueError`
     for a stage that came from something else.
     """
-    if not (folder / "student.json").is_file():
+    if not is_checkpoint(folder):
         return None
     loaded = load_student(folder)
-    found = loaded.meta.get("stages")
-    kept = [record for record in found if isinstance(record, dict)] if found else []
-    same = [(_filled(Stage, r.get("plan")), r.get("table")) for r in kept] == [
-        (_filled(Stage, r["plan"]), r["table"]) for r in records
-    ]
-    if not same or _filled_basis(loaded.meta.get("basis")) != _filled_basis(basis):
+    kept = loaded.meta.get("stages") or []
+    found = {"basis": loaded.meta.get("basis"), "stages": [_origin(record) for record in kept]}
+    if not same_origin(found, {"basis": basis, "stages": [_origin(r) for r in records]}):
         raise ValueError(
             f"{folder} was made by another recipe, from other tables or from other teachers; set "
             f"out= to a new folder, or remove {folder}"
@@ -134,69 +101,107 @@ def done_stage(
     return loaded.student, kept[-1].get("curve", [])
 
 
-def _filled(kind: type[Stage] | type[StudentPlan], found: object) -> object:
-    """A plan with its defaults: one that an older version wrote has fewer fields."""
-    try:
-        return kind.model_validate(found)
-    except ValidationError:
-        return found
+def _origin(record: Record) -> Record:
+    return {"plan": record.get("plan"), "table": record.get("table")}
 
 
-def _filled_basis(basis: object) -> object:
-    if not isinstance(basis, dict):
-        return basis
-    return {**basis, "student": _filled(StudentPlan, basis.get("student"))}
+@dataclass(frozen=True)
+class _Run:
+    """A distillation under way."""
 
+    recipe: DistillRecipe
+    backbone: Backbone
+    method: Method
+    log: Callable[[str], None]
 
-def run_stage(
-    recipe: DistillRecipe,
-    stage: Stage,
-    student: Student,
-    method: Method,
-    identities: dict[str, str],
-    backbone: Backbone,
-    folder: Path,
-    number: int,
-    log: Log,
-) -> list[tuple[int, float]]:
-    """Train `student` in place through one stage; returns its learning curve."""
-    chosen = select(stage)
-    pairs = chosen.pairs
-    truncation = Truncation(stage.length.max_length, stage.length.max_query_tokens)
-    tokens = TokenTable(PairEncoder.from_file(backbone.tokenizer_path, truncation), pairs)
-    asked = method.asked(stage)
-    labelled = labelled_pairs(recipe.stages) if asked else Selection([], [])
-    known = gather_targets(recipe.store, asked, identities, chosen, labelled)
-    labels = hard_labels(pairs)
-    groups = group_numbers(pairs)
-    seed = recipe.seed + number
-    material = Material(pairs, chosen.sources, tokens, stage, backbone.tokenizer_path, seed, folder)
-    ready = method.prepare(material)
-    set_dropout(student, recipe.student.dropout)
-    log(f"{recipe.name}: stage {number}, {len(pairs)} pairs, {len(method.teachers)} teachers")
-    vectors: Tensor | None = None
-    scale = 1.0
-    if stage.hidden and recipe.hidden_teacher is not None:
-        name = recipe.hidden_teacher.name
-        folder_of_states = recipe.store / identities[name] / "hidden"
-        vectors = HiddenStates(folder_of_states, name).lookup(pair_keys(pairs))
-        scale = variance(vectors)
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """Who the teachers are."""
+        return {t.name: load_scorer(t).identity for t in self.method.teachers}
 
-    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
-        outputs = module(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        rows, device = batch.rows.cpu(), batch.rows.device
-        examples = Examples(
-            batch.rows, known.targets[rows].to(device), known.odds[rows].to(device),
-            labels[rows].to(device), groups[rows].to(device), progress,
+    @cached_property
+    def basis(self) -> dict[str, object]:
+        """What every stage rests on: seed, student, method and who the teachers are."""
+        basis: dict[str, object] = {
+            "method": self.recipe.method,
+            "seed": self.recipe.seed,
+            "student": self.recipe.student.model_dump(mode="json"),
+            "teachers": [[t.name, t.head, self.identities[t.name]] for t in self.method.teachers],
+        }
+        return {**basis, "options": self.recipe.options} if self.recipe.options else basis
+
+    @cached_property
+    def chosen(self) -> list[PairTable]:
+        """The pairs of all stages, read once, if any stage is to be trained."""
+        return select_all(self.recipe.stages)
+
+    def truncation(self, number: int) -> Truncation:
+        """How long a pair of stage `number`, from 1, may be."""
+        length = self.recipe.stages[number - 1].length
+        return Truncation(length.max_length, length.max_query_tokens)
+
+    def save(
+        self, folder: Path, student: Student, number: int, records: list[Record]
+    ) -> dict[str, object]:
+        """Write the student after stage `number`; what it carries of its making is returned."""
+        recipe = self.recipe.model_dump(mode="json")
+        meta: dict[str, object] = {
+            "name": self.recipe.name, "recipe": recipe, "basis": self.basis, "stages": records,
+        }  # fmt: skip
+        path = self.backbone.tokenizer_path
+        save_student(folder, student, path, self.truncation(number), meta)
+        return meta
+
+    def stage(self, number: int, student: Student) -> list[tuple[int, float]]:
+        """Train `student` in place through stage `number`, from 1; returns its learning curve."""
+        recipe, method = self.recipe, self.method
+        stage, own = recipe.stages[number - 1], self.chosen[number - 1]
+        folder, seed = recipe.out / f"stage-{number}", recipe.seed + number
+        encoder = PairEncoder.from_file(self.backbone.tokenizer_path, self.truncation(number))
+        tokens = TokenTable(encoder, own.pairs)
+        asked = method.asked(stage)
+        # The labelled pairs of all stages calibrate the teachers.
+        labelled = labelled_pairs(self.chosen) if asked else PairTable([], [])
+        known = gather_targets(recipe.store, asked, self.identities, own, labelled)
+        material = Material(
+            own.pairs, own.sources, tokens, stage, self.backbone.tokenizer_path, seed, folder
+        )
+        ready = method.prepare(material)
+        set_dropout(student, recipe.student.dropout)
+        self.log(
+            f"{recipe.name}: stage {number}, {len(own)} pairs, {len(method.teachers)} teachers"
+        )
+        return fit(
+            ready.module(student), tokens, ready.units(material),
+            self._objective(ready, material, known), stage.optimiser,
+            folder=folder.with_name(folder.name + "-run"), seed=seed,
+            checkpoint_steps=recipe.checkpoint_steps, title=f"{recipe.name} stage {number}",
+            divisions=ready.divisions(material),
         )  # fmt: skip
-        loss = ready.loss(outputs, batch, examples, stage)
-        if vectors is not None:
-            loss = loss + stage.hidden * hidden_loss(outputs[1], vectors[rows].to(device), scale)
-        return loss
 
-    return fit(
-        ready.module(student), tokens, ready.units(material), objective, stage.optimiser,
-        folder=folder.with_name(folder.name + "-run"), seed=seed,
-        checkpoint_steps=recipe.checkpoint_steps, title=f"{recipe.name} stage {number}",
-        divisions=ready.divisions(material),
-    )  # fmt: skip
+    def _objective(self, method: Method, material: Material, known: Targets) -> Objective:
+        """The loss of a batch: the method's, and the hidden-state loss where the stage has one."""
+        stage, pairs = material.stage, material.pairs
+        labels, groups = hard_labels(pairs), group_numbers(pairs)
+        vectors: Tensor | None = None
+        scale = 1.0
+        if stage.hidden and self.recipe.hidden_teacher is not None:
+            name = self.recipe.hidden_teacher.name
+            states = HiddenStates(self.recipe.store / self.identities[name] / "hidden", name)
+            vectors = states.lookup(pair_keys(pairs))
+            scale = variance(vectors)
+
+        def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
+            outputs = module(*batch.inputs)
+            rows, device = batch.rows.cpu(), batch.rows.device
+            examples = Examples(
+                batch.rows, known.targets[rows].to(device), known.odds[rows].to(device),
+                labels[rows].to(device), groups[rows].to(device), progress,
+            )  # fmt: skip
+            loss = method.loss(outputs, batch, examples, stage)
+            if vectors is not None:
+                hidden = hidden_loss(outputs[1], vectors[rows].to(device), scale)
+                loss = loss + stage.hidden * hidden
+            return loss
+
+        return objective

@@ -10,7 +10,20 @@ MT-DNN). With Q the mean of the class probabilities of a task's teachers,
     L_t    = (L_hard + L_soft) / 2     where a task has teachers, else L_hard
 
 without a temperature and at equal weights: a stage's `alpha` does not count, the paper saw no gain
-from other weights. Pairs without a label have L_soft alone. `tasks.py` has the loss of each kind.
+from other weights. Pairs without a label have L_soft alone.
+
+With z = w_t^T x, x the hidden state of `[CLS]` and w_t the task's own head, a task's kind gives
+(MT-DNN, Liu et al., ACL 2019)
+
+    classification  P = sigmoid(z)                 cross-entropy
+    ranking         P = softmax of z over the passages of a query, gamma = 1
+                    - log P(A+)                    hard;  - sum_A Q(A) log P(A)  soft
+    similarity      S = sigmoid(z)                 (S - target)^2
+
+Q is the mean of `sigmoid(odds)` for classification and similarity, of the softmax of the odds over
+the query's passages for ranking (ours: the paper gives a ranking task no soft form). The paper's
+similarity is z itself; here a score is a probability. Its pairwise classification has an answer
+module over the tokens (SAN); ours is a linear map like the rest.
 
 The paper's student is as large as its teachers. Ours is whatever the recipe cuts.
 """
@@ -21,58 +34,44 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import model_validator
 from torch import Tensor
+from torch.nn import functional as F
 
 from retort.models.encoding import Truncation
 from retort.training.labels.targets import scored_by
-from retort.training.methods.headed import Options
 from retort.training.methods.method import Examples, Material, Method, MethodError
-from retort.training.methods.tasks import Task, check_tasks, pair_loss, ranking_loss, task_of
-from retort.training.nn.batching import Rows, single_units
-from retort.training.nn.checkpoint import save_student
-from retort.training.nn.groups import query_units
-from retort.training.nn.student import Head, Student
-from retort.training.nn.tokens import TokenBatch
-from retort.training.recipes.recipe import Stage
-
-if TYPE_CHECKING:
-    from retort.training.recipes.recipe import DistillRecipe
-
-
-class MtDnnOptions(Options):
-    """The tasks; without any, all pairs are one classification."""
-
-    tasks: tuple[Task, ...] = (Task(name="all"),)
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        if not self.tasks:
-            raise ValueError("tasks: give at least one, or leave the field out")
-        check_tasks(self.tasks)
-        return self
+from retort.training.nn.batching import Rows, TokenBatch, query_units, single_units
+from retort.training.nn.losses import POSITIVE, listwise, log_softmax_within
+from retort.training.nn.student import Head, Student, one_head, save_student
+from retort.training.recipes.methods import MtDnnOptions, Task
+from retort.training.recipes.recipe import DistillRecipe, Stage
 
 
 @dataclass(frozen=True)
 class MtDnnKd(Method):
-    """A head a task, a task a batch.
+    """One head per task, one task per batch.
 
     `numbers` (pairs,) says which task a row is of, `labelled` (pairs,) whether it has a label;
     both are there once a stage is prepared.
     """
 
-    tasks: tuple[Task, ...] = (Task(name="all"),)
+    options: MtDnnOptions = field(default_factory=MtDnnOptions)
     numbers: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long), compare=False)
     labelled: Tensor = field(
         default_factory=lambda: torch.empty(0, dtype=torch.bool), compare=False
     )
 
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks, in the order of their heads."""
+        return self.options.tasks
+
     def heads(self) -> list[Head]:
-        """One head a task. None is a soft head: a task's head learns from labels and ensemble."""
+        """One per task. None is a soft head: a task's head learns from labels and ensemble."""
         return [Head(f"task-{task.name}") for task in self.tasks]
 
     def prepare(self, material: Material) -> Self:
@@ -101,8 +100,8 @@ class MtDnnKd(Method):
         strange = sorted(source for source, number in known.items() if number is None)
         if strange:
             raise MethodError(
-                f"mt-dnn-kd: {', '.join(strange)} in {material.stage.table} is of no task: add it "
-                "to a task's sources under options.tasks, or name the stage's sources"
+                f"mt-dnn-kd: {', '.join(strange)} in {material.stage.table} belongs to no task: "
+                "add it to a task's sources under options.tasks, or name the stage's sources"
             )
         return np.array([known[source] for source in material.sources], dtype=np.int64)
 
@@ -143,22 +142,76 @@ class MtDnnKd(Method):
                 save_student(recipe.out / name, single, tokenizer_path, truncation, own)
 
 
-def one_head(student: Student, number: int) -> Student:
-    """A copy of the student that has this head alone, as its golden head."""
-    single = Student(student.config, [Head("golden", student.heads[number].kind)])
-    kept = {}
-    for name, value in student.state_dict().items():
-        if name in {"gain", "shift"}:
-            kept[name] = value[number : number + 1]
-        elif name.startswith(f"head_bank.{number}."):
-            kept[name.replace(f"head_bank.{number}.", "head_bank.0.", 1)] = value
-        elif not name.startswith("head_bank."):
-            kept[name] = value
-    single.load_state_dict(kept)
-    return single.eval()
+def task_of(tasks: Sequence[Task], source: str) -> int | None:
+    """The number of the task that a source belongs to."""
+    for number, task in enumerate(tasks):
+        if task.sources is None or source in task.sources:
+            return number
+    return None
 
 
-def build(recipe: DistillRecipe) -> MtDnnKd:
-    """Options: tasks. Tasks without teachers learn from labels, so teachers may be none at all."""
-    options = MtDnnOptions.model_validate(recipe.options)
-    return MtDnnKd(tuple(recipe.teachers), tasks=options.tasks)
+def pair_loss(kind: str, scores: Tensor, labels: Tensor, odds: Tensor, labelled: Tensor) -> Tensor:
+    """The mean over pairs of the average of hard and soft loss; classification and similarity.
+
+    `scores`, `labels` and `labelled` are (batch,), `odds` (batch, teachers) with NaN where a
+    teacher says nothing. A pair without teachers has its hard loss alone, one without a label its
+    soft loss alone.
+    """
+    taught = ~odds.isnan().all(dim=1)
+    mean = torch.sigmoid(odds).nanmean(dim=1)
+    soft = _distances(kind, scores, torch.where(taught, mean, torch.zeros_like(scores)))
+    hard = _distances(kind, scores, labels)
+    weights = labelled.to(scores.dtype) + taught.to(scores.dtype)
+    total = hard * labelled + soft * taught
+    return (total / weights).mean()
+
+
+def _distances(kind: str, scores: Tensor, targets: Tensor) -> Tensor:
+    if kind == "similarity":
+        return (torch.sigmoid(scores) - targets).pow(2)
+    return F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
+
+
+def ranking_loss(
+    scores: Tensor, labels: Tensor, odds: Tensor, labelled: Tensor, groups: Tensor
+) -> Tensor:
+    """The average of hard and soft loss over the queries of a batch; shapes as in `pair_loss`.
+
+    The hard loss is a mean over right passages that meet a wrong one, the soft loss one over
+    queries with several passages. Where a batch has only one of the two, that one counts whole;
+    where it has neither, the loss is 0.
+    """
+    parts = []
+    if has_contrast(labels[labelled], groups[labelled]):
+        parts.append(listwise(scores[labelled], labels[labelled], groups[labelled]))
+    # Cross-entropy is linear in its target: the mean over teachers of each one's is that with Q.
+    soft = []
+    for column in odds.unbind(dim=1):
+        known = ~column.isnan()
+        if has_lists(groups[known]):
+            soft.append(soft_ranking(scores[known], column[known], groups[known]))
+    if soft:
+        parts.append(torch.stack(soft).mean())
+    return torch.stack(parts).mean() if parts else scores.sum() * 0.0
+
+
+def soft_ranking(scores: Tensor, odds: Tensor, groups: Tensor) -> Tensor:
+    """- sum_A Q(A) log P(A), the mean over queries with several passages; all (batch,).
+
+    A passage alone has Q = P = 1, which adds nothing.
+    """
+    log_p, log_q = (log_softmax_within(values, groups) for values in (scores, odds))
+    queries = int((groups.unique(return_counts=True)[1] > 1).sum())
+    loss: Tensor = -(log_q.exp() * log_p).sum() / queries
+    return loss
+
+
+def has_lists(groups: Tensor) -> bool:
+    """Whether any query of `groups` (batch,) has several passages."""
+    return int(groups.unique().numel()) < int(groups.numel())
+
+
+def has_contrast(labels: Tensor, groups: Tensor) -> bool:
+    """Whether any query has a right and a wrong passage; all (batch,)."""
+    right = labels > POSITIVE
+    return bool(torch.isin(groups[right], groups[~right]).any())

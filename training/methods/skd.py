@@ -24,47 +24,31 @@ says, 1 for none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from scipy.special import softmax
+from scipy.stats import rankdata
 from torch import Tensor
 
-from retort.training.methods.headed import Headed, Options
-from retort.training.methods.method import Examples, MethodError
-from retort.training.methods.soft_cross_entropy import soft_cross_entropy
-from retort.training.methods.tmkd import need_teachers
+from retort.training.methods.method import Examples, Headed
 from retort.training.nn.loop import Progress
+from retort.training.nn.losses import soft_cross_entropy
 from retort.training.nn.student import Head
-from retort.training.recipes.recipe import DistillRecipe
-
-Distribution = Literal["uniform", "teacher-rank", "student-rank"]
-Form = Literal["linear", "softmax"]
+from retort.training.recipes.methods import SkdOptions
+from retort.training.recipes.recipe import Stage
 
 
-class SkdOptions(Options):
-    """How a step's teacher is drawn; `heads: each` trains the drawn teacher's own head."""
-
-    distribution: Distribution = "uniform"
-    form: Form = "linear"
-    tau: float = Field(0.05, gt=0)
-    temperature: float = Field(1.0, gt=0)
-    figures: dict[str, float] = Field({})
-    heads: Literal["one", "each"] = "one"
-
-
-def teacher_probabilities(figures: Sequence[float], form: Form, tau: float) -> list[float]:
+def teacher_probabilities(
+    figures: Sequence[float], form: Literal["linear", "softmax"], tau: float
+) -> list[float]:
     """p (teachers,) from figures (teachers,), higher is better; ties share their ranks' mean."""
-    values = np.asarray(figures, dtype=np.float64)
-    count = len(values)
+    values, count = np.asarray(figures, dtype=np.float64), len(figures)
     if form == "softmax":
-        raised = np.exp((values - values.max()) / tau)
-        return [float(p) for p in raised / raised.sum()]
-    above = (values[None, :] > values[:, None]).sum(1)
-    tied = (values[None, :] == values[:, None]).sum(1)
-    ranks = above + (tied + 1) / 2
-    return [float(p) for p in (count + 1 - ranks) / (count * (count + 1) / 2)]
+        return [float(p) for p in softmax(values / tau)]
+    # Ranks from the worst: N + 1 - r_i.
+    return [float(rank) / (count * (count + 1) / 2) for rank in rankdata(values)]
 
 
 def drawn(probabilities: Sequence[float], progress: Progress) -> int:
@@ -75,46 +59,30 @@ def drawn(probabilities: Sequence[float], progress: Progress) -> int:
 
 @dataclass(frozen=True)
 class Skd(Headed):
-    """One teacher a step."""
+    """One teacher per step."""
 
-    probabilities: tuple[float, ...] = ()
-    temperature: float = 1.0
-    each: bool = False
+    options: SkdOptions = field(default_factory=SkdOptions)
+
+    @property
+    def probabilities(self) -> list[float]:
+        """p (teachers,)."""
+        if self.options.distribution == "uniform":
+            return [1.0 / len(self.teachers)] * len(self.teachers)
+        figures = [self.options.figures[teacher.name] for teacher in self.teachers]
+        return teacher_probabilities(figures, self.options.form, self.options.tau)
 
     def heads(self) -> list[Head]:
         """Golden head and one soft head for whichever teacher was drawn, or one for each."""
-        if self.each:
+        if self.options.heads == "each":
             return super().heads()
         return [Head("golden"), Head("soft-drawn", "linear", "drawn")]
 
-    def soft(self, scores: Tensor, examples: Examples) -> Tensor:
+    def soft(self, scores: Tensor, examples: Examples, stage: Stage) -> Tensor:
         """The loss of this step's teacher; `scores` is (batch, soft heads)."""
         teacher = drawn(self.probabilities, examples.progress)
         odds = examples.odds[:, teacher]
         known = ~odds.isnan()
         if not bool(known.any()):
             return scores.sum() * 0.0
-        head = scores[:, teacher if self.each else 0]
-        return soft_cross_entropy(head[known], odds[known], self.temperature).mean()
-
-
-def build(recipe: DistillRecipe) -> Skd:
-    """Options as in `SkdOptions`. Raises `MethodError` for a figure that is missing."""
-    need_teachers(recipe, 2)
-    options = SkdOptions.model_validate(recipe.options)
-    names = [teacher.name for teacher in recipe.teachers]
-    if options.distribution == "uniform":
-        shares = [1.0 / len(names)] * len(names)
-    else:
-        missing = [name for name in names if name not in options.figures]
-        if missing:
-            raise MethodError(
-                f"skd by {options.distribution}: no figure for {', '.join(missing)}; give each "
-                "teacher's under options.figures, measured on validation data"
-            )
-        figures = [options.figures[name] for name in names]
-        shares = teacher_probabilities(figures, options.form, options.tau)
-    return Skd(
-        tuple(recipe.teachers), probabilities=tuple(shares), temperature=options.temperature,
-        each=options.heads == "each",
-    )  # fmt: skip
+        head = scores[:, teacher if self.options.heads == "each" else 0]
+        return soft_cross_entropy(head[known], odds[known], self.options.temperature).mean()

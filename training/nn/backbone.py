@@ -1,4 +1,4 @@
-"""Backbones: a pretrained encoder and its tokenizer, from a package, a folder or the hub."""
+"""Backbones: an encoder and its tokenizer, from a checkpoint, a package, a folder or the hub."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoConfig, BertModel
+from transformers import AutoConfig, BertModel, PretrainedConfig
 from transformers.utils import logging
+
+from retort.models.encoding import Truncation
+from retort.training.nn.student import load_student
+from retort.training.recipes.files import is_checkpoint
 
 
 class BackboneError(ValueError):
@@ -18,10 +22,11 @@ class BackboneError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """An encoder with the path of its `tokenizer.json`."""
+    """An encoder with the path of its `tokenizer.json`; a checkpoint's knows its truncation too."""
 
     encoder: BertModel
     tokenizer_path: Path
+    truncation: Truncation | None = None
 
 
 def locate_backbone(name: str) -> Path | str:
@@ -45,17 +50,15 @@ def locate_backbone(name: str) -> Path | str:
 
 
 def load_backbone(name: str, attention: str = "eager") -> Backbone:
-    """Load a BERT-shaped encoder, `attention` being eager or sdpa. Raises `BackboneError`.
+    """Load a checkpoint's encoder or any BERT-shaped one, `attention` being eager or sdpa.
 
-    Eager attention is what ONNX Runtime's optimizer can fuse, and was the faster one on CPU.
+    Eager attention, which a checkpoint always has, is what ONNX Runtime's optimizer can fuse, and
+    was the faster one on CPU. Raises `BackboneError` or `CheckpointError`.
     """
-    place = locate_backbone(name)
-    try:
-        config = AutoConfig.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        raise BackboneError(
-            f"{name}: neither a folder with a model nor reachable: {error}"
-        ) from error
+    if is_checkpoint(name):
+        loaded = load_student(Path(name))
+        return Backbone(loaded.student.encoder, loaded.tokenizer_path, loaded.truncation)
+    place, config = read_config(name)
     if config.model_type != "bert":
         raise BackboneError(f"{name}: a {config.model_type} encoder; a student is cut from BERT")
     with quiet():
@@ -63,6 +66,17 @@ def load_backbone(name: str, attention: str = "eager") -> Backbone:
             place, add_pooling_layer=False, attn_implementation=attention
         )
     return Backbone(encoder, tokenizer_file(place))
+
+
+def read_config(name: str) -> tuple[Path | str, PretrainedConfig]:
+    """A model's place and its configuration. Raises `BackboneError` where there is none."""
+    place = locate_backbone(name)
+    try:
+        return place, AutoConfig.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise BackboneError(
+            f"{name}: neither a folder with a model nor reachable: {error}"
+        ) from error
 
 
 @contextmanager

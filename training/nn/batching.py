@@ -1,20 +1,68 @@
-"""Batches of training: which rows meet in which step, from a seed and an epoch alone.
+"""Batches of training: which rows meet in which step, and their tokens.
 
 A unit is a set of rows that must stay together: one row for a pointwise loss, all candidates of a
-query for a listwise one. Units of like length meet, so that little is padded; which of them meet,
-and in what order, is drawn anew each epoch.
+query for a listwise one. Units of similar length meet, so that there is little padding; which of
+them meet, and in what order, is drawn anew in each epoch from the seed and the epoch alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from retort.models.encoding import PairEncoder
+from retort.training.data.pairs import Pair
+from retort.training.nn.inference import encode_pairs
+from retort.training.nn.losses import POSITIVE
 
 Rows = NDArray[np.int64]
 
 WINDOW = 50  # batches sorted by length together
+
+
+class TokenBatch(NamedTuple):
+    """Tensors of shape (batch, sequence), int64, and the rows of the table they came from."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    rows: Tensor
+
+    def to(self, device: torch.device) -> TokenBatch:
+        """The same batch on another device."""
+        return TokenBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What an encoder reads, in its order."""
+        return self[:3]
+
+
+class TokenTable:
+    """Encoded pairs by row number."""
+
+    def __init__(self, encoder: PairEncoder, pairs: Sequence[Pair]) -> None:
+        self.encoder = encoder
+        self._pairs = encode_pairs(encoder, pairs)
+        self.lengths: NDArray[np.int64] = np.array([len(pair) for pair in self._pairs], np.int64)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def gather(self, rows: NDArray[np.int64]) -> TokenBatch:
+        """The given rows as one padded batch, in the order given."""
+        batch = self.encoder.collate([self._pairs[row] for row in rows])
+        return TokenBatch(
+            torch.from_numpy(batch.input_ids),
+            torch.from_numpy(batch.attention_mask),
+            torch.from_numpy(batch.token_type_ids),
+            torch.from_numpy(rows),
+        )
 
 
 def epoch_batches(
@@ -70,5 +118,24 @@ def _batches(
 
 
 def single_units(count: int) -> list[Rows]:
-    """One unit a row."""
+    """One unit per row."""
     return list(np.arange(count, dtype=np.int64).reshape(-1, 1))
+
+
+def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
+    """Rows by query; with `mixed` only queries that have both a right and a wrong passage."""
+    groups: dict[str, list[int]] = {}
+    for row, pair in enumerate(pairs):
+        groups.setdefault(pair.query_key, []).append(row)
+    units = []
+    for rows in groups.values():
+        right = {(pairs[row].label or 0.0) > POSITIVE for row in rows}
+        if not mixed or len(right) == 2:
+            units.append(np.array(rows, dtype=np.int64))
+    return units
+
+
+def group_numbers(pairs: Sequence[Pair]) -> Tensor:
+    """A number for each pair's query, (pairs,)."""
+    numbers: dict[str, int] = {}
+    return torch.tensor([numbers.setdefault(pair.query_key, len(numbers)) for pair in pairs])

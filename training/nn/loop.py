@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,14 +19,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from retort.training.nn.batching import Rows, epoch_batches
-from retort.training.nn.tokens import TokenBatch, TokenTable
+from retort.training.nn.batching import Rows, TokenBatch, TokenTable, epoch_batches
 from retort.training.recipes.recipe import Optimiser
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where training stands: `step` of `steps`, and the seed of whatever a step draws."""
+    """Where training stands: `step` of `steps`, and the seed of what a step draws."""
 
     step: int
     steps: int
@@ -100,10 +99,10 @@ def fit(
         optimiser, lambda step: linear_schedule(step, steps, plan.warmup)
     )
     wrapped, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
-    first, curve, total, count = _resume(accelerator, folder)
+    state = _resume(accelerator, folder)
     wrapped.train()
     bar = tqdm(
-        range(first, steps), initial=first, total=steps, desc=title, mininterval=10,
+        range(state.step, steps), initial=state.step, total=steps, desc=title, mininterval=10,
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     for step in bar:
@@ -118,15 +117,18 @@ def fit(
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
-        total, count = total + float(loss.detach()), count + 1
-        if count == 50 or step + 1 == steps:
-            curve.append((step + 1, total / count))
-            bar.set_postfix(loss=f"{total / count:.4f}")
-            total, count = 0.0, 0
-        if (step + 1) % checkpoint_steps == 0 and step + 1 < steps:
-            _save(accelerator, folder, step + 1, curve, total, count)
+        state.step = step + 1
+        state.total += float(loss.detach())
+        state.count += 1
+        if state.count == 50 or state.step == steps:
+            mean = state.total / state.count
+            state.curve.append((state.step, mean))
+            bar.set_postfix(loss=f"{mean:.4f}")
+            state.total, state.count = 0.0, 0
+        if state.step % checkpoint_steps == 0 and state.step < steps:
+            _save(accelerator, folder, state)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    return curve
+    return state.curve
 
 
 def linear_schedule(step: int, steps: int, warmup: float) -> float:
@@ -146,36 +148,35 @@ def _groups(model: nn.Module, plan: Optimiser) -> list[dict[str, object]]:
     ]
 
 
-def _save(
-    accelerator: Accelerator,
-    folder: Path,
-    step: int,
-    curve: list[tuple[int, float]],
-    total: float,
-    count: int,
-) -> None:
-    """Write beside the old checkpoint and swap, so that a kill at any moment leaves one whole."""
+@dataclass(slots=True)
+class _State:
+    """The next step, the learning curve, and the losses since its last point: sum and number."""
+
+    step: int = 0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    total: float = 0.0
+    count: int = 0
+
+
+def _save(accelerator: Accelerator, folder: Path, state: _State) -> None:
+    """Write next to the old checkpoint and swap, so that a kill at any time leaves a whole one."""
     target, fresh = folder / "checkpoint", folder / "checkpoint.tmp"
     if accelerator.is_main_process:
         shutil.rmtree(fresh, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(fresh))
     if accelerator.is_main_process:
-        progress = {"step": step, "curve": curve, "total": total, "count": count}
-        (fresh / "progress.json").write_text(json.dumps(progress))
+        (fresh / "progress.json").write_text(json.dumps(asdict(state)))
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
 
 
-def _resume(
-    accelerator: Accelerator, folder: Path
-) -> tuple[int, list[tuple[int, float]], float, int]:
-    """Next step, learning curve, and the losses since its last point: their sum and number."""
+def _resume(accelerator: Accelerator, folder: Path) -> _State:
     for name in ("checkpoint", "checkpoint.tmp"):
         progress = folder / name / "progress.json"
         if progress.is_file():
-            state = json.loads(progress.read_text())
             accelerator.load_state(str(folder / name))
-            curve = [(int(step), float(loss)) for step, loss in state["curve"]]
-            return int(state["step"]), curve, float(state["total"]), int(state["count"])
-    return 0, [], 0.0, 0
+            state = _State(**json.loads(progress.read_text()))
+            state.curve = [(step, loss) for step, loss in state.curve]  # lists, in JSON
+            return state
+    return _State()

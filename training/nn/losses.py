@@ -1,4 +1,4 @@
-"""Objectives on hard labels: how a teacher, or a golden head, learns from labelled pairs.
+"""Losses: on hard labels, as a teacher or a golden head learns, and against a teacher's odds.
 
 `scores` and `labels` are (batch,); `groups` (batch,) numbers the query of each row, so that losses
 over the candidates of one query need no padding.
@@ -53,3 +53,15 @@ def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
 
 
 OBJECTIVES = {"pointwise": pointwise, "margin": margin, "listwise": listwise}
+
+
+def soft_cross_entropy(scores: Tensor, odds: Tensor, temperature: float) -> Tensor:
+    """A student's logits against a teacher's log-odds, (batch,) each, to losses (batch,).
+
+        CE(t / T, s / T) = - sum_c P_t(c) log P_s(c)
+
+    With one logit z the two classes have logits 0 and z, so P(1) = sigmoid(z / T), and the sum is
+    over both classes.
+    """
+    target = torch.sigmoid(odds / temperature)
+    return F.binary_cross_entropy_with_logits(scores / temperature, target, reduction="none")

@@ -9,19 +9,27 @@ TMKD (Yang et al., WSDM 2020) puts N+1 linear heads on the last hidden state of 
 
 Example: a head list of `[Head("golden"), Head("soft-ce", teacher="ce"), Head("soft-bi",
 kind="cosine", teacher="bi")]` gives logits of shape (batch, 3).
+
+A checkpoint is the folder that holds a student, or a teacher of the student's shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from retort.training.nn.bi_lstm import BiLstm, bi_lstm_config, is_bi_lstm
+from retort.models.encoding import PairEncoder, Truncation
+from retort.training.nn.encoders import BiLstm, bi_lstm_config, is_bi_lstm
+from retort.training.recipes.files import CHECKPOINT_FILE
 
 HeadKind = Literal["linear", "cosine"]
 
@@ -128,13 +136,8 @@ class WithHidden(nn.Module):
         return self.student.forward_hidden(input_ids, attention_mask, token_type_ids)
 
 
-def probability(logits: Tensor) -> Tensor:
-    """TMKD equation 6: the mean over all heads of `sigmoid(logit)`; (batch, heads) to (batch,)."""
-    return torch.sigmoid(logits).mean(-1)
-
-
 def golden_alone(student: Student) -> Student:
-    """The same encoder with the golden head and no other; weights are shared, not copied.
+    """The student with its golden head and no other, as `one_head`.
 
     Raises `ValueError` unless `student` has exactly one golden head.
     """
@@ -144,8 +147,12 @@ def golden_alone(student: Student) -> Student:
         raise ValueError(
             f"{len(golden)} golden heads among {names}: one head without a teacher is needed"
         )
-    index = golden[0]
-    alone = Student(student.config, [student.heads[index]])
+    return one_head(student, golden[0])
+
+
+def one_head(student: Student, index: int) -> Student:
+    """The same encoder with this head alone, as its golden one; weights are shared, not copied."""
+    alone = Student(student.config, [Head("golden", student.heads[index].kind)])
     alone.encoder = student.encoder
     alone.head_bank = nn.ModuleList([student.head_bank[index]])
     alone.gain, alone.shift = student.gain[[index]], student.shift[[index]]
@@ -159,9 +166,7 @@ def take_layers(source: BertModel, layers: Sequence[int], heads: Sequence[Head])
     """
     depth = source.config.num_hidden_layers
     if not layers or any(not 0 <= layer < depth for layer in layers):
-        raise ValueError(
-            f"layers {list(layers)} asked of an encoder with {depth}: use 0 to {depth - 1}"
-        )
+        raise ValueError(f"layers {list(layers)} of an encoder with {depth}: use 0 to {depth - 1}")
     config = BertConfig.from_dict(source.config.to_dict())
     config.num_hidden_layers = len(layers)
     # As a checkpoint is loaded: a stage that goes on from one must add up the same way.
@@ -210,3 +215,66 @@ def narrow(wide: Student, width: int) -> Student:
     }
     student.load_state_dict(state)
     return student
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder is missing or incomplete."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedStudent:
+    """A student in evaluation mode and what belongs to it."""
+
+    student: Student
+    tokenizer_path: Path
+    truncation: Truncation
+    meta: dict[str, Any]
+
+    def encoder(self) -> PairEncoder:
+        """The pair encoder that the student was trained with."""
+        return PairEncoder.from_file(self.tokenizer_path, self.truncation)
+
+
+def save_student(
+    folder: Path,
+    student: Student,
+    tokenizer_path: Path,
+    truncation: Truncation,
+    meta: Mapping[str, Any],
+) -> None:
+    """Write the checkpoint into a temporary folder, then rename it over an older one."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    state = {
+        name: value.detach().contiguous().clone() for name, value in student.state_dict().items()
+    }
+    save_file(state, temporary / "model.safetensors")
+    shutil.copyfile(tokenizer_path, temporary / "tokenizer.json")
+    description = {
+        "config": student.config.to_dict(),
+        "heads": [asdict(head) for head in student.heads],
+        "truncation": asdict(truncation),
+        "meta": dict(meta),
+    }
+    (temporary / CHECKPOINT_FILE).write_text(json.dumps(description, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def load_student(folder: Path) -> LoadedStudent:
+    """Raises `CheckpointError` naming what is missing."""
+    for name in (CHECKPOINT_FILE, "model.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}: missing; is this a checkpoint folder?")
+    description = json.loads((folder / CHECKPOINT_FILE).read_text())
+    config = BertConfig.from_dict(description["config"])
+    config._attn_implementation = "eager"
+    student = Student(config, [Head(**head) for head in description["heads"]])
+    student.load_state_dict(load_file(folder / "model.safetensors"))
+    return LoadedStudent(
+        student.eval(),
+        folder / "tokenizer.json",
+        Truncation(**description["truncation"]),
+        description["meta"],
+    )

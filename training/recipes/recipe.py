@@ -1,25 +1,26 @@
-"""Recipes: what a run does, in one YAML file, checked whole before anything starts.
+"""Recipes: the fields of a corpus, a teacher and a distillation, checked whole.
 
-A recipe says its `kind`: `corpus`, `teacher`, `distill` or `study`. Any field can be set from the
-command line with `key=value` (dotted for nested fields). Every mistake is reported at once.
+A recipe says its `kind`: `corpus`, `teacher` or `distill`, here, or `study` (`study.py`).
+`load.py` reads any of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-if TYPE_CHECKING:
-    from retort.training.recipes.study import StudyRecipe
+from retort.training.recipes.methods import METHODS, OneOptions, SkdOptions
 
 
-class RecipeError(ValueError):
-    """A recipe cannot be read or has mistakes; the message lists all of them."""
+class Mistakes(ValueError):
+    """What is wrong with a recipe as a whole: a field's path and the problem, for each mistake."""
+
+    def __init__(self, mistakes: Iterable[tuple[str, str]]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("; ".join(f"{path}: {problem}" for path, problem in self.mistakes))
 
 
 class _Part(BaseModel):
@@ -27,7 +28,7 @@ class _Part(BaseModel):
 
 
 class LabelledSource(_Part):
-    """Pairs with labels of their own; `negatives` caps the negatives of a query."""
+    """Pairs with labels of their own; `negatives` is the most negatives per query."""
 
     source: str
     queries: int | None = Field(None, ge=1)
@@ -93,10 +94,11 @@ class Optimiser(_Part):
 
 
 class MetaPlan(_Part):
-    """What the objective `meta` adds: Meta-KD's teacher of several domains (`meta_teacher.py`).
+    """What the objective `meta` adds: Meta-KD's teacher of domains (`teachers/meta_teacher.py`).
 
-    `corruption` is the paper's gamma1. A pair weighs its prototype score, `own` and `others` being
-    the shares of its own domain and of the rest; `by_class` has a prototype a domain and class.
+    `corruption` is the paper's gamma1. A pair's weight is its prototype score, `own` and `others`
+    being the shares of its own domain and of the rest; `by_class` has one prototype per domain and
+    class.
     """
 
     corruption: float = Field(0.5, ge=0)
@@ -109,7 +111,7 @@ class MetaPlan(_Part):
 class TeacherRecipe(_Part):
     """A teacher fine-tuned from a backbone with one objective.
 
-    `layers` takes these layers of the backbone alone (from 0), `width` cuts it narrower: teachers
+    `layers` keeps these layers of the backbone alone (from 0), `width` cuts it narrower: teachers
     of several capacities for SKD.
     """
 
@@ -135,8 +137,8 @@ class TeacherRecipe(_Part):
 class TeacherRef(_Part):
     """A teacher by name and place; `head` is the shape of the soft head that imitates it.
 
-    `hidden` keeps its `[CLS]` vectors beside its scores, for stages that match them. `sources`
-    limits it to pairs of these sources: a teacher of one task has nothing to say of another.
+    `hidden` keeps its `[CLS]` vectors with its scores, for stages that match them. `sources`
+    limits it to pairs of these sources: a teacher of one task knows nothing of another.
     """
 
     name: str
@@ -146,18 +148,12 @@ class TeacherRef(_Part):
     hidden: bool = False
     sources: list[str] | None = None
 
-    @model_validator(mode="after")
-    def _hidden_is_ours(self) -> Self:
-        if self.hidden and self.kind != "cross-encoder":
-            raise ValueError(f"hidden: {self.name} is a {self.kind}; only a cross-encoder has them")
-        return self
-
 
 class Stage(_Part):
     """One pass over a table; `alpha` is the weight of the soft loss (TMKD equation 5).
 
     `limit` draws a sample of that size, `skip` leaves out the sample that a `limit` of that size
-    draws. `hidden` is the weight of the hidden-state loss (`training/hidden.py`). `match: states`
+    draws. `hidden` is the weight of the hidden-state loss (`labels/store.py`). `match: states`
     is for methods with a stage on the teacher's states before the one on its scores (`meta-kd`).
     """
 
@@ -211,103 +207,180 @@ class DistillRecipe(_Part):
         """The teacher whose hidden states are kept, if there is one."""
         return next((teacher for teacher in self.teachers if teacher.hidden), None)
 
-    @model_validator(mode="after")
-    def _one_hidden(self) -> Self:
-        keeping = [teacher.name for teacher in self.teachers if teacher.hidden]
-        if len(keeping) > 1:
-            raise ValueError(f"hidden states of {', '.join(keeping)}: one teacher's can be matched")
-        if not keeping and any(stage.hidden for stage in self.stages):
-            raise ValueError("a stage has a hidden loss, but no teacher says `hidden: true`")
-        return self
+    @property
+    def read_teachers(self) -> list[TeacherRef]:
+        """The teachers whose scores the method reads.
 
-    @model_validator(mode="after")
-    def _method_fits(self) -> Self:
-        # The registry imports this module, and PyTorch: it is asked when a recipe needs it.
-        from retort.training.methods.registry import METHODS
+        A method of one teacher reads the one that `options.teacher` names, or the first; one of
+        labels alone reads none, and `infonce` none where no stage has an alpha.
+        """
+        if METHODS[self.method].options is OneOptions:
+            named = self.options.get("teacher")
+            return [t for t in self.teachers if named in (None, t.name)][:1]
+        if self.method in ("none", "infonce") and not any(stage.alpha for stage in self.stages):
+            return []
+        return self.teachers
 
-        if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}: known are {', '.join(METHODS)}")
-        try:
-            METHODS[self.method].build(self)
-        except ValidationError as error:
-            raise ValueError("; ".join(_option_faults(error))) from None
-        return self
+    def members(self) -> list[DistillRecipe]:
+        """The recipes that are trained: one per teacher for m-o-m, else this one alone.
 
-
-@cache
-def _adapter() -> TypeAdapter[CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe]:
-    # A study is made of this module's parts: its plan imports them.
-    from retort.training.recipes.study import StudyRecipe
-
-    return TypeAdapter(
-        Annotated[
-            CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe,
-            Field(discriminator="kind"),
+        A member is a student by 1-o-1, or by TKD after a stage 1, in `out/members/<teacher>`.
+        """
+        if not METHODS[self.method].member_per_teacher:
+            return [self]
+        return [
+            self.model_copy(
+                update={
+                    "method": "tkd" if self.stages[0].alpha == 1.0 else "1-o-1",
+                    "options": {},
+                    "name": f"{self.name}-{teacher.name}",
+                    "teachers": [teacher],
+                    "out": self.out / "members" / teacher.name,
+                }
+            )
+            for teacher in self.teachers
         ]
-    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        mistakes = [*self._hidden_mistakes(), *self._method_mistakes()]
+        if mistakes:
+            raise Mistakes(mistakes)
+        return self
+
+    def _hidden_mistakes(self) -> Iterator[tuple[str, str]]:
+        keeping = [teacher.name for teacher in self.teachers if teacher.hidden]
+        for number, teacher in enumerate(self.teachers):
+            if teacher.hidden and teacher.kind != "cross-encoder":
+                yield (
+                    f"teachers.{number}.hidden",
+                    f"{teacher.name} is a {teacher.kind}; only a cross-encoder has hidden states",
+                )
+        if len(keeping) > 1:
+            yield (
+                "teachers",
+                f"hidden states of {', '.join(keeping)}: one teacher's can be matched; set "
+                "hidden for one alone",
+            )
+        for number, stage in enumerate(self.stages):
+            if stage.hidden and not keeping:
+                yield (
+                    f"stages.{number}.hidden",
+                    f"a hidden loss of weight {stage.hidden}, but no teacher says `hidden: true`",
+                )
+
+    def _method_mistakes(self) -> Iterator[tuple[str, str]]:
+        """Everything in which the recipe and its method do not fit."""
+        spec = METHODS.get(self.method)
+        if spec is None:
+            yield "method", f"unknown method {self.method!r}: known are {', '.join(METHODS)}"
+            return
+        if len(self.teachers) < spec.teachers and not spec.one_cross_encoder:
+            yield (
+                "teachers",
+                f"{self.method} needs at least {spec.teachers} teacher{'s' * (spec.teachers > 1)}, "
+                f"the recipe has {len(self.teachers)}: add them under teachers",
+            )
+        if spec.one_cross_encoder and [t.kind for t in self.teachers] != ["cross-encoder"]:
+            found = ", ".join(f"{t.name} ({t.kind})" for t in self.teachers) or "none"
+            yield (
+                "teachers",
+                f"{self.method} learns from one cross-encoder of ours, found {found}; name one "
+                "that `retort teach` made",
+            )
+        yield from self._stage_mistakes()
+        yield from self._option_mistakes()
+
+    def _stage_mistakes(self) -> Iterator[tuple[str, str]]:
+        spec, alphas = METHODS[self.method], [stage.alpha for stage in self.stages]
+        if spec.stage_one == "needed" and alphas[0] != 1.0:
+            yield (
+                "stages.0.alpha",
+                f"{self.method} begins with soft heads alone, and the first stage has alpha "
+                f"{alphas[0]}: set it to 1",
+            )
+        late = spec.member_per_teacher and alphas[0] != 1.0
+        for number, alpha in enumerate(alphas):
+            if alpha == 1.0 and (spec.stage_one == "none" or late):
+                yield (
+                    f"stages.{number}.alpha",
+                    f"{self.method} has no stage 1, and this stage has alpha 1: take it out, or "
+                    "use tkd or tmkd",
+                )
+            if spec.labels_alone and alpha > 0:
+                yield (
+                    f"stages.{number}.alpha",
+                    f"method {self.method} with alpha {alpha}: without a teacher set alpha to 0",
+                )
+        if spec.one_cross_encoder and self.student.kind != "encoder":
+            for number, stage in enumerate(self.stages):
+                if stage.match == "states":
+                    yield (
+                        f"stages.{number}.match",
+                        f"{self.method}: a {self.student.kind} has no layers to match; set "
+                        "student.kind=encoder, or leave out the stage that has match: states",
+                    )
+
+    def _option_mistakes(self) -> Iterator[tuple[str, str]]:
+        try:
+            options = METHODS[self.method].options.model_validate(self.options)
+        except ValidationError as error:
+            for fault in error.errors():
+                place = ".".join(str(part) for part in ("options", *fault["loc"]))
+                yield place, problem_of(fault)
+            return
+        names = [teacher.name for teacher in self.teachers]
+        if isinstance(options, OneOptions) and options.teacher not in (None, *names) and names:
+            yield (
+                "options.teacher",
+                f"no teacher {options.teacher!r} in the recipe: there are {', '.join(names)}",
+            )
+        if isinstance(options, SkdOptions) and options.distribution != "uniform":
+            missing = [name for name in names if name not in options.figures]
+            if missing:
+                yield (
+                    "options.figures",
+                    f"skd by {options.distribution}: no figure for {', '.join(missing)}; give each "
+                    "teacher's, measured on validation data",
+                )
 
 
-def _option_faults(error: ValidationError) -> list[str]:
-    return [
-        f"options.{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}, found "
-        f"{fault['input']!r}"
-        for fault in error.errors()
-    ]
+def problem_of(fault: Any) -> str:
+    """What is wrong by a fault of pydantic's, with the value found.
+
+    A part that is missing, or wrong as a whole, has no value worth printing.
+    """
+    problem = str(fault["msg"]).removeprefix("Value error, ")
+    whole = fault["type"].startswith(("missing", "value_error", "union_tag"))
+    return problem if whole else problem + f", found {fault['input']!r}"[:200]
 
 
-def parse_recipe(
-    values: dict[str, Any], origin: str = "recipe"
-) -> CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe:
-    """Check plain values. Raises `RecipeError` that lists every mistake with its field."""
-    try:
-        return _adapter().validate_python(values)
-    except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            # What is wrong with a recipe as a whole has no field, and no value worth printing.
-            whole = fault["type"] == "value_error" and len(fault["loc"]) == 1
-            place = ".".join(str(part) for part in fault["loc"][1:])
-            place = place or ("recipe" if whole else "kind")
-            given = "" if whole or fault["type"] == "missing" else f", found {fault['input']!r}"
-            faults.append(f"  {place}: {fault['msg']}{given[:200]}")
-        count = f"{len(faults)} mistake{'s' * (len(faults) > 1)}"
-        raise RecipeError(f"{origin} has {count}:\n" + "\n".join(faults)) from error
+# The parts of recipes in records of what something was made from, by the name of their field.
+_RECORDED: dict[str, type[BaseModel]] = {
+    "recipe": TeacherRecipe,
+    "plan": Stage,
+    "student": StudentPlan,
+}
 
 
-def load_recipe(
-    path: Path, overrides: Sequence[str] = ()
-) -> CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe:
-    """Read, override and check a recipe. Raises `RecipeError`."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: expected fields, found {type(values).__name__}")
-    for override in overrides:
-        _override(values, override)
-    return parse_recipe(values, str(path))
+def same_origin(found: object, wanted: object) -> bool:
+    """Whether a record of what something was made from says what is wanted.
+
+    Records are plain values, as JSON has them: a teacher's recipe and table, a student's basis and
+    stages, a study's basis. A part that an older version wrote has fewer fields: those that are
+    missing have their defaults.
+    """
+    return _filled(found) == _filled(wanted)
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"{override!r} is no override: write key=value, as in seed=7")
-    *path, last = key.split(".")
-    node: Any = values
-    for part in path:
-        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        elif isinstance(node, dict):
-            node = node.setdefault(part, {})
-        else:
-            raise RecipeError(f"{override!r}: there is no field {part!r} to go into")
-    value = yaml.safe_load(text)
-    if isinstance(node, list) and last.isdigit() and int(last) < len(node):
-        node[int(last)] = value
-    elif isinstance(node, dict):
-        node[last] = value
-    else:
-        raise RecipeError(f"{override!r}: there is no field {last!r} to set")
+def _filled(value: object, field: str = "") -> object:
+    if isinstance(value, dict):
+        if field in _RECORDED:
+            try:
+                return _RECORDED[field].model_validate(value)
+            except ValidationError:
+                pass
+        return {name: _filled(item, name) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled(item) for item in value]
+    return value

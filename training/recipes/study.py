@@ -17,11 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from retort.training.recipes.recipe import DistillRecipe, Stage, StudentPlan, TeacherRef
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # a name is a folder
-TEACHERS = "teachers"  # beside the rows of a dataset, what its teachers say
+# Names of folders of a study, next to those of its datasets and rows.
+TEACHERS = "teachers"  # in a dataset: what its teachers say
+JOINT = "joint"  # runs that serve several datasets
+LOGS = "logs"
 ENSEMBLE = "ensemble"  # among the teachers, the mean of their probabilities
-JOINT = "joint"  # beside the datasets, the runs that serve several of them
-UNTAUGHT = "none"
-PLACE = "{teacher}"  # in the name of rows that figures come from
+UNTAUGHT = "none"  # the method of a student that learns from labels alone
+PLACE = "{teacher}"  # in the name of the rows that figures come from
 
 
 class _Part(BaseModel):
@@ -29,7 +31,7 @@ class _Part(BaseModel):
 
 
 class Published(_Part):
-    """A paper's own figure, printed beside ours; `note` says on what data, with which teachers."""
+    """A paper's own figure, to print next to ours; `note` names its data and teachers."""
 
     set: str
     value: float
@@ -39,11 +41,11 @@ class Published(_Part):
 class Dataset(_Part):
     """Teachers, tables and evaluation sets that belong together.
 
-    `best` is the teacher of the one-teacher rows, chosen by validation. `ensemble` names those
-    whose mean students are held against, all where it is not given: weak teachers that are there
-    for one method alone would make that an easy match. `measure` and `choose` are
-    folders of evaluation sets. `task` is the student that a row of several tasks leaves for this
-    dataset. `student` changes fields of the study's student.
+    `best` is the teacher of the one-teacher rows, chosen by validation. `ensemble` names the
+    teachers whose mean students are compared with (default: all): weak teachers that are there for
+    one method alone would lower that standard. `measure` and `choose` are folders of evaluation
+    sets. `task` is the student that a row of several tasks leaves for this dataset. `student`
+    changes fields of the study's student.
     """
 
     name: str = Field(pattern=NAME)
@@ -90,14 +92,14 @@ class Dataset(_Part):
 
 
 class Row(_Part):
-    """One line of the table: a method, with all that differs from the study's common plan.
+    """One line of the table: a method, with everything that differs from the study's common plan.
 
     `stages` are names of the datasets' stages; `stage` changes fields of all of them, as in
     `{alpha: 0.5, optimiser: {epochs: 2}}`. A `joint` row is one distillation for all its datasets.
 
-    `figures` fills `options.figures` from what the study has found on the sets that choose:
-    `teachers` takes each teacher's own figure; a row's name with `{teacher}` in it, as in
-    `1-o-1-{teacher}`, that of the student of that teacher alone, of the same seed.
+    `figures` fills `options.figures` with figures of this study, measured on the sets that choose:
+    `teachers` takes each teacher's own; a row's name with `{teacher}` in it, as in
+    `1-o-1-{teacher}`, takes those of the students of each teacher alone, with the same seed.
     """
 
     name: str = Field(pattern=NAME)
@@ -114,6 +116,16 @@ class Row(_Part):
     joint: bool = False
     figures: str | None = None
     published: list[Published] = []
+
+    @property
+    def title(self) -> str:
+        """The row's name in tables."""
+        return self.label or self.name
+
+    @property
+    def school(self) -> str:
+        """Whose method it is: the paper, or the method where no paper is named."""
+        return self.paper or self.method
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +144,7 @@ class Cell:
 
 
 class StudyRecipe(_Part):
-    """A grid of distillations, in order of need: every row once before any row twice."""
+    """A grid of distillations, in order of need: every row once before any row a second time."""
 
     kind: Literal["study"]
     name: str
@@ -157,6 +169,24 @@ class StudyRecipe(_Part):
         """The datasets of a row, in the study's order."""
         return [d for d in self.datasets if row.datasets is None or d.name in row.datasets]
 
+    def seeds_of(self, row: Row) -> list[int]:
+        """The seeds of a row."""
+        return self.seeds if row.seeds is None else row.seeds
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """For each row, the row without a teacher whose student has the same shape, if any."""
+        without = next((row for row in self.rows if row.name == self.baseline), None)
+        if without is None:
+            return {}
+        same = [row for row in self.rows if row.method == without.method and row is not without]
+        found = {}
+        for row in self.rows:
+            like = [other for other in (without, *same) if other.student == row.student]
+            if like and row not in like:
+                found[row.name] = like[0].name
+        return found
+
     def cells(self) -> list[Cell]:
         """All distillations: seeds outermost, then rows as written, then datasets."""
         extra = [seed for row in self.rows for seed in row.seeds or ()]
@@ -164,7 +194,7 @@ class StudyRecipe(_Part):
             cell
             for seed in dict.fromkeys([*self.seeds, *extra])
             for row in self.rows
-            if seed in (self.seeds if row.seeds is None else row.seeds)
+            if seed in self.seeds_of(row)
             for cell in self._cells_of(row, seed)
         ]
 
@@ -180,8 +210,23 @@ class StudyRecipe(_Part):
         return self.out / cell.name
 
     def results(self, cell: Cell) -> list[Path]:
-        """Where a cell's figures stand, a folder for each dataset."""
+        """The folders of a cell's figures, one per dataset."""
         return [self.out / name / cell.row / f"seed-{cell.seed}" for name in cell.datasets]
+
+    def log(self, name: str) -> Path:
+        """The log of a cell or of another job."""
+        return self.out / LOGS / f"{name}.log"
+
+    def needs(self, cell: Cell) -> list[str]:
+        """The jobs that have to end before a cell, because it uses the figures they find."""
+        row = self.row(cell.row)
+        if row.figures is None:
+            return []
+        dataset = self.dataset(cell.datasets[0])
+        if row.figures == TEACHERS:
+            return [f"{dataset.name}/{TEACHERS}"]
+        rows = (row.figures.replace(PLACE, t.name) for t in dataset.chosen(row.teachers))
+        return [Cell(name, cell.seed, (dataset.name,)).name for name in rows]
 
     def stages(self, row: Row, dataset: Dataset) -> list[Stage]:
         """The stages of a row. Raises `ValueError` for one that the dataset does not have."""
@@ -211,8 +256,8 @@ class StudyRecipe(_Part):
     def compose(self, cell: Cell) -> DistillRecipe:
         """The distillation of a cell. Raises `ValueError`.
 
-        That of a joint cell has the stages of its first dataset; `joint.py` puts the tables of all
-        datasets in their place.
+        A joint cell has the stages of its first dataset; the run (`study/run.py`) puts the tables
+        of all datasets in their place.
         """
         row = self.row(cell.row)
         datasets = [self.dataset(name) for name in cell.datasets]
@@ -230,7 +275,7 @@ class StudyRecipe(_Part):
             "checkpoint_steps": self.checkpoint_steps,
         }
         if row.options or row.figures is not None:
-            # Figures are measured in the study: none is known yet, and any will do to check a plan.
+            # The study measures these figures later; any value will do to check a plan.
             figures = {"figures": {teacher.name: 0.0 for teacher in teachers}}
             values["options"] = merged(row.options, figures if row.figures is not None else {})
         return DistillRecipe.model_validate(values)
@@ -249,10 +294,11 @@ class StudyRecipe(_Part):
         yield from _twice("dataset", datasets)
         if TEACHERS in rows:
             yield f"a row is named {TEACHERS}: that is the folder of the teachers' own scores"
-        if JOINT in datasets:
-            yield f"a dataset is named {JOINT}: that is the folder of joint rows"
+        for name, what in ((JOINT, "joint rows"), (LOGS, "logs")):
+            if name in datasets:
+                yield f"a dataset is named {name}: that is the folder of {what}"
         if self.baseline is not None and self.baseline not in rows:
-            yield f"baseline {self.baseline} is no row: there are {', '.join(rows)}"
+            yield f"baseline {self.baseline}: there is no such row; there are {', '.join(rows)}"
         for dataset in self.datasets:
             yield from _twice(f"{dataset.name}: teacher", [t.name for t in dataset.teachers])
             yield from _fault_of(partial(dataset.chosen, dataset.ensemble or "all"))

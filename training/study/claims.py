@@ -1,8 +1,9 @@
-"""Claims: what each paper says of two methods, and what this study found, in words.
+"""Claims: what each paper says about two methods, and what this study found.
 
 A claim is that one row is above another. It is outside the noise if the 95% interval of the
-difference lies above zero, and stands among N claims if the interval of confidence
-1 - 0.05 / N does (Bonferroni): of twenty true zeros, one lies outside its 95% interval by chance.
+difference lies above zero, and holds among N claims if the interval of confidence 1 - 0.05 / N does
+(Bonferroni): out of twenty differences that are really zero, one is outside its 95% interval by
+chance.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from retort.markdown import signed
 from retort.training.evaluate.bootstrap import Estimate
-from retort.training.evaluate.report import signed
 from retort.training.study.figures import Scope, StudyFigures
 
 TMKD = "TMKD"
@@ -31,24 +32,24 @@ class Claim:
 # fmt: off
 CLAIMS = (
     Claim(TMKD, "tmkd", "1-o-1", "two stages and many teachers beat one teacher"),
-    Claim(TMKD, "tmkd", "1avg-o-1", "two stages and a head a teacher beat the average teacher"),
+    Claim(TMKD, "tmkd", "1avg-o-1", "two stages and one head per teacher beat the average teacher"),
     Claim(TMKD, "tmkd", "m-o-m", "early calibration beats late"),
-    Claim(TMKD, "tmkd", "mkd", "stage 1 helps a student with a head a teacher"),
-    Claim(TMKD, "tkd", "1-o-1", "stage 1 helps a student of one teacher"),
-    Claim(TMKD, "mkd", "1avg-o-1", "a head a teacher beats the average teacher"),
+    Claim(TMKD, "tmkd", "mkd", "stage 1 helps a student with one head per teacher"),
+    Claim(TMKD, "tkd", "1-o-1", "stage 1 helps a student with one teacher"),
+    Claim(TMKD, "mkd", "1avg-o-1", "one head per teacher beats the average teacher"),
     Claim(TMKD, "tmkd", "tkd", "after stage 1, many teachers beat one"),
     Claim(TMKD, "1avg-o-1", "1-o-1", "the average teacher beats the best"),
     Claim("MT-DNN-KD", "mt-dnn-kd", "mt-dnn", "tasks learned together gain from teachers"),
-    Claim("Meta-KD", "meta-kd", "1-o-1", "a teacher of all domains beats one of each"),
+    Claim("Meta-KD", "meta-kd", "1-o-1", "one teacher of all domains beats one per domain"),
     Claim("Meta-KD", "meta-kd", "1avg-o-1", "meta-distillation beats the average teacher"),
-    Claim(SKD, "skd", "1-o-1", "a teacher drawn at every step beats one teacher"),
-    Claim(SKD, "skd", "1avg-o-1", "a teacher drawn at every step beats their average"),
-    Claim(SKD, "skd", "mt-bert", "a teacher drawn at every step beats weighted teachers"),
+    Claim(SKD, "skd", "1-o-1", "one teacher drawn at every step beats one teacher"),
+    Claim(SKD, "skd", "1avg-o-1", "one teacher drawn at every step beats their average"),
+    Claim(SKD, "skd", "mt-bert", "one teacher drawn at every step beats weighted teachers"),
     Claim(SKD, "skd-student-rank", "skd-uniform", "drawing by what students learn beats chance"),
     Claim(SKD, "skd-teacher-rank", "skd-uniform", "drawing by the teachers' rank beats chance"),
-    Claim("MT-BERT", "mt-bert", "mkd", "weighing down wrong teachers helps"),
-    Claim("MT-BERT", "mt-bert", "1avg-o-1", "weighing down wrong teachers helps"),
-    Claim("BAM!", "annealing", "1avg-o-1", "going over from teachers to labels helps"),
+    Claim("MT-BERT", "mt-bert", "mkd", "giving wrong teachers less weight helps"),
+    Claim("MT-BERT", "mt-bert", "1avg-o-1", "giving wrong teachers less weight helps"),
+    Claim("BAM!", "annealing", "1avg-o-1", "moving from teachers to labels helps"),
     Claim("Margin-MSE", "margin-mse", "1avg-o-1", "margins teach more than scores"),
     Claim("RocketQAv2", "listwise-kl", "1avg-o-1", "lists teach more than scores"),
     Claim("Rank-DistiLLM", "ranknet", "1avg-o-1", "order alone is enough"),
@@ -58,7 +59,7 @@ CLAIMS = (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A claim held against the figures. `among` is the interval that allows for all claims."""
+    """A claim compared with the figures. `among` is the interval that allows for all claims."""
 
     claim: Claim
     difference: Estimate
@@ -72,7 +73,7 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """`outside the noise`, `inside the noise`, `the other way round`."""
+        """`outside the noise`, `inside the noise` or `the other way round, outside the noise`."""
         if not self.outside:
             return "inside the noise"
         if self.difference.value < 0:
@@ -88,9 +89,9 @@ class Verdict:
             f"{signed(size, bounds=True)}: {'out' if self.outside else 'in'}side the noise"
         )
         if self.outside and not self.among.excludes_zero:
-            text += " when taken alone, inside it among all claims"
+            text += " on its own, inside it among all claims"
         if min(self.seeds) < 2:
-            text += " (of one seed: without the noise of seeds)"
+            text += " (one seed: without the noise of seeds)"
         return text
 
 
@@ -99,7 +100,7 @@ def _flipped(estimate: Estimate) -> Estimate:
 
 
 def judge(figures: StudyFigures, scope: Scope) -> list[Verdict]:
-    """Every claim of which the study has both sides in `scope`, and each row over the baseline."""
+    """Every claim with both sides in `scope`, and each row compared with its baseline."""
     claims = _present(figures, scope)
     error = (1 - scope.samples.confidence) / max(1, len(claims))
     strict = replace(scope.samples, confidence=1 - error)
@@ -124,7 +125,7 @@ def _present(figures: StudyFigures, scope: Scope) -> list[Claim]:
     for claim in CLAIMS:
         for row in _named(figures, scope, claim.row):
             for other in _named(figures, scope, claim.other):
-                same = (plans[row].student or {}) == (plans[other].student or {})
+                same = plans[row].student == plans[other].student
                 if row != other and same:
                     found.setdefault((row, other), replace(claim, row=row, other=other))
     return list(found.values())

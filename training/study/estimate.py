@@ -1,30 +1,27 @@
 """The estimate: how long a study's cells will take, before and while they run.
 
-Before anything has run it is a rule of thumb: a 3-layer student of 384 trains at 65 pairs of 128
-tokens a second on two cores, in proportion to layers and tokens. What has run corrects it.
+Before anything has run it is a rule of thumb: a 3-layer student of 384 trains on 65 pairs of 128
+tokens per second on two cores, in proportion to layers and tokens. Finished cells correct it.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from retort.training.data.evaluation_set import INDEX_FILE
-from retort.training.data.readers.own_pairs import is_own
-from retort.training.data.readers.rows import DataError
-from retort.training.data.table import read_table
+from retort.training.data.table import table_counts
 from retort.training.recipes.recipe import Stage
 from retort.training.recipes.study import Cell, StudyRecipe
-from retort.training.study.files import RUN_FILE, Record, read_json
+from retort.training.study.records import RUN_FILE, RunRecord, find_record
 
 PAIRS_PER_SECOND = 65.0
 LAYERS = 3
 TOKENS = 128
-FASTER = 6.0  # asking a student beside training it
+FASTER = 6.0  # inference compared with training
 
 
 def nominal_seconds(study: StudyRecipe, cell: Cell) -> float | None:
@@ -33,7 +30,7 @@ def nominal_seconds(study: StudyRecipe, cell: Cell) -> float | None:
     recipe = study.compose(cell)
     plan = recipe.student
     layers = len(plan.layers) if plan.kind == "encoder" else plan.lstm_layers / 2
-    students = len(recipe.teachers) if recipe.method == "m-o-m" else 1
+    students = len(recipe.members())
     work = 0.0
     for name in cell.datasets:
         dataset = study.dataset(name)
@@ -59,69 +56,56 @@ class Estimator:
                 self.learn(cell.name, seconds)
 
     def learn(self, name: str, seconds: float) -> None:
-        """What a cell took."""
+        """Correct the estimate by what a cell took."""
         nominal = self._nominal.get(name)
         if nominal:
             self._ratios[name] = seconds / nominal
 
     def seconds(self, name: str) -> float | None:
-        """What a cell will take."""
+        """How long a cell will take."""
         nominal = self._nominal.get(name)
         if nominal is None:
             return None
         return nominal * (statistics.median(self._ratios.values()) if self._ratios else 1.0)
 
     def total(self, names: Iterable[str], jobs: int = 1) -> float:
-        """What these cells will take; those that cannot be estimated count as nothing."""
+        """How long these cells will take; those that cannot be estimated count as nothing."""
         return sum(self.seconds(name) or 0.0 for name in names) / jobs
 
 
-def measured_seconds(study: StudyRecipe, cell: Cell) -> float | None:
-    """What a finished cell took; None for one that is not finished or was interrupted."""
-    found = [read_json(folder / RUN_FILE) for folder in study.results(cell)]
-    records = [record for record in found if record is not None]
-    if len(records) < len(found) or any(record.get("resumed") for record in records):
-        return None
-    seconds = [_seconds(record) for record in records]
-    return seconds[0].get("train", 0.0) + sum(part.get("measure", 0.0) for part in seconds)
-
-
-def _seconds(record: Record) -> Mapping[str, float]:
-    found = record.get("seconds")
-    return found if isinstance(found, dict) else {}
-
-
-@cache
-def _counts(path: Path, labelled: bool) -> Mapping[str, int] | None:
-    """Pairs by source; None for a table that is not there."""
-    if not path.is_file():
-        return None
-    counts: dict[str, int] = {}
-    if is_own(str(path)):
-        try:
-            table = read_table(path)
-        except (DataError, ValueError):
-            return None
-        rows: Iterable[tuple[str, float | None]] = (
-            (source, pair.label) for pair, source in zip(table.pairs, table.sources, strict=True)
+def timetable(study: StudyRecipe) -> list[tuple[str, float | None, bool]]:
+    """The cells in order: name, estimated seconds, whether it has figures."""
+    estimator = Estimator(study)
+    return [
+        (
+            cell.name,
+            estimator.seconds(cell.name),
+            all((folder / RUN_FILE).is_file() for folder in study.results(cell)),
         )
-    else:
-        arrow = pq.read_table(path, columns=["source", "label"])
-        rows = zip(arrow["source"].to_pylist(), arrow["label"].to_pylist(), strict=True)
-    for source, label in rows:
-        if not labelled or label is not None:
-            counts[source] = counts.get(source, 0) + 1
-    return counts
+        for cell in study.cells()
+    ]
+
+
+def measured_seconds(study: StudyRecipe, cell: Cell) -> float | None:
+    """How long a finished cell took; None if it is not finished or was interrupted."""
+    found = [find_record(RunRecord, folder / RUN_FILE) for folder in study.results(cell)]
+    records = [record for record in found if record is not None]
+    if len(records) < len(found) or any(record.resumed for record in records):
+        return None
+    measured = sum(record.seconds.get("measure", 0.0) for record in records)
+    return records[0].seconds.get("train", 0.0) + measured
+
+
+_counts = cache(table_counts)
 
 
 def stage_pairs(stage: Stage) -> int | None:
-    """How many pairs a stage reads, without reading their texts."""
-    counts = _counts(stage.table, stage.alpha < 1.0)
+    """How many pairs a stage reads, without reading them; None for a table that is not there."""
+    counts = _counts(stage.table)
     if counts is None:
         return None
-
     pairs = sum(
-        count
+        count["labelled" if stage.alpha < 1.0 else "pairs"]
         for source, count in counts.items()
         if stage.sources is None or source in stage.sources
     )
@@ -132,13 +116,14 @@ def stage_pairs(stage: Stage) -> int | None:
 
 @cache
 def _pairs_of(folder: Path) -> int | None:
-    index = read_json(folder / INDEX_FILE)
-    if index is None:
+    try:
+        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        total = 0
+        for name in index:
+            with (folder / f"{name}.jsonl").open("rb") as lines:
+                total += sum(1 for _ in lines)
+    except (OSError, ValueError):
         return None
-    total = 0
-    for name in index:
-        with (folder / f"{name}.jsonl").open("rb") as lines:
-            total += sum(1 for _ in lines)
     return total
 
 

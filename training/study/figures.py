@@ -1,13 +1,13 @@
-"""A study's figures: every row with its interval, beside its teachers and beside any other row.
+"""A study's figures: every row with its interval, compared with its teachers and any other row.
 
-figures = measure_study(read_study(Path("runs/study/qa")))
+figures = measure_study(read_results(Path("runs/study/qa")))
 figures.top.compared("tmkd").retained       # Estimate(value=0.981, low=0.975, high=0.988)
 figures.top.difference("tmkd", "1avg-o-1")  # paired over queries
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,24 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.training.data.evaluation_set import EvaluationSet
-from retort.training.evaluate.bootstrap import RESAMPLES, Estimate, Replicates
-from retort.training.evaluate.calibration import expected_calibration_error
-from retort.training.evaluate.evaluation import Comparison, Roles, compare
-from retort.training.recipes.study import ENSEMBLE
-from retort.training.study.reading import Dataset, Plan, Run, ScoresBySet, Study
-from retort.training.study.resampling import mean_of, over_seeds, resample_set
+from retort.training.evaluate.bootstrap import (
+    RESAMPLES,
+    Estimate,
+    Replicates,
+    mean_of,
+    over_seeds,
+    seed_of,
+)
+from retort.training.evaluate.evaluation import Comparison, Roles, compare, resample_set
+from retort.training.evaluate.measures import TITLES, expected_calibration_error
+from retort.training.recipes.study import ENSEMBLE, StudyRecipe
+from retort.training.study.results import (
+    A_TEACHER,
+    THE_BEST,
+    THE_ENSEMBLE,
+    DatasetResults,
+    Run,
+    ScoresBySet,
+    StudyResults,
+)
 
 Floats = NDArray[np.float64]
-Told = Callable[[str], None]
+Log = Callable[[str], None]
 
-# The means over queries of AP and RR have names of their own.
-TITLES = {"AP": "MAP", "RR": "MRR"}
-# No row can be called so: a row is a folder.
-TEACHERS = "teachers/"
-THE_ENSEMBLE = TEACHERS + ENSEMBLE
-# The teacher that validation chose: of a mean over datasets, each dataset's own.
-THE_BEST = TEACHERS + "the best"
-# A figure that differs by more from the one its run wrote down is not of the same set.
+# A set with fewer queries than this has one question for many texts: its pairs are drawn.
+MIN_QUERIES = 20
+# A figure that differs by more from the one in its run's record is not of the same set.
 TOLERANCE = 2e-3
 
 
@@ -58,12 +67,12 @@ class Scope:
     @property
     def rows(self) -> tuple[str, ...]:
         """The students."""
-        return tuple(name for name in self.samples.names if not name.startswith(TEACHERS))
+        return tuple(name for name in self.samples.names if not name.startswith(A_TEACHER))
 
     @property
     def teachers(self) -> tuple[str, ...]:
         """The teachers and their ensemble."""
-        names = (name for name in self.samples.names if name.startswith(TEACHERS))
+        names = (name for name in self.samples.names if name.startswith(A_TEACHER))
         return tuple(name for name in names if name != THE_BEST)
 
     def has(self, name: str) -> bool:
@@ -75,7 +84,7 @@ class Scope:
         return self.samples.of(name)
 
     def compared(self, row: str, teacher: str = THE_ENSEMBLE) -> Comparison:
-        """A row beside a teacher and beside its baseline, as far as they are there."""
+        """A row compared with a teacher and with its baseline, as far as they are there."""
         baseline = self.baselines.get(row)
         return compare(self.samples, Roles(student=row, teacher=teacher, undistilled=baseline))
 
@@ -98,11 +107,11 @@ class Scope:
 class StudyFigures:
     """What was found. `top` is the widest mean there is; None before the first run has finished.
 
-    `chosen[row]` is the mean headline measure on the sets to choose by, of the rows that every
-    dataset has. `doubts` are figures that do not fit the scores they should come from.
+    `chosen[row]` is the mean headline measure on the sets that choose, for rows that every dataset
+    has. `doubts` are figures that do not fit the scores they should come from.
     """
 
-    study: Study
+    study: StudyResults
     top: Scope | None
     chosen: Mapping[str, float]
     calibration_error: Mapping[str, float]
@@ -111,33 +120,29 @@ class StudyFigures:
     seed: int
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> StudyRecipe:
         """The study as it was ordered."""
         return self.study.plan
 
     def title(self, name: str) -> str:
-        """What the tables call a row or a teacher."""
+        """The name of a row or a teacher in tables."""
         if name == THE_ENSEMBLE:
             return "teachers' ensemble"
         if name == THE_BEST:
             return "best teacher"
-        if name.startswith(TEACHERS):
-            return f"teacher {name.removeprefix(TEACHERS)}"
+        if name.startswith(A_TEACHER):
+            return f"teacher {name.removeprefix(A_TEACHER)}"
         return next((row.title for row in self.plan.rows if row.name == name), name)
-
-    def runs(self, row: str) -> list[Run]:
-        """The row's finished runs, over datasets and seeds."""
-        return [run for dataset in self.study.datasets for run in dataset.runs.get(row, ())]
 
 
 def measure_study(
-    study: Study, resamples: int = RESAMPLES, seed: int = 0, told: Told = lambda text: None
+    study: StudyResults, resamples: int = RESAMPLES, seed: int = 0, log: Log = lambda text: None
 ) -> StudyFigures:
-    """Measure everything that is there. `told` hears what is being measured."""
+    """Measure everything that is there."""
     scopes: list[Scope] = []
     doubts: list[str] = []
     for dataset in study.datasets:
-        scope = _dataset_scope(study.plan, dataset, resamples, seed, told)
+        scope = _dataset_scope(study.plan, dataset, resamples, seed, log)
         if scope is not None:
             scopes.append(scope)
             doubts += _doubts(dataset, scope)
@@ -156,7 +161,7 @@ def measure_study(
 
 
 def _dataset_scope(
-    plan: Plan, dataset: Dataset, resamples: int, seed: int, told: Told
+    plan: StudyRecipe, dataset: DatasetResults, resamples: int, seed: int, log: Log
 ) -> Scope | None:
     rows = {row: runs for row, runs in dataset.runs.items() if runs}
     if not rows or not dataset.sets:
@@ -167,14 +172,14 @@ def _dataset_scope(
     }
     scopes = []
     for items in dataset.sets:
-        told(f"{plan.name}: {items.name}")
+        log(f"{plan.name}: {items.name}")
         scopes.append(_set_scope(plan, dataset, items, rows, keys, resamples, seed))
     return scopes[0] if len(scopes) == 1 else _mean_scope(dataset.plan.name, "dataset", scopes)
 
 
 def _set_scope(
-    plan: Plan,
-    dataset: Dataset,
+    plan: StudyRecipe,
+    dataset: DatasetResults,
     items: EvaluationSet,
     rows: Mapping[str, Sequence[Run]],
     keys: Mapping[str, str],
@@ -187,15 +192,15 @@ def _set_scope(
         for run in runs
     }
     runs_of = {row: [f"{row} {run.record.seed}" for run in runs] for row, runs in rows.items()}
-    teachers = {TEACHERS + name: scores[items.name] for name, scores in dataset.teachers.items()}
-    best = TEACHERS + (dataset.plan.best or "")
+    teachers = {A_TEACHER + name: scores[items.name] for name, scores in dataset.teachers.items()}
+    best = A_TEACHER + (dataset.plan.best or "")
     if best in teachers:
         teachers[THE_BEST] = teachers[best]
     systems |= teachers
     calibrated = ({*systems} - {*teachers}) | ({THE_ENSEMBLE} & {*teachers})
     whose = {**keys, **{name: name for name in teachers}}
     replicates, seeds = {}, {}
-    for measure, samples in resample_set(items, systems, calibrated, resamples, seed).items():
+    for measure, samples in resample_queries(items, systems, calibrated, resamples, seed).items():
         members = runs_of | {name: [name] for name in teachers if name in samples.names}
         replicates[measure] = over_seeds(samples, members, whose, seed)
         if measure == items.headline:
@@ -215,6 +220,34 @@ def _set_scope(
         dataset=dataset.plan.name,
         size=f"{len(items.pairs):,} pairs of {len(set(items.query_ids)):,} queries",
     )
+
+
+def resample_queries(
+    items: EvaluationSet,
+    systems: Mapping[str, Floats],
+    probabilities: Collection[str],
+    resamples: int,
+    seed: int,
+) -> dict[str, Replicates]:
+    """Resamples of every measure of one set but recall, drawn independently of any other set.
+
+    `systems` are scores (pairs,) by name; accuracy is measured for those in `probabilities`.
+    """
+    return resample_set(
+        items,
+        systems,
+        probabilities,
+        resamples,
+        seed_of(seed, f"queries of {items.name}"),
+        measures=[measure for measure in items.measures if not measure.startswith("R@")],
+        units=query_numbers(items),
+    )
+
+
+def query_numbers(items: EvaluationSet) -> NDArray[np.int64] | None:
+    """Each pair's query as a number, (pairs,); None where there are too few queries to draw."""
+    names, numbers = np.unique(items.query_ids, return_inverse=True)
+    return numbers.astype(np.int64) if len(names) >= MIN_QUERIES else None
 
 
 def _mean_scope(name: str, level: Literal["dataset", "study"], parts: Sequence[Scope]) -> Scope:
@@ -237,32 +270,29 @@ def _named_in(scope: Scope) -> list[str]:
     return [part.measure for part in scope.walk() if part.level == "set"]
 
 
-def _doubts(dataset: Dataset, scope: Scope) -> Iterator[str]:
-    """Runs whose own figures are not those of their scores: the set was changed since."""
+def _doubts(dataset: DatasetResults, scope: Scope) -> Iterator[str]:
+    """Runs whose recorded figures are not those of their scores: the set has changed since."""
     measures = {items.name: items.headline for items in dataset.sets}
     for part in scope.walk():
         for row, values in part.seeds.items() if part.name in measures else ():
             for run in dataset.runs[row]:
-                told = run.record.figures.get(part.name, {}).get(measures[part.name])
+                written = run.record.figures.get(part.name, {}).get(measures[part.name])
                 found = values[run.record.seed]
-                if told is not None and abs(told - found) > TOLERANCE:
+                if written is not None and abs(written - found) > TOLERANCE:
                     yield (
-                        f"`{row}`, seed {run.record.seed}: its run says {told:.4f} on {part.name}, "
-                        f"its scores say {found:.4f}: was the set changed since?"
+                        f"`{row}`, seed {run.record.seed}: its record says {written:.4f} on "
+                        f"{part.name}, its scores say {found:.4f}: has the set changed since?"
                     )
 
 
-def _chosen(study: Study) -> dict[str, float]:
-    """Each row's mean headline measure on the sets to choose by; without rows that lack one."""
+def _chosen(study: StudyResults) -> dict[str, float]:
+    """Each row's mean headline measure on the sets that choose; without rows that lack one."""
     found = {}
     for row in study.plan.rows:
         means = []
         for dataset in study.datasets:
-            values = [
-                float(np.mean([run.record.choose[name][measure] for name, measure in wanted]))
-                for run in dataset.runs.get(row.name, ())
-                if (wanted := _headlines_of(run, dataset.headlines))
-            ]
+            runs = [run.record.headlines("choose") for run in dataset.runs.get(row.name, ())]
+            values = [float(np.mean([*measures.values()])) for measures in runs if measures]
             if values:
                 means.append(float(np.mean(values)))
         if means and len(means) == len(study.datasets):
@@ -270,17 +300,7 @@ def _chosen(study: Study) -> dict[str, float]:
     return found
 
 
-def _headlines_of(run: Run, headlines: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The sets to choose by with their headline measures; empty unless the run has them all."""
-    found = [
-        (name, measure)
-        for name, measure in headlines.items()
-        if measure in run.record.choose.get(name, {})
-    ]
-    return found if len(found) == len(headlines) else []
-
-
-def _calibration_errors(study: Study) -> dict[str, float]:
+def _calibration_errors(study: StudyResults) -> dict[str, float]:
     """Mean over sets and seeds of the expected calibration error, by row; the ensemble's too."""
     errors: dict[str, list[float]] = {}
     for dataset in study.datasets:

@@ -1,102 +1,220 @@
-"""The job: a piece of a study that a worker does whole, and the report it gives of it."""
+"""The jobs of a study, in order of need: each is a `retort` process with its share of the cores.
+
+A job is `python -m retort study-job OUT NAME`, with OUT the study's folder and NAME `speeds`,
+`DATASET/teachers`, or a cell as `DATASET/ROW/seed-N`. What it prints stands in `OUT/logs/NAME.log`.
+A job that fails or dies stops no other; when the study ends, however it ends, no job outlives it.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from retort.training.recipes.study import PLACE, TEACHERS, Cell, StudyRecipe
+from rich.console import Console
 
-Kind = Literal["speeds", "teachers", "run"]
-Status = Literal["done", "kept", "failed"]
+from retort.models.runtime.options import usable_cores
+from retort.training.recipes.files import absent
+from retort.training.recipes.study import TEACHERS, StudyRecipe
+from retort.training.study.progress import Job, Progress, Report
+from retort.training.study.records import (
+    PLAN_FILE,
+    RUN_FILE,
+    SPEEDS,
+    SPEEDS_FILE,
+    StudyFileError,
+    locked,
+    write_record,
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """`cell` is None but for a run. `after` names earlier jobs that have to have ended."""
-
-    kind: Kind
-    name: str
-    study: str  # the recipe, as JSON
-    log: str
-    dataset: str = ""
-    cell: Cell | None = None
-    redo: bool = False
-    after: tuple[str, ...] = ()
-
-    @property
-    def alone(self) -> bool:
-        """Speeds are measured on a machine that does nothing else for this study."""
-        return self.kind == "speeds"
-
-    def to_line(self) -> str:
-        """As one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_line(cls, line: str) -> Job:
-        """The inverse of `to_line`."""
-        values = json.loads(line)
-        cell = values.pop("cell")
-        if cell is not None:
-            cell = Cell(cell["row"], cell["seed"], tuple(cell["datasets"]), cell["joint"])
-        values["after"] = tuple(values["after"])
-        return cls(**values, cell=cell)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+COMMAND = (sys.executable, "-m", "retort", "study-job")
+LOOK_SECONDS = 0.2
+CHECK = "check"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How a job ended."""
-
-    name: str
-    status: Status
-    seconds: float
-    error: str = ""
-
-    def to_line(self) -> str:
-        """As one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_line(cls, line: str) -> Report:
-        """The inverse of `to_line`."""
-        return cls(**json.loads(line))
-
-
-def plan_jobs(study: StudyRecipe, *, speeds: bool = True, redo: bool = False) -> list[Job]:
+def plan_jobs(study: StudyRecipe, *, speeds: bool = True) -> list[Job]:
     """All of a study in order: speeds, the teachers' own scores, then the cells."""
-    text = study.model_dump_json(exclude_unset=True)
     jobs = []
     if speeds:
-        jobs.append(Job("speeds", "speeds", text, _log(study.out / "speeds")))
+        jobs.append(Job(SPEEDS, study.log(SPEEDS), (study.out / SPEEDS_FILE,)))
     for dataset in study.datasets:
         if dataset.teachers:
-            folder = study.out / dataset.name / TEACHERS
-            jobs.append(
-                Job("teachers", f"{dataset.name}/{TEACHERS}", text, _log(folder), dataset.name)
-            )
+            name = f"{dataset.name}/{TEACHERS}"
+            jobs.append(Job(name, study.log(name), (study.out / name / RUN_FILE,)))
     for cell in study.cells():
-        log = _log(study.folder(cell))
-        jobs.append(
-            Job("run", cell.name, text, log, cell=cell, redo=redo, after=needs(study, cell))
-        )
+        results = tuple(folder / RUN_FILE for folder in study.results(cell))
+        after = tuple(study.needs(cell))
+        jobs.append(Job(cell.name, study.log(cell.name), results, cell, after))
     return jobs
 
 
-def needs(study: StudyRecipe, cell: Cell) -> tuple[str, ...]:
-    """The jobs that a cell's figures come from."""
-    row = study.row(cell.row)
-    if row.figures is None:
-        return ()
-    dataset = study.dataset(cell.datasets[0])
-    if row.figures == TEACHERS:
-        return (f"{dataset.name}/{TEACHERS}",)
-    rows = (row.figures.replace(PLACE, t.name) for t in dataset.chosen(row.teachers))
-    return tuple(Cell(name, cell.seed, (dataset.name,)).name for name in rows)
+def run_study(
+    study: StudyRecipe,
+    console: Console,
+    *,
+    jobs: int = 1,
+    speeds: bool = True,
+    redo: bool = False,
+) -> list[Report]:
+    """Do everything that is not done yet; the reports of what failed.
+
+    Raises `StudyFileError` for a table, folder or teacher that is not there, and while the same
+    study is running elsewhere.
+    """
+    check_files(study)
+    busy = f"{study.out}: another `retort study` is at work there; wait for it or stop it"
+    with locked(study.out / ".lock", busy):
+        write_record(study.out / PLAN_FILE, study)
+        planned = plan_jobs(study, speeds=speeds)
+        with Progress(study, planned, jobs, console) as progress:
+            run_jobs(study, planned, jobs, progress, redo=redo)
+    return progress.failed
 
 
-def _log(folder: Path) -> str:
-    """Beside the folder of the job, which a run that is made anew empties."""
-    return str(folder.with_name(folder.name + ".log"))
+def run_jobs(
+    study: StudyRecipe,
+    jobs: Sequence[Job],
+    size: int,
+    progress: Progress,
+    *,
+    redo: bool = False,
+    command: Sequence[str] = COMMAND,
+) -> None:
+    """Run the jobs in order, `size` at a time, and tell `progress` about each.
+
+    `command` starts a job, with the study's folder and the job's name behind it.
+    """
+    command = (*command, str(study.out))
+    kept = _finished(study, jobs, command)
+    for job in jobs:
+        if job.name in kept:
+            progress.ended(Report(job.name, "kept", 0.0))
+    waiting = [job for job in jobs if job.name not in kept]
+    running: dict[str, _Process] = {}
+    try:
+        while waiting or running:
+            while waiting and _may_begin(waiting[0], running, size):
+                job = waiting.pop(0)
+                words = (*command, job.name, *(["--redo"] if redo else []))
+                running[job.name] = _Process(job, words, 1 if job.alone else size)
+                progress.begun(job)
+            time.sleep(LOOK_SECONDS)
+            for process in list(running.values()):
+                report = process.report()
+                if report is not None:
+                    del running[report.name]
+                    progress.ended(report)
+            progress.looked()
+    finally:
+        for process in running.values():
+            process.kill()
+
+
+def _may_begin(job: Job, running: dict[str, _Process], size: int) -> bool:
+    if job.alone or any(process.job.alone for process in running.values()):
+        return not running
+    return len(running) < size and running.keys().isdisjoint(job.after)
+
+
+def _finished(study: StudyRecipe, jobs: Sequence[Job], command: Sequence[str]) -> set[str]:
+    """The jobs with nothing to do, told by one process: to start one for each takes seconds."""
+    begun = [job for job in jobs if all(path.is_file() for path in job.results)]
+    if len(begun) < 2:
+        return set()
+    check = Job(CHECK, study.log(CHECK), ())
+    process = _Process(check, (*command, "--check", *(job.name for job in begun)), 1)
+    try:
+        # Not `communicate`: that would end its standard input, and with it the process.
+        assert process.process.stdout is not None
+        kept = set(process.process.stdout.read().split())
+    finally:
+        process.kill()
+    for job in jobs:
+        # What a job rests on may change before its turn: then it looks for itself.
+        if not kept.issuperset(job.after):
+            kept.discard(job.name)
+    return kept
+
+
+class _Process:
+    """A job's process. It ends itself when its standard input does: with this process."""
+
+    def __init__(self, job: Job, command: Sequence[str], size: int) -> None:
+        self.job = job
+        self.started = time.monotonic()
+        self._before = self._written()
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            self._start = log.tell()
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if job.name == CHECK else log,
+                stderr=log,
+                text=True,
+                env={**os.environ, **thread_variables(size)},
+            )
+
+    def report(self) -> Report | None:
+        """None while it runs."""
+        status = self.process.poll()
+        if status is None:
+            return None
+        self.kill()
+        seconds = time.monotonic() - self.started
+        if status == 0:
+            kept = self._written() == self._before
+            return Report(self.job.name, "kept" if kept else "done", seconds)
+        text = self._said()
+        if status < 0 or not text:
+            how = f"by signal {-status}" if status < 0 else f"with status {status}"
+            text = f"ended {how}; see {self.job.log}. Run the study again to go on"
+        return Report(self.job.name, "failed", seconds, text)
+
+    def kill(self) -> None:
+        """End it if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def _written(self) -> list[int]:
+        return [path.stat().st_mtime_ns for path in self.job.results if path.is_file()]
+
+    def _said(self) -> str:
+        """The last words of its log: the error, where there is one."""
+        with self.job.log.open("rb") as log:
+            log.seek(self._start)
+            text = log.read().decode("utf-8", "replace").strip()
+        error = text.rpartition("\nerror: ")[2]
+        return error if error != text else "\n".join(text.splitlines()[-3:])
+
+
+def thread_variables(size: int) -> dict[str, str]:
+    """The environment of one of `size` processes that share the cores."""
+    threads = dict.fromkeys(THREAD_VARIABLES, str(max(1, usable_cores() // size)))
+    return {**threads, "TOKENIZERS_PARALLELISM": "true"}
+
+
+def check_files(study: StudyRecipe) -> None:
+    """Raises `StudyFileError` that names every table, teacher and folder that is not there."""
+    used = {
+        str(stage.table)
+        for cell in study.cells()
+        for name in cell.datasets
+        for stage in study.stages(study.row(cell.row), study.dataset(name))
+    }
+    lost = [
+        item
+        for item in absent(study.model_dump(mode="json"), Path("recipes"))
+        if item.place.what != "table" or item.place.path in used
+    ]
+    if lost:
+        lines = "".join(f"\n  {item}" for item in lost)
+        raise StudyFileError(f"{study.name}: these are not there:{lines}")

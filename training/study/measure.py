@@ -1,52 +1,61 @@
-"""Measuring a run: what its student, or students, say of evaluation sets, as calibrated scores."""
+"""Measuring: the calibrated scores of a run's students, and of the teachers, on evaluation sets.
+
+What a dataset's teachers reach is the standard for their students.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
 from retort.models.encoding import Batch
+from retort.models.scores import Scores, combine
 from retort.training.data.evaluation_set import EvaluationSet, read_sets
-from retort.training.evaluate.calibration import expected_calibration_error, fit_calibration
+from retort.training.data.pairs import Pair
+from retort.training.evaluate.calibration import fit_calibration
 from retort.training.evaluate.evaluation import point_values
 from retort.training.evaluate.measures import correct
-from retort.training.nn.bi_lstm import is_bi_lstm
-from retort.training.nn.checkpoint import LoadedStudent, load_student
-from retort.training.nn.inference import Logits, Model, run, student_model
-from retort.training.teachers.engine import compile_module
+from retort.training.labels.store import ScoreStore, pair_keys
+from retort.training.nn.encoders import is_bi_lstm
+from retort.training.nn.inference import Logits, Model, compile_module, run, student_model
+from retort.training.nn.student import LoadedStudent, load_student
+from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.study import ENSEMBLE, TEACHERS, Dataset, StudyRecipe
+from retort.training.study.records import (
+    LOCK_FILE,
+    RUN_FILE,
+    SCORES_FILE,
+    Figures,
+    TeachersRecord,
+    code_version,
+    find_record,
+    locked,
+    now,
+    write_arrays,
+    write_record,
+)
+from retort.training.teachers.scorers import load_scorer
 
 Floats = NDArray[np.float64]
-Figures = dict[str, dict[str, float]]
 
 DECILES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a run says of a set: raw `logits` and calibrated `heads`, both (pairs, heads).
+    """A run's raw `logits` (pairs, heads) on a set, and the scores of its calibrated heads.
 
-    Of several students the heads of all stand side by side.
+    The heads of several students stand side by side.
     """
 
     logits: Floats
-    heads: Floats
-
-    @property
-    def scores(self) -> Floats:
-        """Probabilities (pairs,): the mean over heads (TMKD equation 6) and students."""
-        mean: Floats = self.heads.mean(axis=1)
-        return mean
-
-    @property
-    def spread(self) -> Floats:
-        """The deviation over the heads, (pairs,)."""
-        deviation: Floats = self.heads.std(axis=1)
-        return deviation
+    scores: Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +71,16 @@ class Sets:
         return (*self.choose, *self.measure)
 
 
-def read_folders(measure: Sequence[Path], choose: Sequence[Path]) -> Sets:
+def sets_of(dataset: Dataset) -> Sets:
     """Raises `EvaluationSetError` where there is none."""
     return Sets(
-        tuple(item for folder in measure for item in read_sets(folder)),
-        tuple(item for folder in choose for item in read_sets(folder)),
+        tuple(item for folder in dataset.measure_folders for item in read_sets(folder)),
+        tuple(item for folder in dataset.choose_folders for item in read_sets(folder)),
     )
 
 
 def fast_model(loaded: LoadedStudent) -> Model:
-    """The student in this machine's fast engine; a Bi-LSTM, which it cannot read, in PyTorch."""
+    """The student in this machine's fastest backend; a Bi-LSTM, which it cannot run, in PyTorch."""
     if is_bi_lstm(loaded.student.config):
         return student_model(loaded.student)
     function = compile_module(loaded.student, ("input_ids", "attention_mask", "token_type_ids"))
@@ -83,7 +92,7 @@ def fast_model(loaded: LoadedStudent) -> Model:
 
 
 def opinions(folders: Sequence[Path], sets: Sequence[EvaluationSet]) -> dict[str, Opinion]:
-    """What the students in `folders` say of each set, calibrated on the first of `sets`.
+    """The scores on each set of the students in `folders`, calibrated on the first of `sets`.
 
     Each student is calibrated by itself. Raises `CalibrationError` where the first set's labels are
     all alike.
@@ -98,47 +107,145 @@ def opinions(folders: Sequence[Path], sets: Sequence[EvaluationSet]) -> dict[str
         }
         calibration = fit_calibration(logits[sets[0].name], sets[0].labels)
         for name, values in logits.items():
-            columns[name].append((values, expit(calibration.apply(values))))
+            columns[name].append((values, calibration.apply(values)))
     return {
-        name: Opinion(np.hstack([raw for raw, _ in found]), np.hstack([cal for _, cal in found]))
+        name: Opinion(
+            np.hstack([raw for raw, _ in found]),
+            combine(np.hstack([calibrated for _, calibrated in found])),
+        )
         for name, found in columns.items()
     }
 
 
-def set_figures(item: EvaluationSet, scores: ArrayLike, probable: bool = True) -> dict[str, float]:
-    """All measures of one set; accuracy only where scores are probabilities."""
-    values = point_values(item, scores)
-    if item.kind == "classification" and probable:
-        values["accuracy"] = float(correct(item.labels, scores).mean())
-    return values
+def figures(sets: Sequence[EvaluationSet], scores: Mapping[str, ArrayLike]) -> Figures:
+    """All measures of each set, accuracy among them; `scores` are probabilities (pairs,) by set."""
+    found = {}
+    for item in sets:
+        found[item.name] = point_values(item, scores[item.name])
+        if item.kind == "classification":
+            found[item.name]["accuracy"] = float(correct(item.labels, scores[item.name]).mean())
+    return found
 
 
-def figures(sets: Sequence[EvaluationSet], found: Mapping[str, Opinion]) -> Figures:
-    """`set_figures` of each set."""
-    return {item.name: set_figures(item, found[item.name].scores) for item in sets}
-
-
-def calibration_errors(
-    sets: Sequence[EvaluationSet], found: Mapping[str, Opinion]
-) -> dict[str, float]:
-    """The expected calibration error by set."""
-    return {
-        item.name: expected_calibration_error(item.labels, found[item.name].scores) for item in sets
-    }
-
-
-def spread_error(item: EvaluationSet, opinion: Opinion) -> list[list[float]]:
+def spread_error(item: EvaluationSet, opinion: Opinion) -> tuple[tuple[float, float, float], ...]:
     """Pairs in ten parts by how far the heads disagree: mean spread, share of wrong, pairs.
 
     Empty for one head. A pair is wrong where its score is on the other side of one half.
     """
-    if opinion.heads.shape[1] < 2:
-        return []
-    spread = opinion.spread
-    wrong = 1.0 - correct(item.labels, opinion.scores)
+    if opinion.logits.shape[1] < 2:
+        return ()
+    spread = opinion.scores.spread
+    wrong = 1.0 - correct(item.labels, opinion.scores.score)
     parts = np.array_split(np.argsort(spread, kind="stable"), DECILES)
-    return [
-        [float(spread[rows].mean()), float(wrong[rows].mean()), float(len(rows))]
+    return tuple(
+        (float(spread[rows].mean()), float(wrong[rows].mean()), float(len(rows)))
         for rows in parts
         if len(rows)
-    ]
+    )
+
+
+def score_teachers(study: StudyRecipe, dataset: Dataset, log: Callable[[str], None]) -> bool:
+    """Write `<dataset>/teachers/{run.json, scores.npz}`; False if that was done before.
+
+    Scores come from the score store and go there, so that no pair is scored twice.
+    """
+    if has_scores(study, dataset):
+        return False
+    started = time.monotonic()
+    sets, (identities, together, sizes) = sets_of(dataset), _rests_on(dataset)
+    logits: dict[str, dict[str, Floats]] = {}
+    for teacher in dataset.teachers:
+        log(f"{dataset.name}: {teacher.name} scores {sum(sizes.values())} pairs")
+        logits[teacher.name] = _score(study.store, teacher, sets.all)
+    probabilities = _probabilities(logits, together, sets.all)
+    raw = {name: {i.name: logits[name][i.name] for i in sets.measure} for name in logits}
+    raw[ENSEMBLE] = {i.name: probabilities[ENSEMBLE][i.name] for i in sets.measure}
+    folder = study.out / dataset.name / TEACHERS
+    write_arrays(
+        folder / SCORES_FILE,
+        {f"{name}/{s}": values for name, by_set in raw.items() for s, values in by_set.items()},
+    )
+    record = TeachersRecord(
+        study=study.name,
+        dataset=dataset.name,
+        finished=now(),
+        seconds={"measure": time.monotonic() - started},
+        code=code_version(),
+        teachers=identities,
+        ensemble=together,
+        sizes=sizes,
+        headline={item.name: item.headline for item in sets.all},
+        figures={name: figures(sets.measure, by) for name, by in probabilities.items()},
+        choose={name: figures(sets.choose, by) for name, by in probabilities.items()},
+    )
+    write_record(folder / RUN_FILE, record)
+    return True
+
+
+def has_scores(study: StudyRecipe, dataset: Dataset) -> bool:
+    """Whether these teachers have scored these sets, or there are none to ask."""
+    if not dataset.teachers:
+        return True
+    found = find_record(TeachersRecord, study.out / dataset.name / TEACHERS / RUN_FILE)
+    return found is not None and (
+        (found.teachers, found.ensemble, found.sizes) == _rests_on(dataset)
+    )
+
+
+def _rests_on(dataset: Dataset) -> tuple[dict[str, str], list[str], dict[str, int]]:
+    """Identities, members of the ensemble, pairs by set."""
+    return (
+        {teacher.name: identity(teacher) for teacher in dataset.teachers},
+        [teacher.name for teacher in dataset.together],
+        {item.name: len(item.pairs) for item in sets_of(dataset).all},
+    )
+
+
+def identity(teacher: TeacherRef) -> str:
+    """A teacher's identity, found once per process: loading a teacher takes seconds."""
+    return _identity(teacher.model_copy(update={"sources": None}).model_dump_json())
+
+
+@cache
+def _identity(text: str) -> str:
+    return load_scorer(TeacherRef.model_validate_json(text)).identity
+
+
+def _score(store: Path, reference: TeacherRef, sets: Sequence[EvaluationSet]) -> dict[str, Floats]:
+    """A teacher's raw scores by set, (pairs,) each.
+
+    They are kept in the store of its labels, but they do not fix its scale: that comes from
+    training data.
+    """
+    pairs: list[Pair] = [pair for item in sets for pair in item.pairs]
+    keys = pair_keys(pairs)
+    scores = ScoreStore(store).teacher(reference.name, identity(reference))
+    if np.isnan(scores.lookup(keys)).any():
+        with locked(store / LOCK_FILE):
+            # Another run may have written since: read the store again.
+            scores = ScoreStore(store).teacher(reference.name, identity(reference))
+            missing = np.flatnonzero(np.isnan(scores.lookup(keys)))
+            missing = missing[np.unique(keys[missing], return_index=True)[1]]
+            teacher = load_scorer(reference)
+            for start in range(0, len(missing), teacher.block_pairs):
+                rows = missing[start : start + teacher.block_pairs]
+                scores.add(keys[rows], teacher.score([pairs[row] for row in rows], progress=True))
+    found = scores.lookup(keys).astype(np.float64)
+    ends = np.cumsum([len(item.pairs) for item in sets])
+    parts = np.split(found, ends[:-1])
+    return {item.name: part for item, part in zip(sets, parts, strict=True)}
+
+
+def _probabilities(
+    logits: Mapping[str, Mapping[str, Floats]],
+    members: Sequence[str],
+    sets: Sequence[EvaluationSet],
+) -> dict[str, dict[str, Floats]]:
+    """By set, of each teacher and of the members' mean; calibrated on the first set."""
+
+    def calibrated(names: Sequence[str]) -> dict[str, Floats]:
+        stacked = {s.name: np.stack([logits[n][s.name] for n in names], axis=1) for s in sets}
+        fitted = fit_calibration(stacked[sets[0].name], sets[0].labels)
+        return {name: fitted.probability(values) for name, values in stacked.items()}
+
+    return {**{name: calibrated([name]) for name in logits}, ENSEMBLE: calibrated(members)}

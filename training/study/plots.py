@@ -1,59 +1,78 @@
-"""Plots: which of a study's figures are drawn, and how."""
+"""The plots of a study's page: which of its figures are drawn, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retort.training.evaluate.report import interval
+from retort.markdown import interval, percent, signed
+from retort.plots import (
+    COLOURS,
+    Axis,
+    Dot,
+    Line,
+    Panel,
+    Point,
+    dot_plot,
+    line_plot,
+    scatter_plot,
+)
+from retort.training.evaluate.bootstrap import Estimate
 from retort.training.recipes.study import ENSEMBLE
-from retort.training.study.chart import Dot, Series, dot_chart, line_chart
-from retort.training.study.figures import THE_ENSEMBLE, Scope, StudyFigures
-from retort.training.study.reading import Curve
-from retort.training.study.sizes import Sizes
-from retort.training.study.words import spread, spread_deciles
+from retort.training.study.claims import judge
+from retort.training.study.figures import Scope, StudyFigures
+from retort.training.study.records import Curve
+from retort.training.study.results import THE_ENSEMBLE
 
 Floats = NDArray[np.float64]
 
-COLOURS = 6  # of papers; the baseline is grey, teachers have the ink's colour
 BINS = 10
-MIN_PAIRS = 20  # of fewer in a bin no share is drawn
+MIN_PAIRS = 20  # with fewer in a bin no share is drawn
 GRID = np.linspace(0.0, 1.0, 41)
+SIZE = (520.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawing with its title, a sentence on how to read it, and its legend (colour, name)."""
+    """A drawing with its title and a sentence on how to read it."""
 
     title: str
     caption: str
     svg: str
-    legend: tuple[tuple[str, str], ...] = ()
 
 
-def papers(figures: StudyFigures) -> list[str]:
+def schools(figures: StudyFigures) -> list[str]:
     """Whose methods the rows are, in the plan's order."""
     untaught = {*figures.plan.baselines.values()}
-    return list(
-        dict.fromkeys(r.paper or r.method for r in figures.plan.rows if r.name not in untaught)
-    )
+    return list(dict.fromkeys(r.school for r in figures.plan.rows if r.name not in untaught))
 
 
 def colour(figures: StudyFigures, name: str) -> str:
-    """A class: of the row's paper, of the baseline, or of the teachers."""
+    """The colour of the row's paper; grey for the baseline, ink for teachers."""
     if name in figures.plan.baselines.values():
         return "base"
     row = next((row for row in figures.plan.rows if row.name == name), None)
     if row is None:
-        return "teacher"
-    return f"c{papers(figures).index(row.paper or row.method) % COLOURS}"
+        return "ink"
+    return COLOURS[schools(figures).index(row.school) % len(COLOURS)]
+
+
+def families(figures: StudyFigures, scope: Scope) -> list[tuple[str, str]]:
+    """Each colour with the names of the papers that have it."""
+    found: dict[str, dict[str, None]] = {}
+    for row in figures.plan.rows:
+        if row.name in scope.rows:
+            key = colour(figures, row.name)
+            name = "no teacher" if key == "base" else row.school
+            found.setdefault(key, {})[name] = None
+    return [(key, ", ".join(found[key])) for key in ("base", *COLOURS) if key in found]
 
 
 def leaders(figures: StudyFigures, scope: Scope) -> list[str]:
-    """The baseline and the best row of each paper: as many lines as an eye can hold apart."""
+    """The baseline and the best row of each paper: as many lines as one can tell apart."""
     usual = figures.plan.baseline
     found: dict[str, str] = {}
     for row in scope.ranked():
@@ -62,92 +81,122 @@ def leaders(figures: StudyFigures, scope: Scope) -> list[str]:
     return list(found.values())
 
 
-def plots(figures: StudyFigures, scope: Scope, sizes: Sizes) -> Iterator[Plot]:
-    """All that there are figures for."""
+def kept(figures: StudyFigures, scope: Scope, width: float = 640) -> str:
+    """What each row kept of the ensemble, best first; its plain figure where there is none."""
+    ensemble = scope.value(THE_ENSEMBLE).value if scope.has(THE_ENSEMBLE) else None
+    dots = []
+    for row in scope.ranked():
+        seeds = tuple(scope.seeds.get(row, {}).values())
+        found: Estimate | None = scope.value(row)
+        end = interval(found)
+        if ensemble is not None:
+            found = scope.compared(row).retained
+            seeds = tuple(value / ensemble for value in seeds)
+            end = percent(found, bounds=True)
+        if found is not None:
+            ticks = seeds if len(seeds) > 1 else ()
+            name, key = figures.title(row), colour(figures, row)
+            dots.append(Dot(name, found.value, found.low, found.high, key, ticks, end))
+    if not dots:
+        return ""
+    if ensemble is None:
+        return dot_plot(dots, f"{scope.measure} on {scope.name}", Axis(scope.measure), width=width)
+    axis = Axis("of the teachers' ensemble", "percent")
+    return dot_plot(dots, f"Kept on {scope.name}", axis, mark=1.0, width=width)
+
+
+def claims(figures: StudyFigures, scope: Scope) -> str:
+    """The difference of every claim, with a line at zero; grey inside the noise."""
+    dots = []
+    for verdict in judge(figures, scope):
+        found, row, other = verdict.difference, verdict.claim.row, verdict.claim.other
+        name = f"{figures.title(row)} − {figures.title(other)}"
+        key = colour(figures, row) if verdict.outside else "base"
+        end = signed(found, bounds=True)
+        dots.append(Dot(name, found.value, found.low, found.high, key, end=end))
+    axis = Axis(f"difference, {scope.measure}")
+    return dot_plot(dots, f"Claims on {scope.name}", axis, mark=0.0, width=760) if dots else ""
+
+
+def plots(figures: StudyFigures, scope: Scope) -> Iterator[Plot]:
+    """All for which there are figures."""
     best = leaders(figures, scope)
-    for plot in (
-        quality_and_speed(figures, scope, sizes, best),
-        *learning(figures, best),
-        reliability(figures, best),
-        disagreement(figures, scope),
-    ):
-        if plot is not None:
-            yield plot
+    yield from quality_and_speed(figures, scope, best)
+    yield from learning(figures, best)
+    yield from reliability(figures, best)
+    yield from disagreement(figures, scope)
 
 
 def quality_and_speed(
-    figures: StudyFigures, scope: Scope, sizes: Sizes, named: Sequence[str]
-) -> Plot | None:
-    """Every row and teacher: pairs a second, or parameters while no speed was measured."""
-    timed = any(row in sizes.pairs_per_second for row in scope.rows)
-    places: Mapping[str, float] = sizes.pairs_per_second if timed else sizes.parameters_of
+    figures: StudyFigures, scope: Scope, named: Sequence[str] = ()
+) -> Iterator[Plot]:
+    """Every row and teacher: pairs per second, or parameters while no speed was measured."""
+    speeds = figures.study.pairs_per_second
+    timed = any(row in speeds for row in scope.rows)
+    places: dict[str, float] = speeds if timed else {**figures.study.parameters}
     first = {places[row]: row for row in reversed(scope.ranked()) if row in places}
-    dots = [
-        Dot(
+    points = [
+        Point(
             figures.title(name),
-            colour(figures, name),
             places[name],
             (value := scope.value(name)).value,
             value.low,
             value.high,
-            f"{figures.title(name)}: {interval(value)}, {sizes.speed(name)} pairs/s".strip(),
+            colour(figures, name),
             labelled=name in scope.teachers
             or first[places[name]] == name
             or name == figures.plan.baseline,
             hollow=name in scope.teachers,
+            note=f"{figures.title(name)}: {interval(value)}"
+            + (f", {speeds[name]:,.0f} pairs/s" if name in speeds else ""),
         )
         for name in (*scope.rows, *scope.teachers)
         if places.get(name, 0) > 0
     ]
-    if not dots:
-        return None
-    what = f"pairs of {sizes.tokens} tokens a second" if timed else "parameters"
-    return Plot(
+    if not points:
+        return
+    length = figures.study.speeds.tokens
+    what = f"pairs of {length} tokens per second" if timed else "parameters"
+    yield Plot(
         f"Quality against {'speed' if timed else 'size'}",
         f"Up is better, {'right is faster' if timed else 'left is smaller'}. Rings are teachers; "
-        "of students of one shape the best and the baseline are named.",
-        dot_chart(
-            dots,
-            told=f"{scope.measure} on {scope.name} against {what}",
-            x_label=what,
-            y_label=scope.measure,
+        "among students of one shape, the best and the baseline are named.",
+        scatter_plot(
+            points,
+            f"{scope.measure} on {scope.name} against {what}",
+            Axis(what, log=True),
+            Axis(scope.measure),
+            size=SIZE,
         ),
     )
 
 
 def learning(figures: StudyFigures, rows: Sequence[str]) -> Iterator[Plot]:
-    """A plot a stage: the training loss as a share of where it began."""
-    by_stage: dict[str, list[Series]] = {}
+    """One plot per stage: the training loss as a share of where it began."""
+    by_stage: dict[str, list[Line]] = {}
     for row in rows:
         stages = next(r.stages for r in figures.plan.rows if r.name == row)
         for place, stage in enumerate(stages):
             curves = [
                 course
-                for run in figures.runs(row)
+                for run in figures.study.runs(row)
                 if place < len(run.record.curves)
                 and (course := _course(run.record.curves[place])) is not None
             ]
             if curves:
                 points = zip(GRID.tolist(), np.mean(curves, axis=0).tolist(), strict=True)
-                series = Series(figures.title(row), colour(figures, row), tuple(points))
-                by_stage.setdefault(stage, []).append(series)
+                by_stage.setdefault(stage, []).append(_line(figures, row, tuple(points)))
     for stage, lines in by_stage.items():
         yield Plot(
             f"Learning curves, stage {stage}",
-            "The loss on the training pairs, smoothed, over its first value: losses of different "
-            "methods have different units, so compare their courses and not their levels.",
-            line_chart(
-                lines,
-                told=f"Training loss of each method over the stage {stage}",
-                x_label="of the stage's steps",
-                y_label="loss, of its start",
-            ),
-            tuple((line.colour, line.name) for line in lines),
+            "The loss on the training pairs, smoothed, relative to its first value: losses of "
+            "different methods have different units, so compare their courses, not their levels.",
+            _draw(lines, f"Training loss, stage {stage}", "of the stage's steps", "loss", low=0),
         )
 
 
 def _course(curve: Curve) -> Floats | None:
-    """The loss over its start on a grid of shares of the steps; None of fewer than two points."""
+    """The loss over its start on a grid of shares of the steps; None for fewer than two points."""
     if len(curve) < 2:
         return None
     steps, losses = np.asarray(curve, dtype=np.float64).T
@@ -162,29 +211,21 @@ def _course(curve: Curve) -> Floats | None:
     return course
 
 
-def reliability(figures: StudyFigures, rows: Sequence[str]) -> Plot | None:
+def reliability(figures: StudyFigures, rows: Sequence[str]) -> Iterator[Plot]:
     """Score against share of relevant pairs, on the first set of each dataset."""
-    lines = []
-    for name in (*rows, THE_ENSEMBLE):
-        points = _reliable(figures, name)
-        if points:
-            lines.append(Series(figures.title(name), colour(figures, name), points, marked=True))
-    if not lines:
-        return None
-    sets = ", ".join(dataset.sets[0].name for dataset in figures.study.datasets if dataset.sets)
-    return Plot(
-        "Calibration",
-        f"Of the pairs with a score of 80%, are 80% relevant? On the line, yes; below it the model "
-        f"is too sure. All seeds, on {sets}.",
-        line_chart(
-            lines,
-            told="Share of relevant pairs against score",
-            x_label="score",
-            y_label="relevant",
-            square=True,
-        ),
-        tuple((line.colour, line.name) for line in lines),
-    )
+    lines = [
+        _line(figures, name, points, marked=True)
+        for name in (*rows, THE_ENSEMBLE)
+        if (points := _reliable(figures, name))
+    ]
+    if lines:
+        sets = ", ".join(d.sets[0].name for d in figures.study.datasets if d.sets)
+        yield Plot(
+            "Calibration",
+            "Are 80% of the pairs with a score of 80% relevant? On the dashed line, yes; below it "
+            f"the model is overconfident. All seeds, on {sets}.",
+            _draw(lines, "Relevant pairs against score", "score", "relevant", low=0, square=True),
+        )
 
 
 def _reliable(figures: StudyFigures, name: str) -> tuple[tuple[float, float], ...]:
@@ -210,28 +251,52 @@ def _reliable(figures: StudyFigures, name: str) -> tuple[tuple[float, float], ..
     )
 
 
-def disagreement(figures: StudyFigures, scope: Scope) -> Plot | None:
+def spread_deciles(figures: StudyFigures, row: str) -> list[float] | None:
+    """Share of errors in each tenth of the pairs by spread, the mean over sets and seeds."""
+    found = [
+        [share for _, share, _ in deciles]
+        for run in figures.study.runs(row)
+        for deciles in run.record.spread_error.values()
+    ]
+    long = [shares for shares in found if len(shares) == 10]
+    return np.mean(long, axis=0).tolist() if long else None
+
+
+def disagreement(figures: StudyFigures, scope: Scope) -> Iterator[Plot]:
     """Share of errors against spread, of the best rows with several heads."""
-    rows: dict[str, str] = {}
+    best: dict[str, tuple[str, list[float]]] = {}
     for row in scope.ranked():
-        if spread_deciles(figures, row) is not None:
-            rows.setdefault(colour(figures, row), row)
-    if not rows:
-        return None
+        shares = spread_deciles(figures, row)
+        if shares is not None:
+            best.setdefault(colour(figures, row), (row, shares))
     lines = []
-    for row in rows.values():
-        shares = spread_deciles(figures, row) or []
+    for row, shares in best.values():
         points = tuple(((place + 0.5) / len(shares), share) for place, share in enumerate(shares))
-        lines.append(Series(figures.title(row), colour(figures, row), points, marked=True))
-    return Plot(
-        "Disagreement of the heads against error",
-        " ".join(spread(figures, list(rows.values())[:1])).replace("`", "")
-        + " Tenths of the pairs by spread, the mean over sets and seeds.",
-        line_chart(
-            lines,
-            told="Share of wrong pairs against the spread of the heads",
-            x_label="of the pairs, by spread of the heads",
-            y_label="wrong",
-        ),
-        tuple((line.colour, line.name) for line in lines),
-    )
+        lines.append(_line(figures, row, points, marked=True))
+    if lines:
+        yield Plot(
+            "Disagreement of the heads against error",
+            "The share of wrong pairs in each tenth of the pairs, from those on which the heads "
+            "agree to those on which they disagree; the mean over sets and seeds.",
+            _draw(lines, "Errors against spread", "of the pairs, by spread", "wrong", low=0),
+        )
+
+
+def _line(
+    figures: StudyFigures,
+    name: str,
+    points: tuple[tuple[float, float], ...],
+    *,
+    marked: bool = False,
+) -> Line:
+    key = colour(figures, name)
+    return Line(figures.title(name), points, key, dashed=key in ("base", "ink"), marked=marked)
+
+
+def _draw(
+    lines: Sequence[Line], title: str, x: str, y: str, *, low: float, square: bool = False
+) -> str:
+    across = Axis(x, "percent", low=0, high=1)
+    down = Axis(y, "percent", low=low, high=1 if square else None)
+    panel = Panel("", across, down, tuple(lines), diagonal=square)
+    return line_plot([panel], title, size=SIZE)

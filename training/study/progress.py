@@ -1,43 +1,76 @@
-"""The progress of a study: what is done, what is running, what is left, what was found so far.
+"""The jobs of a study and their progress: what is done, running, left, and found so far.
 
-On a terminal it is one picture that changes; elsewhere a line for each job that ends.
+On a terminal it is one picture that changes; elsewhere one line per job that ends.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from retort.training.recipes.study import StudyRecipe
+from retort.training.recipes.study import Cell, StudyRecipe
 from retort.training.study.estimate import Estimator, in_words
-from retort.training.study.findings import Finding, find
-from retort.training.study.jobs import Job, Report
+from retort.training.study.records import SPEEDS, Finding, findings
 
 TAIL_BYTES = 4_000
 
 
-class Progress:
-    """What the crew tells its user; use it as a context."""
+Status = Literal["done", "kept", "failed"]
 
-    def __init__(self, study: StudyRecipe, jobs: list[Job], crew: int, console: Console) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`results` are the files it writes; `after` names jobs that have to end before it begins."""
+
+    name: str
+    log: Path
+    results: tuple[Path, ...]
+    cell: Cell | None = None
+    after: tuple[str, ...] = ()
+
+    @property
+    def alone(self) -> bool:
+        """Speeds are measured while the study does nothing else on this machine."""
+        return self.name == SPEEDS
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a job ended. `error` is the end of its log."""
+
+    name: str
+    status: Status
+    seconds: float
+    error: str = ""
+
+
+class Progress:
+    """What the user of a study sees; use it as a context."""
+
+    def __init__(
+        self, study: StudyRecipe, jobs: Sequence[Job], size: int, console: Console
+    ) -> None:
         self.study = study
         self.console = console
         self.estimator = Estimator(study)
-        self.crew = crew
-        self.left = [job.name for job in jobs]
-        self.total = len(jobs)
+        self.size = size
+        self.jobs = {job.name: job for job in jobs}
+        self.left = list(self.jobs)
         self.running: dict[str, tuple[Job, float]] = {}
         self.kept = 0
         self.done = 0
         self.failed: list[Report] = []
         self.started = time.monotonic()
+        self._found = list(findings(study))
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -60,17 +93,19 @@ class Progress:
         self.running[job.name] = (job, time.monotonic())
         self.looked()
 
-    def ended(self, job: Job, report: Report) -> None:
+    def ended(self, report: Report) -> None:
         """A job has ended."""
+        job = self.jobs[report.name]
         self.running.pop(job.name, None)
         self.left.remove(job.name)
+        self._found = list(findings(self.study))
         if report.status == "failed":
             self.failed.append(report)
         elif report.status == "kept":
             self.kept += 1
         else:
             self.done += 1
-            if job.kind == "run":
+            if job.cell is not None:
                 self.estimator.learn(job.name, report.seconds)
         if self._live is None:
             self.console.print(self._line(job, report), soft_wrap=True, markup=False)
@@ -84,25 +119,26 @@ class Progress:
     @property
     def seconds_left(self) -> float:
         """About how long the rest will take."""
-        total = self.estimator.total(self.left, self.crew)
+        total = self.estimator.total(self.left, self.size)
         now = time.monotonic()
         for name, (_, began) in self.running.items():
             expected = self.estimator.seconds(name) or 0.0
-            total -= min(now - began, expected) / self.crew
+            total -= min(now - began, expected) / self.size
         return total
 
     def _line(self, job: Job, report: Report) -> str:
-        count = f"[{self.total - len(self.left)}/{self.total}] {job.name}"
+        count = f"[{len(self.jobs) - len(self.left)}/{len(self.jobs)}] {job.name}"
         if report.status == "failed":
             return f"{count}: failed: {report.error}"
         if report.status == "kept":
             return f"{count}: was there"
         parts = [in_words(report.seconds)]
         if job.cell is not None:
-            for name in job.cell.datasets:
-                for found in find(self.study):
-                    if (found.dataset, found.row) == (name, job.cell.row):
-                        parts.append(_values(found))
+            parts += [
+                _values(found)
+                for found in self._found
+                if found.row == job.cell.row and found.dataset in job.cell.datasets
+            ]
         parts.append(f"about {in_words(self.seconds_left)} left")
         return f"{count}: {'; '.join(parts)}"
 
@@ -122,39 +158,37 @@ class Progress:
             expected = in_words(self.estimator.seconds(name)) if job.cell is not None else "?"
             running.add_row(name, f"{in_words(now - began)} of {expected}", last_line(job.log))
         parts: list[RenderableType] = [head, running]
-        findings = find(self.study)
-        if findings:
-            parts.append(findings_table(self.study, findings))
+        if self._found:
+            parts.append(findings_table(self.study, self._found))
         for report in self.failed[-3:]:
             parts.append(Text(f"{report.name}: {report.error}"[:300], style="red"))
         return Group(*parts)
 
 
-def findings_table(study: StudyRecipe, findings: list[Finding]) -> Table:
+def findings_table(study: StudyRecipe, found: Sequence[Finding]) -> Table:
     """Rows by datasets: the mean of the sets' headlines, and the difference to the baseline."""
     table = Table(box=None, title="found so far (mean over sets and seeds)", title_justify="left")
     table.add_column("")
-    datasets = list(dict.fromkeys(found.dataset for found in findings))
+    datasets = list(dict.fromkeys(one.dataset for one in found))
     for name in datasets:
         table.add_column(name, justify="right")
-    cells = {(found.row, found.dataset): found for found in findings}
-    for row in dict.fromkeys(found.row for found in findings):
+    cells = {(one.row, one.dataset): one for one in found}
+    for row in dict.fromkeys(one.row for one in found):
         line = [row]
         for name in datasets:
-            found = cells.get((row, name))
-            text = "" if found is None else f"{found.mean:.4f} ({found.seeds})"
-            base = cells.get((study.baseline or "", name))
-            if found is not None and base is not None and base is not found:
-                text += f" {found.mean - base.mean:+.4f}"
+            here, base = cells.get((row, name)), cells.get((study.baseline or "", name))
+            text = "" if here is None else f"{here.mean:.4f} ({here.seeds})"
+            if here is not None and base is not None and base is not here:
+                text += f" {here.mean - base.mean:+.4f}"
             line.append(text)
         table.add_row(*line)
     return table
 
 
-def last_line(path: str) -> str:
-    """The end of a log: of a progress bar its last state."""
+def last_line(path: Path) -> str:
+    """The last line of a log, or the last state of a progress bar."""
     try:
-        with Path(path).open("rb") as log:
+        with path.open("rb") as log:
             log.seek(max(0, log.seek(0, 2) - TAIL_BYTES))
             text = log.read().decode("utf-8", "replace")
     except OSError:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from retort.training.recipes.study import StudyRecipe
 from retort.training.study.estimate import in_words
-from retort.training.study.files import PLAN_FILE
-from retort.training.study.findings import find, speeds
+from retort.training.study.records import (
+    SPEEDS_FILE,
+    SpeedsRecord,
+    find_record,
+    findings,
+    read_plan,
+)
 
 
 class RecommendError(ValueError):
-    """The study does not say enough, or nothing in it is good or fast enough."""
+    """The study has not measured enough, or no row is good or fast enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,13 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to take, what was asked, and what else is on the way from fast to good."""
+    """The row to take, what was asked, and the rows from fast to good."""
 
     best: Option
     pairs: int
     datasets: tuple[str, ...]
     asked: str
     frontier: tuple[Option, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +63,30 @@ class Options:
 
 
 def read_options(folder: Path, pairs: int, dataset: str | None = None) -> Options:
-    """Raises `RecommendError` where the study has no plan, no speeds or no runs."""
-    path = folder / PLAN_FILE
-    if not path.is_file():
-        raise RecommendError(f"{path}: not there; give the folder of a study that has begun")
-    study = StudyRecipe.model_validate_json(path.read_text(encoding="utf-8"))
+    """Raises `StudyFileError` where there is no study, `RecommendError` without speeds or runs."""
+    study = read_plan(folder)
     names = [item.name for item in study.datasets]
     if dataset is not None and dataset not in names:
         raise RecommendError(f"no dataset {dataset}: there are {', '.join(names)}")
     wanted = tuple(names if dataset is None else [dataset])
-    measured = speeds(study).get("rows", {})
-    if not measured:
+    measured = find_record(SpeedsRecord, folder / SPEEDS_FILE)
+    if measured is None or not measured.rows:
         raise RecommendError(f"{folder}: no speeds yet; run `retort study` without --no-speeds")
-    found = [finding for finding in find(study) if finding.dataset in wanted]
+    found = [finding for finding in findings(study) if finding.dataset in wanted]
     rows = []
     for row in study.rows:
         own = [finding for finding in found if finding.row == row.name]
-        if len(own) < len(wanted) or row.name not in measured:
+        if len(own) < len(wanted) or row.name not in measured.rows:
             continue
         shares = [f.retained for f in own if f.retained is not None]
-        speed = measured[row.name]
+        speed = measured.rows[row.name]
         teachers = study.teachers(row, [study.dataset(name) for name in wanted[:1]])
         rows.append(
             Option(
-                row.name, row.method, own[0].layers, own[0].parameters, speed["students"],
+                row.name, row.method, own[0].layers, own[0].parameters, speed.students,
                 fmean(f.mean for f in own),
                 fmean(shares) if len(shares) == len(own) else None,
-                1000 * pairs / speed["pairs_per_second"],
+                1000 * pairs / speed.pairs_per_second,
                 fmean(f.seconds for f in own), min(f.seeds for f in own), len(teachers),
             )
         )  # fmt: skip
@@ -107,7 +103,7 @@ def recommend(
     Raises `RecommendError` if there is none, with the nearest.
     """
     if latency_ms is None and quality is None:
-        raise RecommendError("say what is needed: --latency-ms, --quality, or both")
+        raise RecommendError("give --latency-ms, --quality, or both")
     fits = list(options.rows)
     asked = []
     if quality is not None:
@@ -119,8 +115,8 @@ def recommend(
         if not fits:
             near = max(known, key=lambda option: option.retained or 0.0)
             raise RecommendError(
-                f"nothing keeps {quality:.1%}: the nearest is {near.row} with {near.retained:.1%}\n"
-                + from_fast_to_good(frontier(options))
+                f"no student keeps {quality:.1%}: the nearest is {near.row} with "
+                f"{near.retained:.1%}\n" + from_fast_to_good(frontier(options))
             )
     if latency_ms is not None:
         asked.append(f"{latency_ms:g} ms for {options.pairs} pairs")
@@ -128,9 +124,9 @@ def recommend(
         if not quick:
             near = min(fits, key=lambda option: option.latency_ms)
             raise RecommendError(
-                f"nothing{' that good' if quality is not None else ''} takes {latency_ms:g} ms for "
-                f"{options.pairs} pairs: the nearest is {near.row} with {near.latency_ms:.0f} ms\n"
-                + from_fast_to_good(frontier(options))
+                f"no student{' that good' if quality is not None else ''} scores {options.pairs} "
+                f"pairs within {latency_ms:g} ms: the nearest is {near.row} with "
+                f"{near.latency_ms:.0f} ms\n" + from_fast_to_good(frontier(options))
             )
         fits = quick
     if latency_ms is not None:
@@ -144,7 +140,7 @@ def recommend(
 
 
 def frontier(options: Options) -> tuple[Option, ...]:
-    """The rows than which none is both faster and better, fastest first."""
+    """The rows that no other row beats in both speed and quality, fastest first."""
     ordered: Sequence[Option] = sorted(options.rows, key=lambda o: (o.latency_ms, -o.quality))
     kept: list[Option] = []
     for option in ordered:
@@ -154,7 +150,7 @@ def frontier(options: Options) -> tuple[Option, ...]:
 
 
 def render(choice: Choice) -> str:
-    """The choice in words, then the way from fast to good."""
+    """The choice in words, then the rows from fast to good."""
     best = choice.best
     several = f", {best.students} students that are averaged" if best.students > 1 else ""
     lines = [
@@ -167,12 +163,12 @@ def render(choice: Choice) -> str:
         f"teacher{'' if best.teachers == 1 else 's'}, and {best.parameters / 1e6:.1f}M parameters",
     ]
     if best.seeds < 3:
-        lines.append(f"  measured with {best.seeds} seed{'s' * (best.seeds > 1)}: a hint, no proof")
+        lines.append(f"  measured with {best.seeds} seed{'s' * (best.seeds > 1)}: indicative only")
     return "\n".join([*lines, "", from_fast_to_good(choice.frontier)])
 
 
 def from_fast_to_good(options: Sequence[Option]) -> str:
-    """A table of the rows worth having."""
+    """The rows worth having, one per line."""
     lines = ["From fast to good:"]
     for option in options:
         kept = "" if option.retained is None else f"{option.retained:7.1%}"

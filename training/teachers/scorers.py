@@ -1,7 +1,14 @@
-"""Teachers as scorers: cross-encoders, bi-encoders and any cross-encoder of the hub.
+"""Scorers: models that score pairs, named by `[NAME=][KIND:]PLACE` and loaded here alone.
 
-A teacher's identity is the hash of its weights and of how it is asked, so that a score can be
-kept for ever: a retrained teacher, another length or another engine is another identity.
+    cross-encoder:FOLDER       a checkpoint of `retort teach`, its mean logit
+    bi-encoder:PLACE           a checkpoint's encoder, or a backbone: the cosine of the two texts
+    hub-cross-encoder:PLACE    any sequence classifier, by folder or hub name
+    PLACE                      a student, by its checkpoint's folder, or a bundle by path or name:
+                               probabilities (TMKD equation 6)
+
+A recipe's teacher has the same name, kind and place. A scorer's identity is the hash of its weights
+and of how it is asked, so that a score can be kept indefinitely: a retrained teacher, another
+length or another backend is another identity.
 """
 
 from __future__ import annotations
@@ -10,7 +17,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,39 +25,102 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from retort.models.encoding import Batch, PairEncoder, Truncation
+from retort.models.bundle import find_bundle, read_bundle
+from retort.models.encoding import PairEncoder, Truncation
+from retort.models.errors import BundleError
+from retort.models.scores import combine
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import load_backbone, locate_backbone
-from retort.training.nn.bi_encoder import BiEncoder
-from retort.training.nn.checkpoint import load_student
-from retort.training.nn.inference import run
-from retort.training.nn.student import Student
+from retort.training.nn.encoders import BiEncoder
+from retort.training.nn.inference import (
+    Function,
+    Model,
+    backend_name,
+    compile_module,
+    compiled_model,
+    graph_model,
+    run,
+    student_model,
+)
+from retort.training.nn.student import Student, load_student
+from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import TeacherRef
-from retort.training.teachers.engine import Function, compile_module, engine_name
 
-Floats = NDArray[np.float32]
+Scores = NDArray[np.float32] | NDArray[np.float64]
+
+TEACHERS = ("cross-encoder", "bi-encoder", "hub-cross-encoder")
+MODEL = "model"  # a student, wherever no kind is named
 
 BI_ENCODER_TOKENS = 128
 VECTORS_KEPT = 500_000  # texts; at width 384 under a gigabyte
 
 
-class Teacher(Protocol):
-    """Whatever scores pairs with one logit each."""
+class UnknownScorerError(ValueError):
+    """There is no such scorer, or it has no scores of a set."""
 
-    @property
-    def name(self) -> str:
-        """What recipes and reports call it."""
 
-    @property
-    def identity(self) -> str:
-        """Content hash of weights, length and engine."""
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a command line says of a scorer."""
 
-    @property
-    def block_pairs(self) -> int:
-        """How many pairs to ask at once; more where texts are shared between pairs."""
+    name: str
+    kind: str
+    path: str
 
-    def score(self, pairs: Sequence[Pair], progress: bool = False) -> Floats:
-        """Logits (pairs,), or cosines for a bi-encoder; higher is better."""
+
+Reference = Spec | TeacherRef  # what names a scorer
+
+
+def parse(text: str) -> Spec:
+    """`[NAME=][KIND:]PLACE` in its parts. Nothing is looked up.
+
+    Without a name it goes by the last part of its place.
+
+    >>> parse("bi=bi-encoder:package:gt")
+    Spec(name='bi', kind='bi-encoder', path='package:gt')
+    >>> parse("runs/teachers/ce")
+    Spec(name='ce', kind='model', path='runs/teachers/ce')
+    """
+    before, equals, rest = text.partition("=")
+    what = rest if equals else before
+    kind, colon, place = what.partition(":")
+    if not colon or kind not in TEACHERS:
+        kind, place = MODEL, what
+    short = place.rstrip("/").replace(":", "/").rpartition("/")[2]
+    return Spec(before if equals else short, kind, place)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model that scores pairs.
+
+    `identity` is the content hash of weights, length and backend; "" where scores are not kept by
+    it. Scores are `probabilities`, else logits or cosines. `block_pairs` is how many pairs to score
+    per call; more where pairs share texts.
+    """
+
+    name: str
+    identity: str
+    probabilities: ClassVar[bool] = False
+    block_pairs: ClassVar[int] = 8_192
+
+    def score(self, pairs: Sequence[Pair], progress: bool = False) -> Scores:
+        """One score per pair, (pairs,); higher is better."""
+        raise NotImplementedError
+
+
+def load_scorer(reference: Reference) -> Scorer:
+    """The scorer that a `Spec` or a recipe's teacher names.
+
+    Raises `UnknownScorerError`, `CheckpointError` or `BackboneError`.
+    """
+    if reference.kind == "cross-encoder":
+        return load_cross_encoder(reference)
+    if reference.kind == "bi-encoder":
+        return _bi_encoder(reference)
+    if reference.kind == "hub-cross-encoder":
+        return _hub_cross_encoder(reference)
+    return _model(reference)
 
 
 def content_identity(module: nn.Module, *facts: object) -> str:
@@ -76,41 +146,49 @@ class _LogitAndState(nn.Module):
 
 
 @dataclass(frozen=True)
-class CrossEncoder:
+class CrossEncoder(Scorer):
     """A checkpoint of ours: the mean of its logits, and its `[CLS]` vector where it is wanted."""
 
-    name: str
-    identity: str
+    module: Student
     encoder: PairEncoder
-    function: Function
-    block_pairs: int = 8_192
+    model: Model = field(repr=False)
 
-    def score(self, pairs: Sequence[Pair], progress: bool = False) -> Floats:
+    def score(self, pairs: Sequence[Pair], progress: bool = False) -> NDArray[np.float32]:
         """Logits (pairs,)."""
         return self.represent(pairs, progress)[0]
 
-    def represent(self, pairs: Sequence[Pair], progress: bool = False) -> tuple[Floats, Floats]:
+    def represent(
+        self, pairs: Sequence[Pair], progress: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits (pairs,) and `[CLS]` vectors (pairs, width)."""
-
-        def model(batch: Batch) -> Floats:
-            return self.function(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-
-        rows = run(model, self.encoder, pairs, progress=self.name if progress else "")
+        rows = run(self.model, self.encoder, pairs, progress=self.name if progress else "")
         return rows[:, 0], rows[:, 1:]
 
 
+def load_cross_encoder(reference: Reference) -> CrossEncoder:
+    """A checkpoint's folder as a teacher. Raises `CheckpointError`."""
+    loaded = load_student(Path(reference.path))
+    return CrossEncoder(
+        reference.name,
+        content_identity(loaded.student, loaded.truncation, backend_name()),
+        loaded.student,
+        loaded.encoder(),
+        compiled_model(_LogitAndState(loaded.student)),
+    )
+
+
 @dataclass(frozen=True)
-class BiEncoderTeacher:
-    """Cosine of query and passage; a text is encoded once, however many pairs it stands in."""
+class BiEncoderScorer(Scorer):
+    """Cosine of query and passage; a text is encoded once, however many pairs it is part of."""
 
-    name: str
-    identity: str
+    block_pairs: ClassVar[int] = 65_536
+
+    module: BiEncoder
     encoder: PairEncoder
-    function: Function
-    block_pairs: int = 65_536
-    _vectors: dict[str, Floats] = field(default_factory=dict, repr=False)
+    function: Function = field(repr=False)
+    _vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
-    def score(self, pairs: Sequence[Pair], progress: bool = False) -> Floats:
+    def score(self, pairs: Sequence[Pair], progress: bool = False) -> NDArray[np.float32]:
         """Cosines (pairs,)."""
         if len(self._vectors) > VECTORS_KEPT:
             self._vectors.clear()
@@ -140,66 +218,51 @@ class BiEncoderTeacher:
             bar.update(len(block))
 
 
+def _bi_encoder(reference: Reference) -> BiEncoderScorer:
+    backbone = load_backbone(reference.path)
+    module = BiEncoder(backbone.encoder)
+    return BiEncoderScorer(
+        reference.name,
+        content_identity(module, "cosine", BI_ENCODER_TOKENS, backend_name()),
+        module,
+        PairEncoder.from_file(backbone.tokenizer_path, Truncation(256, 128)),
+        compile_module(module, ("input_ids", "attention_mask")),
+    )
+
+
 @dataclass(frozen=True)
-class HubCrossEncoder:
+class HubCrossEncoder(Scorer):
     """Any sequence-classification model with its own tokenizer, by folder or hub name.
 
     One output is the logit; of two, the difference of the second and the first.
     """
 
-    name: str
-    identity: str
-    model: nn.Module
-    tokenizer: object
+    module: nn.Module
+    tokenizer: Any
     max_length: int
-    block_pairs: int = 8_192
 
     @torch.inference_mode()
-    def score(self, pairs: Sequence[Pair], progress: bool = False) -> Floats:
+    def score(self, pairs: Sequence[Pair], progress: bool = False) -> NDArray[np.float32]:
         """Logits (pairs,)."""
         order = np.argsort([len(p.query) + len(p.passage) for p in pairs], kind="stable")
-        device = next(self.model.parameters()).device
+        device = next(self.module.parameters()).device
         scores = np.zeros(len(pairs), dtype=np.float32)
         bar = tqdm(total=len(pairs), desc=self.name, disable=not progress, mininterval=10)
         for start in range(0, len(pairs), 32):
             rows = order[start : start + 32]
-            inputs = self.tokenizer(  # type: ignore[operator]  # a tokenizer is callable
+            inputs = self.tokenizer(
                 [pairs[row].query for row in rows], [pairs[row].passage for row in rows],
                 truncation="only_second", max_length=self.max_length, padding=True,
                 return_tensors="pt",
             ).to(device)  # fmt: skip
-            logits = self.model(**inputs).logits.float()
+            logits = self.module(**inputs).logits.float()
             values = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
             scores[rows] = values.cpu().numpy()
             bar.update(len(rows))
         return scores
 
 
-def load_teacher(reference: TeacherRef) -> Teacher:
-    """The teacher a recipe names. Raises `BackboneError` or `CheckpointError`."""
-    engine = engine_name()
-    if reference.kind == "hub-cross-encoder":
-        return _hub(reference)
-    folder = Path(reference.path)
-    if reference.kind == "bi-encoder":
-        if (folder / "student.json").is_file():
-            loaded = load_student(folder)
-            module, tokenizer_path = BiEncoder(loaded.student.encoder), loaded.tokenizer_path
-        else:
-            backbone = load_backbone(reference.path)
-            module, tokenizer_path = BiEncoder(backbone.encoder), backbone.tokenizer_path
-        encoder = PairEncoder.from_file(tokenizer_path, Truncation(256, 128))
-        identity = content_identity(module, "cosine", BI_ENCODER_TOKENS, engine)
-        function = compile_module(module, ("input_ids", "attention_mask"))
-        return BiEncoderTeacher(reference.name, identity, encoder, function)
-    loaded = load_student(folder)
-    identity = content_identity(loaded.student, loaded.truncation, engine)
-    inputs = ("input_ids", "attention_mask", "token_type_ids")
-    function = compile_module(_LogitAndState(loaded.student), inputs)
-    return CrossEncoder(reference.name, identity, loaded.encoder(), function)
-
-
-def _hub(reference: TeacherRef) -> HubCrossEncoder:
+def _hub_cross_encoder(reference: Reference) -> HubCrossEncoder:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     place = locate_backbone(reference.path)
@@ -210,3 +273,32 @@ def _hub(reference: TeacherRef) -> HubCrossEncoder:
     limit = min(int(tokenizer.model_max_length), 512)
     identity = content_identity(model, "hub", limit)
     return HubCrossEncoder(reference.name, identity, model, tokenizer, limit)
+
+
+@dataclass(frozen=True)
+class ModelScorer(Scorer):
+    """A student, or a bundle, in float32: its probabilities (TMKD equation 6)."""
+
+    probabilities: ClassVar[bool] = True
+
+    model: Model
+    encoder: PairEncoder
+
+    def score(self, pairs: Sequence[Pair], progress: bool = False) -> NDArray[np.float64]:
+        """Probabilities (pairs,)."""
+        logits = run(self.model, self.encoder, pairs, progress=self.name if progress else "")
+        return combine(logits).score
+
+
+def _model(reference: Reference) -> ModelScorer:
+    if is_checkpoint(reference.path):
+        loaded = load_student(Path(reference.path))
+        return ModelScorer(reference.name, "", student_model(loaded.student), loaded.encoder())
+    try:
+        bundle = read_bundle(find_bundle(reference.path))
+    except BundleError as error:
+        raise UnknownScorerError(
+            f"{reference.name}={reference.path}: no checkpoint (student.json), no .npz of scores, "
+            f"and no bundle ({error})"
+        ) from error
+    return ModelScorer(reference.name, "", graph_model(bundle.graph_path), bundle.encoder())

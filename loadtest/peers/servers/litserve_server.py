@@ -30,7 +30,7 @@ class ScoreRequest(BaseModel):
 
 
 class RankingApi(litserve.LitAPI):  # type: ignore[misc]
-    """`POST /score`, as LitServe wants it: decode, predict a batch, encode."""
+    """`POST /score` in LitServe's steps: decode, predict a batch, encode."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(
@@ -47,11 +47,11 @@ class RankingApi(litserve.LitAPI):  # type: ignore[misc]
         self.predict([warm])
 
     def decode_request(self, request: ScoreRequest) -> ScoreRequest:
-        """As it is."""
+        """Unchanged."""
         return request
 
     def batch(self, inputs: list[ScoreRequest]) -> list[ScoreRequest]:
-        """Requests as they come; `predict` lays their pairs end to end."""
+        """Unchanged: `predict` lays the requests' pairs end to end."""
         return inputs
 
     def predict(self, requests: list[ScoreRequest]) -> list[list[float]]:
@@ -62,7 +62,7 @@ class RankingApi(litserve.LitAPI):  # type: ignore[misc]
         return [found[start:end] for start, end in pairwise(ends)]
 
     def unbatch(self, output: list[list[float]]) -> list[list[float]]:
-        """One list a request already."""
+        """Unchanged: one list per request."""
         return output
 
     def encode_response(self, output: list[float]) -> dict[str, Any]:

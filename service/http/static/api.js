@@ -5,13 +5,13 @@ const LEADS = {
   too_large: "That is too much for one request:",
   overloaded: "The server is overloaded:",
   not_ready: "The server is not ready:",
-  deadline_passed: "The time was up:",
+  deadline_passed: "This took too long:",
   inference_failed: "The model could not score this:",
   internal: "The server failed:",
 };
 
-/** An error that a reader can be shown as it is. */
-export class Told extends Error {
+/** An error whose message can be shown to the reader. */
+export class PlainError extends Error {
   constructor(sentence, type) {
     super(sentence);
     this.type = type;
@@ -20,14 +20,14 @@ export class Told extends Error {
 
 /** `{"error": …}` as a sentence. */
 function sentence({ type, message }, retryAfter) {
-  const told = `${LEADS[type] ?? "The server answered:"} ${message.trim()}`;
-  const ended = /[.!?…]$/.test(told) ? told : `${told}.`;
+  const text = `${LEADS[type] ?? "The server answered:"} ${message.trim()}`;
+  const ended = /[.!?…]$/.test(text) ? text : `${text}.`;
   return retryAfter ? `${ended} Try again in ${retryAfter} s.` : ended;
 }
 
 /**
  * Ask `path`, with `body` by POST and without by GET; the answer's JSON.
- * Throws `Told`, or the AbortError of `signal`.
+ * Throws `PlainError`, or the AbortError of `signal`.
  */
 export async function ask(path, { body, key, signal } = {}) {
   const headers = {};
@@ -43,24 +43,24 @@ export async function ask(path, { body, key, signal } = {}) {
     answer = await reply.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Told("The server does not answer. Is it running, and is the network up?", "network");
+    throw new PlainError("The server does not answer. Is it running, and is the network up?", "network");
   }
   try {
     answer = JSON.parse(answer);
   } catch {
-    throw new Told(
-      `Something answered ${reply.status} and not in JSON. Is there a proxy in between?`,
+    throw new PlainError(
+      `The answer has status ${reply.status} and is not JSON. Is there a proxy in between?`,
       "foreign",
     );
   }
   if (reply.ok) return answer;
   if (typeof answer?.error?.message !== "string") {
-    throw new Told(`Something answered ${reply.status} that is not Retort.`, "foreign");
+    throw new PlainError(`The answer has status ${reply.status} and is not from Retort.`, "foreign");
   }
   if (answer.error.type === "unauthorized") {
-    // Its message is for those who write headers.
-    const told = key ? "The server does not take this API key." : "This server wants an API key.";
-    throw new Told(told, "unauthorized");
+    // Its own message is for those who write headers.
+    const text = key ? "The server does not accept this API key." : "This server needs an API key.";
+    throw new PlainError(text, "unauthorized");
   }
-  throw new Told(sentence(answer.error, reply.headers.get("Retry-After")), answer.error.type);
+  throw new PlainError(sentence(answer.error, reply.headers.get("Retry-After")), answer.error.type);
 }

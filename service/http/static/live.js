@@ -1,4 +1,4 @@
-// The live figures: what the server has measured of student and teacher, asked for again and again.
+// The live figures: what the server has measured of student and teacher, fetched at intervals.
 
 import { ask } from "./api.js";
 import { count, milliseconds, percent, times } from "./numbers.js";
@@ -6,9 +6,9 @@ import { count, milliseconds, percent, times } from "./numbers.js";
 const EVERY_MS = 5000;
 const at = (id) => document.getElementById(id);
 
-/** Asks while the tab is visible; `known` is the last answer, null before the first. */
+/** Fetches while the tab is visible; `known` is the last answer, null before the first. */
 export class Live {
-  /** `getKey` gives the API key; `onError` is told of an answer that wants one. */
+  /** `getKey` gives the API key; `onUnauthorized` is called when the server needs one. */
   constructor(getKey, onUnauthorized) {
     this.known = null;
     this.getKey = getKey;
@@ -18,7 +18,7 @@ export class Live {
     document.addEventListener("visibilitychange", () => this.refresh().catch(() => {}));
   }
 
-  /** Ask now, and from now on. Throws `Told`. */
+  /** Fetch now, and from now on. Throws `PlainError`. */
   refresh() {
     clearTimeout(this.timer);
     if (document.hidden) return Promise.resolve();
@@ -60,8 +60,8 @@ export class Live {
     at("speedup").textContent = speedup === null ? "–" : times(speedup);
     at("speedup-why").textContent =
       speedup === null
-        ? "one of them has scored nothing yet"
-        : `${milliseconds(student.pair_ms)} a pair, not ${milliseconds(teacher.pair_ms)}`;
+        ? "one of the two has scored nothing yet"
+        : `${milliseconds(student.pair_ms)} per pair, not ${milliseconds(teacher.pair_ms)}`;
     at("agreement").textContent = top1_agreement === null ? "–" : percent(top1_agreement);
     const requests = compared
       ? `${count(compared)} ${compared === 1 ? "request" : "requests"} compared`

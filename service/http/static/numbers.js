@@ -1,4 +1,4 @@
-// The numbers: how each kind is written.
+// Formats of numbers.
 
 const plain = new Intl.NumberFormat("en");
 const ordinals = new Intl.PluralRules("en", { type: "ordinal" });

@@ -5,7 +5,7 @@ import { Live } from "./live.js";
 import { count, milliseconds, times } from "./numbers.js";
 import { Column, link } from "./ranking.js";
 
-// As long as the server lets anyone wait: a teacher is slow, that is the point of it.
+// The longest that the server allows: a teacher is slow.
 const TIMEOUT_MS = 60_000;
 
 const at = (id) => document.getElementById(id);
@@ -16,7 +16,7 @@ const key = () => at("key").value.trim();
 const live = new Live(key, wantKey);
 let running = new AbortController();
 
-/** The passages: a line each, blank lines left out. */
+/** The passages: one per line, blank lines left out. */
 function passages() {
   return at("passages").value.split("\n").map((line) => line.trim()).filter(Boolean);
 }
@@ -30,7 +30,7 @@ function wantKey() {
   at("key-field").hidden = false;
 }
 
-/** Show an error's sentence, and put the reader where it can be mended. */
+/** Show an error's sentence, and focus the field where it can be mended. */
 function fail(sentence, field) {
   at("error").textContent = sentence;
   if (!field) return;
@@ -71,7 +71,7 @@ async function rank() {
     live.refresh().catch(() => {});
   } catch (error) {
     if (signal.aborted) return;
-    // What stands there belongs to another question.
+    // The columns belong to another question.
     at("columns").hidden = at("legend").hidden = at("alone").hidden = true;
     fail(error.message, error.type === "unauthorized" ? at("key") : null);
   } finally {
@@ -79,7 +79,7 @@ async function rank() {
   }
 }
 
-/** Show what the answers go into. */
+/** Show the columns that the answers go into. */
 function open(both) {
   at("columns").hidden = at("legend").hidden = false;
   at("columns").classList.toggle("both", both);
@@ -108,18 +108,18 @@ async function askTeacher(score, texts) {
   link(at("links"), student, teacher);
 }
 
-/** What came out, in a sentence or three. */
+/** The result, in one to three sentences. */
 function verdict() {
   const many = student.results.length;
   const what = many === 1 ? "one passage" : `${count(many)} passages`;
-  const told = `The student ranked ${what} in ${milliseconds(student.ms)}`;
-  if (at("teacher").hidden) return `${told}.`;
-  if (teacher.ms === null) return `${told}; the teacher gave no ranking.`;
+  const ranked = `The student ranked ${what} in ${milliseconds(student.ms)}`;
+  if (at("teacher").hidden) return `${ranked}.`;
+  if (teacher.ms === null) return `${ranked}; the teacher gave no ranking.`;
   const there = teacher.places();
   const moved = student.results.filter(({ index }, place) => there.get(index) !== place).length;
   const same = student.results[0].index === teacher.results[0].index;
   return [
-    `${told}, the teacher in ${milliseconds(teacher.ms)}: ${times(teacher.ms / student.ms)} the time.`,
+    `${ranked}, the teacher in ${milliseconds(teacher.ms)}: ${times(teacher.ms / student.ms)} the time.`,
     `${same ? "They agree" : "They do not agree"} on the best passage`,
     moved ? `and rank ${count(moved)} of ${count(many)} differently.` : "and on the whole order.",
   ].join(" ");

@@ -6,7 +6,7 @@ const SHOWN = 100;
 // Between a row and its line, in pixels.
 const EDGE = 8;
 
-/** An element of a class, with a text: texts come in by textContent alone. */
+/** An element with a class and a text: texts are set by textContent alone. */
 function make(tag, name, text = "") {
   const element = document.createElement(tag);
   element.className = name;
@@ -29,7 +29,7 @@ export class Column {
     this.root.querySelector(name).textContent = text;
   }
 
-  /** Empty it; `note` stands in its place. */
+  /** Empty it; `note` is shown instead. */
   clear(note, { failed = false, busy = false } = {}) {
     this.ms = null;
     this.results = [];
@@ -41,7 +41,7 @@ export class Column {
     this.clock(0);
   }
 
-  /** Say whose column it is. */
+  /** Show whose column it is. */
   name(model) {
     this.#set(".model", `${model.name} ${model.version}`);
   }
@@ -55,10 +55,10 @@ export class Column {
     this.results = answer.results;
     this.#set(".time", milliseconds(total));
     const stages = { tokenize, queue, infer };
-    const told = Object.entries(stages).map(([stage, ms]) => `${stage} ${milliseconds(ms)}`);
-    this.#set(".stages", told.join(" · "));
+    const times = Object.entries(stages).map(([stage, ms]) => `${stage} ${milliseconds(ms)}`);
+    this.#set(".stages", times.join(" · "));
     this.#set(".note", leftOut(answer));
-    // A model with one head has nothing to disagree with.
+    // A model with one head has no spread.
     const unsure = answer.results.some(({ spread }) => spread > 0);
     const rows = answer.results.slice(0, SHOWN).map((result, place) => {
       const row = make("li", "row");
@@ -83,7 +83,7 @@ export class Column {
     return new Map(this.results.map(({ index }, place) => [index, place]));
   }
 
-  /** Say at each row where `other`, whose name is `whose`, has it, if elsewhere. */
+  /** Show at each row where `other`, whose name is `whose`, has it, if elsewhere. */
   compare(other, whose) {
     const there = other.places();
     for (const [place, row] of [...this.list.children].entries()) {
@@ -92,26 +92,26 @@ export class Column {
       if (elsewhere === undefined || elsewhere === place) continue;
       const arrow = make("span", "arrow", elsewhere < place ? "▲" : "▼");
       arrow.setAttribute("aria-hidden", "true");
-      const told = make("p", "elsewhere");
-      told.append(arrow, ` ${ordinal(elsewhere + 1)} for the ${whose}`);
-      row.append(told);
+      const note = make("p", "elsewhere");
+      note.append(arrow, ` ${ordinal(elsewhere + 1)} for the ${whose}`);
+      row.append(note);
     }
   }
 }
 
-/** What an answer does not show, as a sentence. */
+/** What the column does not show, in sentences. */
 function leftOut({ results, errors = [], usage }) {
-  const told = [];
-  if (results.length > SHOWN) told.push(`The best ${SHOWN} of ${results.length} are shown.`);
+  const sentences = [];
+  if (results.length > SHOWN) sentences.push(`The best ${SHOWN} of ${results.length} are shown.`);
   if (errors.length) {
     const which = errors.length === 1 ? "One passage has" : `${errors.length} passages have`;
-    told.push(`${which} no score: ${errors[0].message}.`);
+    sentences.push(`${which} no score: ${errors[0].message}.`);
   }
   if (usage.truncated) {
     const which = usage.truncated === 1 ? "One passage was" : `${usage.truncated} passages were`;
-    told.push(`${which} too long: only the beginning was read.`);
+    sentences.push(`${which} too long: only the beginning was read.`);
   }
-  return told.join(" ");
+  return sentences.join(" ");
 }
 
 /** The score as bar and number, with its spread. */

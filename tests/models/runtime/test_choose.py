@@ -7,17 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retort.models.bundle import Bundle, read_bundle, write_bundle
+from retort.models.bundle import Bundle, find_bundle, read_bundle, write_bundle
 from retort.models.errors import StartError
-from retort.models.find import find_bundle
-from retort.models.manifest import Precision
-from retort.models.runtime.base import BackendInfo, BackendUnavailable
-from retort.models.runtime.choose import Wish, choose, load, usual_streams
+from retort.models.manifest import WeightPrecision
+from retort.models.runtime.base import BackendInfo, BackendUnavailable, each_stream
+from retort.models.runtime.choose import choice_file, choose_backend, load_backend, recall, remember
 from retort.models.runtime.golden import GoldenMismatch
-from retort.models.runtime.memory import choice_file, recall, remember
 from retort.models.runtime.onnxruntime import OnnxRuntimeBackend
 from retort.models.runtime.openvino import OpenVinoBackend
-from retort.models.runtime.streams import each_stream
+from retort.models.runtime.options import RuntimeOptions, default_streams
 from retort.models.scores import combine
 from tests.tiny_texts import PASSAGES, QUERIES
 
@@ -27,11 +25,15 @@ OPENVINO = BackendInfo("openvino", "cpu", "fp32")
 
 def test_the_fastest_is_chosen_and_remembered(tiny_bundle: Bundle, tmp_path: Path) -> None:
     encoder = tiny_bundle.encoder()
-    first = choose(tiny_bundle, encoder, Wish(precision="fp32", threads=1), tmp_path)
+    first = choose_backend(
+        tiny_bundle, encoder, RuntimeOptions(precision="fp32", threads=1), tmp_path
+    )
     speeds = first.pairs_per_second
     assert {str(ONNX), str(OPENVINO)} <= set(speeds)
     assert str(first.backend.info) == max(speeds, key=lambda name: speeds[name])
-    second = choose(tiny_bundle, encoder, Wish(precision="fp32", threads=1), tmp_path)
+    second = choose_backend(
+        tiny_bundle, encoder, RuntimeOptions(precision="fp32", threads=1), tmp_path
+    )
     assert second.backend.info == first.backend.info
     assert second.pairs_per_second == {}
     assert second.golden.passed
@@ -39,15 +41,18 @@ def test_the_fastest_is_chosen_and_remembered(tiny_bundle: Bundle, tmp_path: Pat
 
 def test_a_setting_wins(tiny_bundle: Bundle, tmp_path: Path) -> None:
     for info in (ONNX, OPENVINO):
-        wish = Wish(backend=info.backend, precision="fp32", threads=1)  # type: ignore[arg-type]
-        assert choose(tiny_bundle, tiny_bundle.encoder(), wish, tmp_path).backend.info == info
+        wish = RuntimeOptions(backend=info.backend, precision="fp32", threads=1)  # type: ignore[arg-type]
+        assert (
+            choose_backend(tiny_bundle, tiny_bundle.encoder(), wish, tmp_path).backend.info == info
+        )
 
 
 def test_backends_agree_with_the_original(tiny_bundle: Bundle, tmp_path: Path) -> None:
     encoder = tiny_bundle.encoder()
     batch = encoder.collate([p for query in QUERIES for p in encoder.encode(query, PASSAGES)])
     one, other = (
-        load(info, tiny_bundle, Wish(threads=1), tmp_path).infer(batch) for info in (ONNX, OPENVINO)
+        load_backend(info, tiny_bundle, RuntimeOptions(threads=1), tmp_path).infer(batch)
+        for info in (ONNX, OPENVINO)
     )
     assert one.shape == (16, len(tiny_bundle.manifest.heads))
     assert one == pytest.approx(other, abs=1e-3)
@@ -56,8 +61,8 @@ def test_backends_agree_with_the_original(tiny_bundle: Bundle, tmp_path: Path) -
 def test_streams_give_the_scores_of_one(tiny_bundle: Bundle, tmp_path: Path) -> None:
     encoder = tiny_bundle.encoder()
     batches = [encoder.collate(encoder.encode(query, PASSAGES)) for query in QUERIES]
-    one = load(OPENVINO, tiny_bundle, Wish(threads=2), tmp_path)
-    two = load(OPENVINO, tiny_bundle, Wish(threads=2, streams=2), tmp_path)
+    one = load_backend(OPENVINO, tiny_bundle, RuntimeOptions(threads=2), tmp_path)
+    two = load_backend(OPENVINO, tiny_bundle, RuntimeOptions(threads=2, streams=2), tmp_path)
     assert len(each_stream(two)) == 2
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(two.infer, batches * 8))
@@ -66,11 +71,15 @@ def test_streams_give_the_scores_of_one(tiny_bundle: Bundle, tmp_path: Path) -> 
         assert logits == pytest.approx(one.infer(batch), abs=1e-5)
 
 
-def test_what_cannot_run_is_told(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_why_nothing_can_run_is_named(tiny_bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"provider cuda.*no CUDAExecutionProvider"):
-        choose(tiny_bundle, tiny_bundle.encoder(), Wish(provider="cuda"), tmp_path)
+        choose_backend(
+            tiny_bundle, tiny_bundle.encoder(), RuntimeOptions(provider="cuda"), tmp_path
+        )
     with pytest.raises(StartError, match="there is no such combination"):
-        choose(tiny_bundle, tiny_bundle.encoder(), Wish("openvino", "cuda"), tmp_path)
+        choose_backend(
+            tiny_bundle, tiny_bundle.encoder(), RuntimeOptions("openvino", "cuda"), tmp_path
+        )
 
 
 def test_a_graph_that_scores_otherwise_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -86,12 +95,12 @@ def test_a_graph_that_scores_otherwise_is_refused(tiny_bundle: Bundle, tmp_path:
         golden=shifted,
     )
     with pytest.raises(GoldenMismatch):
-        choose(wrong, wrong.encoder(), Wish("onnxruntime", threads=1), tmp_path)
+        choose_backend(wrong, wrong.encoder(), RuntimeOptions("onnxruntime", threads=1), tmp_path)
 
 
-def test_a_graph_that_is_none_is_told(fake_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_file_that_is_no_graph_is_refused(fake_bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(StartError, match="no backend can run"):
-        choose(fake_bundle, fake_bundle.encoder(), Wish(), tmp_path)
+        choose_backend(fake_bundle, fake_bundle.encoder(), RuntimeOptions(), tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -106,9 +115,9 @@ def test_openvino_has_no_fp16_on_the_cpu(tiny_bundle: Bundle) -> None:
 
 
 def test_memory(tmp_path: Path) -> None:
-    path = choice_file(tmp_path / "cache", ["a bundle"])
-    assert path == choice_file(tmp_path / "cache", ["a bundle"])
-    assert path != choice_file(tmp_path / "cache", ["another"])
+    path = choice_file(tmp_path / "cache", "a bundle", RuntimeOptions())
+    assert path == choice_file(tmp_path / "cache", "a bundle", RuntimeOptions())
+    assert path != choice_file(tmp_path / "cache", "another", RuntimeOptions())
     assert recall(path) is None
     remember(path, ONNX, {str(ONNX): 1.0})
     assert recall(path) == ONNX
@@ -124,10 +133,13 @@ def test_a_cache_that_cannot_be_written_does_not_stop_the_start(tmp_path: Path) 
 INT8 = BackendInfo("openvino", "cpu", "int8")
 
 
+@pytest.mark.slow
 def test_int8_scores_a_pair_alike_in_any_batch(tmp_path: Path) -> None:
     bundle = read_bundle(find_bundle("retort-small"))
     encoder = bundle.encoder()
-    backend = choose(bundle, encoder, Wish(precision="int8", threads=1), tmp_path).backend
+    backend = choose_backend(
+        bundle, encoder, RuntimeOptions(precision="int8", threads=1), tmp_path
+    ).backend
     assert backend.info == INT8
     pairs = [pair for query in QUERIES[:2] for pair in encoder.encode(query, PASSAGES)]
     together = combine(backend.infer(encoder.collate(pairs))).score
@@ -136,7 +148,7 @@ def test_int8_scores_a_pair_alike_in_any_batch(tmp_path: Path) -> None:
 
 
 def test_int8_wants_weights_stored_so(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    halved = tiny_bundle.manifest.model_copy(update={"precision": Precision(storage="fp16")})
+    halved = tiny_bundle.manifest.model_copy(update={"precision": WeightPrecision(storage="fp16")})
     bundle = write_bundle(
         tmp_path / "halved",
         manifest=halved,
@@ -145,9 +157,9 @@ def test_int8_wants_weights_stored_so(tiny_bundle: Bundle, tmp_path: Path) -> No
         golden=tiny_bundle.golden,
     )
     with pytest.raises(StartError, match="stores its weights as fp16: int8 multiplies weights"):
-        choose(bundle, bundle.encoder(), Wish(precision="int8"), tmp_path)
+        choose_backend(bundle, bundle.encoder(), RuntimeOptions(precision="int8"), tmp_path)
 
 
-def test_streams_where_nobody_said() -> None:
-    assert [usual_streams(threads) for threads in (1, 3, 16)] == [1, 3, 4]
-    assert 1 <= usual_streams(0) <= 4
+def test_default_streams() -> None:
+    assert [default_streams(threads) for threads in (1, 3, 16)] == [1, 3, 4]
+    assert 1 <= default_streams(0) <= 4

@@ -3,14 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
 from retort.models.manifest import Parity, ParityBounds
-from retort.models.runtime.base import LogitArray
-from retort.models.runtime.fake import FakeBackend, InferFunction
+from retort.models.runtime.base import Streams
 from retort.models.runtime.golden import GoldenMismatch, compare_golden, require, tolerance
-from retort.models.runtime.streams import Streams
-from tests.fake_bundle import make_manifest, overlap
+from tests.fake_bundle import FakeBackend, InferFunction, make_manifest, overlap
 
 
 def without_segments(batch: Batch) -> LogitArray:

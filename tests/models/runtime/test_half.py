@@ -13,14 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from retort.models.bundle import Bundle, read_bundle
+from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import Batch, Truncation
-from retort.models.find import find_bundle
 from retort.models.runtime.base import INPUTS, BackendUnavailable
 from retort.models.runtime.half import half_graph, halve
 from retort.models.runtime.onnxruntime import open_session
 from retort.models.scores import combine
-from retort.training.export.export import export_graph
+from retort.training.export.bundling import export_graph
 from retort.training.nn.student import Head, Student
 from tests.service.running import ROOT
 from tests.tiny import make_student
@@ -44,6 +43,7 @@ def types(model: bytes) -> Counter[int]:
     return Counter(t.data_type for t in onnx.load_from_string(model).graph.initializer if t.dims)
 
 
+@pytest.mark.slow
 def test_the_shipped_student_scores_alike_in_half() -> None:
     bundle = read_bundle(find_bundle("retort-small"))
     batch = golden_batch(bundle)
@@ -94,13 +94,13 @@ def test_a_folder_that_cannot_be_written_does_not_stop_it(
 def test_what_another_provider_fused_is_not_kept(tiny_bundle: Bundle, tmp_path: Path) -> None:
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
-        pytest.raises(BackendUnavailable, match="but CPUExecutionProvider is what runs"),
+        pytest.raises(BackendUnavailable, match="but CPUExecutionProvider runs"),
     ):
         half_graph(tiny_bundle.graph_path, tmp_path / "kept", ("CUDAExecutionProvider", *CPU))
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_graph_that_was_not_fused_is_told(tiny_bundle: Bundle) -> None:
+def test_a_graph_that_was_not_fused_is_refused(tiny_bundle: Bundle) -> None:
     model = onnx.load(tiny_bundle.graph_path)
     normed = [n for n in model.graph.node if n.op_type == "LayerNormalization"]
     assert not normed
@@ -108,7 +108,7 @@ def test_a_graph_that_was_not_fused_is_told(tiny_bundle: Bundle) -> None:
         halve(model)
 
 
-def test_a_weight_too_large_for_half_is_told(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_weight_too_large_for_half_is_refused(tiny_bundle: Bundle, tmp_path: Path) -> None:
     model = onnx.load(tiny_bundle.graph_path)
     tensor = next(t for t in model.graph.initializer if "word_embeddings" in t.name)
     values = numpy_helper.to_array(tensor).copy()

@@ -6,24 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from retort.models.bundle import read_bundle
-from retort.models.find import find_bundle
-from retort.models.runtime.base import BackendInfo
-from retort.models.runtime.choose import Wish, load
-from retort.models.runtime.direct import infer_pairs
-from retort.models.runtime.streams import each_stream
+from retort.models.bundle import find_bundle, read_bundle
+from retort.models.runtime.base import BackendInfo, each_stream, infer_pairs
+from retort.models.runtime.choose import load_backend
+from retort.models.runtime.options import RuntimeOptions
 from retort.models.scores import combine
 
-COMPILATIONS = 8
+# One in three was wrong.
+COMPILATIONS = 6
 
 
+@pytest.mark.slow
 def test_every_stream_of_every_compilation_scores_alike(tmp_path: Path) -> None:
     bundle = read_bundle(find_bundle("retort-small"))
     encoder = bundle.encoder()
-    pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in bundle.golden[:16]]
-    expected = [pair.score for pair in bundle.golden[:16]]
+    pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in bundle.golden[:8]]
+    expected = [pair.score for pair in bundle.golden[:8]]
     info = BackendInfo("openvino", "cpu", "fp32")
     for _ in range(COMPILATIONS):
-        for stream in each_stream(load(info, bundle, Wish(threads=2, streams=2), tmp_path)):
+        for stream in each_stream(
+            load_backend(info, bundle, RuntimeOptions(threads=2, streams=2), tmp_path)
+        ):
             found = combine(infer_pairs(stream, encoder, pairs)).score
             assert found == pytest.approx(expected, abs=0.05)

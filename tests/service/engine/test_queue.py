@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from retort.service.engine.job import Job
-from retort.service.engine.queue import Text, Work, WorkQueue
+from retort.service.engine.queue import Work, WorkQueue
 from retort.service.engine.scheduler import Policy
 from retort.service.errors import NotReady, Overloaded
 from tests.fake_bundle import make_encoder
@@ -44,13 +44,12 @@ def make_job(
     return Job(key, "paris", passages, deadline, due, held, result)
 
 
-def tokenize(queue: WorkQueue, task: Text | Work | None) -> None:
-    assert isinstance(task, Text)
-    job = task.job
-    queue.encoded(job, ENCODER.encode(job.query, job.passages), 0.0)
+def tokenize(queue: WorkQueue, task: Job | Work | None) -> None:
+    assert isinstance(task, Job)
+    queue.encoded(task, ENCODER.encode(task.query, task.passages), 0.0)
 
 
-def rows(task: Text | Work | None) -> dict[int, list[int]]:
+def rows(task: Job | Work | None) -> dict[int, list[int]]:
     assert isinstance(task, Work)
     return {span.job.key: span.indices for span in task.spans}
 
@@ -84,20 +83,17 @@ def test_while_the_backend_works_the_next_text_is_tokenized() -> None:
     tokenize(queue, queue.take())
     assert isinstance(queue.take(), Work)
     task = queue.take()
-    assert isinstance(task, Text)
-    assert task.job.key == 1
+    assert isinstance(task, Job)
+    assert task.key == 1
 
 
 def test_a_batch_takes_pairs_of_several_requests_and_each_slot_one_batch() -> None:
     queue = make_queue(Clock(), slots=2)
     for key in (0, 1, 2):
         queue.put(make_job(key, ["tower", "city"], due=101.0 + key / 10))
-    texts = []
-    for _ in range(3):
-        job = queue._text.pop(min(queue._text))
-        texts.append(Text(job))
-    for text in texts:
-        tokenize(queue, text)
+    jobs = [queue._text.pop(min(queue._text)) for _ in range(3)]
+    for job in jobs:
+        tokenize(queue, job)
     assert rows(queue.take()) == {0: [0, 1], 1: [0, 1]}
     assert rows(queue.take()) == {2: [0, 1]}
 
@@ -136,8 +132,8 @@ def test_what_is_due_first_is_tokenized_first() -> None:
     queue.put(make_job(0, ["tower"], due=109.0))
     queue.put(make_job(1, ["tower"], due=101.0))
     task = queue.take()
-    assert isinstance(task, Text)
-    assert task.job.key == 1
+    assert isinstance(task, Job)
+    assert task.key == 1
 
 
 @pytest.mark.parametrize("tokenized", [False, True])
@@ -151,8 +147,8 @@ def test_a_late_job_is_dropped_before_it_costs_anything(tokenized: bool) -> None
     clock.now = 106.0
     queue.put(make_job(1, ["city"]))
     task = queue.take()
-    assert isinstance(task, Text)
-    assert task.job.key == 1
+    assert isinstance(task, Job)
+    assert task.key == 1
     assert late.dead
     assert queue.tokens == 40
 
@@ -220,7 +216,7 @@ def test_once_closed_nothing_comes_in_and_what_is_there_goes_out() -> None:
     assert queue.take() is None
 
 
-def test_who_would_be_late_is_refused_and_told_when_to_come_back() -> None:
+def test_a_job_that_would_be_late_is_refused_with_when_to_come_back() -> None:
     queue = make_queue(Clock())
     queue.seconds_per_token = 0.1
     # Alone it would be late too, but nothing that waits is to blame.
@@ -236,7 +232,7 @@ def test_who_would_be_late_is_refused_and_told_when_to_come_back() -> None:
     assert queue.tokens == 80
 
 
-def test_what_is_due_later_stands_in_nobodys_way() -> None:
+def test_jobs_due_later_do_not_delay_earlier_ones() -> None:
     queue = make_queue(Clock())
     queue.seconds_per_token = 0.1
     queue.put(make_job(0, ["tower"], due=109.0, deadline=200.0, held=400))

@@ -74,60 +74,61 @@ def take(waiting: list[Waiting], picks: Sequence[Pick]) -> list[Waiting]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_runs_against_brute_force(seed: int) -> None:
-    requests, policy = random_requests(seed)
-    totals = totals_of(requests)
-    found = cheapest_runs(totals, policy)
-    lengths = sorted(totals, reverse=True)
-    assert [length for run in found for length in run] == lengths
-    assert cost_of(found, totals, policy) == min(
-        cost_of(runs, totals, policy) for runs in every_parting(lengths)
-    )
+def test_runs_against_brute_force() -> None:
+    for seed in range(300):
+        requests, policy = random_requests(seed)
+        totals = totals_of(requests)
+        found = cheapest_runs(totals, policy)
+        lengths = sorted(totals, reverse=True)
+        assert [length for run in found for length in run] == lengths
+        assert cost_of(found, totals, policy) == min(
+            cost_of(runs, totals, policy) for runs in every_parting(lengths)
+        )
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_a_batch_has_the_leader_and_keeps_the_budget(seed: int) -> None:
-    requests, policy = random_requests(seed)
-    picks = next_batch(requests, policy)
-    pairs = sum(pick.count for pick in picks)
-    assert pairs * max(pick.length for pick in picks) <= policy.batch_tokens
-    leader = min(requests, key=lambda request: (request.due, request.key))
-    assert picks[0].key == leader.key
-    assert max(leader.counts) in {pick.length for pick in picks if pick.key == leader.key}
-
-
-@pytest.mark.parametrize("seed", range(300))
-def test_all_is_served_at_no_more_than_the_first_plans_cost(seed: int) -> None:
-    requests, policy = random_requests(seed)
-    totals = totals_of(requests)
-    planned = cost_of(cheapest_runs(totals, policy), totals, policy)
-    waiting, spent = requests, 0
-    led: dict[int, int] = {}
-    while waiting:
-        leader = min(waiting, key=lambda request: (request.due, request.key))
-        led[leader.key] = led.get(leader.key, 0) + 1
-        picks = next_batch(waiting, policy)
+def test_a_batch_has_the_leader_and_keeps_the_budget() -> None:
+    for seed in range(300):
+        requests, policy = random_requests(seed)
+        picks = next_batch(requests, policy)
         pairs = sum(pick.count for pick in picks)
-        spent += policy.overhead_tokens + pairs * max(pick.length for pick in picks)
-        waiting = take(waiting, picks)
-    assert spent <= planned
-    for request in requests:
-        full = sum(-(-n * c // policy.batch_tokens) for n, c in request.counts.items())
-        assert led.get(request.key, 0) <= len(request.counts) + full
+        assert pairs * max(pick.length for pick in picks) <= policy.batch_tokens
+        leader = min(requests, key=lambda request: (request.due, request.key))
+        assert picks[0].key == leader.key
+        assert max(leader.counts) in {pick.length for pick in picks if pick.key == leader.key}
 
 
-@pytest.mark.parametrize("seed", range(100))
-def test_in_a_batch_the_earlier_due_goes_first(seed: int) -> None:
-    requests, policy = random_requests(seed)
-    picks = next_batch(requests, policy)
-    lengths = {pick.length for pick in picks}
-    taken = {(pick.key, pick.length): pick.count for pick in picks}
-    for first, second in itertools.combinations(sorted(requests, key=lambda r: (r.due, r.key)), 2):
-        if any(pick.key == second.key for pick in picks):
-            for length, count in first.counts.items():
-                if min(lengths) <= length <= max(lengths):
-                    assert taken.get((first.key, length)) == count
+def test_all_is_served_at_no_more_than_the_first_plans_cost() -> None:
+    for seed in range(300):
+        requests, policy = random_requests(seed)
+        totals = totals_of(requests)
+        planned = cost_of(cheapest_runs(totals, policy), totals, policy)
+        waiting, spent = requests, 0
+        led: dict[int, int] = {}
+        while waiting:
+            leader = min(waiting, key=lambda request: (request.due, request.key))
+            led[leader.key] = led.get(leader.key, 0) + 1
+            picks = next_batch(waiting, policy)
+            pairs = sum(pick.count for pick in picks)
+            spent += policy.overhead_tokens + pairs * max(pick.length for pick in picks)
+            waiting = take(waiting, picks)
+        assert spent <= planned
+        for request in requests:
+            full = sum(-(-n * c // policy.batch_tokens) for n, c in request.counts.items())
+            assert led.get(request.key, 0) <= len(request.counts) + full
+
+
+def test_in_a_batch_the_earlier_due_goes_first() -> None:
+    for seed in range(100):
+        requests, policy = random_requests(seed)
+        picks = next_batch(requests, policy)
+        lengths = {pick.length for pick in picks}
+        taken = {(pick.key, pick.length): pick.count for pick in picks}
+        ordered = sorted(requests, key=lambda request: (request.due, request.key))
+        for first, second in itertools.combinations(ordered, 2):
+            if any(pick.key == second.key for pick in picks):
+                for length, count in first.counts.items():
+                    if min(lengths) <= length <= max(lengths):
+                        assert taken.get((first.key, length)) == count
 
 
 def test_the_docstrings_example() -> None:

@@ -9,15 +9,16 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
+from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
-from retort.models.runtime.base import LogitArray
-from retort.models.runtime.fake import FakeBackend
 from retort.models.scores import combine
+from retort.service.engine.job import Job
+from retort.service.engine.queue import Span
 from retort.service.engine.scheduler import Policy, length_steps
-from retort.service.engine.scorer import Scorer
+from retort.service.engine.scorer import Scorer, _halves
 from retort.service.errors import ClientGone, DeadlinePassed, InferenceFailed, NotReady, Overloaded
 from retort.service.metrics import Metrics
-from tests.fake_bundle import TRUNCATION, make_encoder, overlap
+from tests.fake_bundle import TRUNCATION, FakeBackend, make_encoder, overlap
 from tests.tiny_texts import PASSAGES, QUERIES
 
 Infer = Callable[[Batch], LogitArray]
@@ -204,7 +205,7 @@ def test_a_request_larger_than_the_queue_gets_in_when_there_is_room() -> None:
     asyncio.run(main())
 
 
-def test_a_passed_deadline_is_told_and_costs_no_inference() -> None:
+def test_a_passed_deadline_is_an_error_and_costs_no_inference() -> None:
     held = Held()
 
     async def main() -> None:
@@ -364,3 +365,22 @@ def test_an_idle_scorer_takes_no_time() -> None:
             assert time.process_time() - before < 0.1
 
     asyncio.run(main())
+
+
+def make_job(key: int) -> Job:
+    loop = asyncio.new_event_loop()
+    try:
+        result = loop.create_future()
+    finally:
+        loop.close()
+    return Job(key, "q", ["p"] * 9, deadline=1, due=1, held_tokens=0, result=result)
+
+
+def test_halves_keep_every_pair_once() -> None:
+    one, two = make_job(1), make_job(2)
+    spans = [Span(one, [5, 6, 7]), Span(two, [0, 1])]
+    for middle in range(6):
+        left, right = _halves(spans, middle)
+        told = [(span.job.key, index) for span in (*left, *right) for index in span.indices]
+        assert told == [(1, 5), (1, 6), (1, 7), (2, 0), (2, 1)]
+        assert sum(len(span.indices) for span in left) == middle

@@ -3,26 +3,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from retort.service.engine.tokenization import (
-    CHUNK_PASSAGES,
     MAX_KEPT_CHARACTERS,
     PassageTokens,
-    encode_chunk,
     estimate_tokens,
 )
 from tests.fake_bundle import TRUNCATION, make_encoder
-from tests.tiny_texts import PASSAGES, QUERIES
-
-
-def test_chunks_are_the_whole() -> None:
-    encoder = make_encoder()
-    passages = [f"{PASSAGES[n % 4]} {n}" for n in range(CHUNK_PASSAGES + 5)]
-    query = encoder.encode_query(QUERIES[0])
-    tokens = PassageTokens(encoder)
-    pairs = encode_chunk(encoder, tokens, query, passages, 0)
-    assert len(pairs) == CHUNK_PASSAGES
-    pairs += encode_chunk(encoder, tokens, query, passages, CHUNK_PASSAGES)
-    whole = encoder.encode(QUERIES[0], passages)
-    assert [pair.ids.tolist() for pair in pairs] == [pair.ids.tolist() for pair in whole]
+from tests.tiny_texts import PASSAGES
 
 
 def test_an_estimate_is_never_more_than_the_longest_pairs() -> None:

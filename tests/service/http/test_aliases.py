@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from retort.models.bundle import Bundle
-from retort.models.runtime.fake import InferFunction
 from retort.service.settings import Settings
-from tests.fake_bundle import overlap
+from tests.fake_bundle import InferFunction, overlap
 from tests.service.running import ask, fragile
 
 QUERY = "how tall is the eiffel tower"

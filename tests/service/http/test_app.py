@@ -38,6 +38,7 @@ def test_info_docs_and_unknown_routes(fake_bundle: Bundle) -> None:
         info = (await client.get("/info")).json()
         assert info["model"]["name"] == "fake"
         assert info["backend"]["backend"] == "fake"
+        assert info["backend"]["threads"] == 0  # one per core
         assert info["backend"]["golden"]["swapped"] == 0
         assert info["limits"]["max_passages"] == 4000
         page = (await client.get("/docs")).text

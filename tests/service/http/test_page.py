@@ -14,7 +14,7 @@ from retort.service.settings import Settings
 from tests.service.running import ask
 
 TEXTS = {name: (FOLDER / name).read_text(encoding="utf-8") for name, _ in FILES.values()}
-HTML = TEXTS["index.html"]
+PAGES = {name: text for name, text in TEXTS.items() if name.endswith(".html")}
 SCRIPTS = {name: text for name, text in TEXTS.items() if name.endswith(".js")}
 
 
@@ -88,18 +88,21 @@ def test_no_file_names_another_host(name: str) -> None:
     assert not re.search(r"(https?:|wss?:|[\"'(]|url\()//", text)
 
 
-def test_every_link_is_relative_and_leads_to_a_file() -> None:
-    links = re.findall(r'(?:href|src)="([^"]*)"', HTML)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_is_relative_and_leads_to_a_file(page: str) -> None:
+    links = re.findall(r'(?:href|src)="([^"]*)"', PAGES[page])
     assert links
     for link in links:
-        assert f"/{link}" in {*FILES, "/docs", "/info", "/metrics"}
+        assert f"/{link}" in {*FILES, "/info", "/metrics", "/openapi.json"}
     for text in SCRIPTS.values():
         for module in re.findall(r'from "\./([^"]*)"', text):
             assert f"/page/{module}" in FILES
 
 
-def test_nothing_is_inline() -> None:
-    assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|javascript:", HTML)
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_inline(page: str) -> None:
+    inline = r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=|javascript:"
+    assert not re.search(inline, PAGES[page])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import httpx
 import orjson
 import pytest
 
+from retort.models.bundle import Bundle
 from retort.service.errors import InvalidRequest, TooLarge
 from retort.service.http.schemas import ScoreRequest, check_passages, parse
+from retort.service.service import Service
+from retort.service.settings import Settings
+from tests.service.running import ask
 
 
 def test_passages_are_texts_or_objects() -> None:
@@ -46,6 +53,7 @@ def test_what_is_wrong_is_named(change: dict[str, object], param: str) -> None:
     assert told is not None
     assert told == param or told.startswith(f"{param}.")
     assert caught.value.message.startswith(told)
+    assert "Value error" not in caught.value.message
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"query": "\xff", "passages": ["a"]}'])
@@ -64,3 +72,21 @@ def test_too_many_passages() -> None:
     check_passages(10, 10, "passages")
     with pytest.raises(TooLarge, match="11 passages, the limit is 10"):
         check_passages(11, 10, "passages")
+
+
+def test_the_body_is_counted_as_it_comes(fake_bundle: Bundle) -> None:
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1000
+            yield b"x" * 1000
+
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        reply = await client.post("/score", content=endless())
+        assert reply.status_code == 413
+        assert reply.json()["error"]["type"] == "too_large"
+        assert read <= 12_000
+
+    ask(fake_bundle, test, settings=Settings(max_body_bytes=10_000))

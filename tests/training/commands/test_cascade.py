@@ -7,18 +7,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from retort.cli import app
 from retort.models.bundle import Bundle
-from retort.training.commands.cascade import register
 from retort.training.data.evaluation_set import EvaluationSet, write_sets
 from retort.training.data.pairs import Pair
 from tests.tiny_texts import PASSAGES, QUERIES
 
-app = typer.Typer()
-register(app)
-app.command("other")(lambda: None)  # with one command alone typer asks for no name
 runner = CliRunner()
 
 

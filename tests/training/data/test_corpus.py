@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from retort.training.data.bm25 import Bm25Index
-from retort.training.data.corpus import build_corpus, mine_negatives, reranking_pairs, windows
+import pytest
+
+from retort.training.data.corpus import (
+    bm25,
+    build_corpus,
+    mine_negatives,
+    reranking_pairs,
+    windows,
+)
 from retort.training.data.pairs import Pair, normalise
 from retort.training.data.readers.rows import BadRows
 from retort.training.data.table import read_table, write_table
-from retort.training.recipes.recipe import CorpusRecipe, PositiveSource, parse_recipe
+from retort.training.recipes.load import parse_recipe
+from retort.training.recipes.recipe import CorpusRecipe, PositiveSource
 
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Cairo", "Delhi", "Tokyo", "Quito"]
 POSITIVES = [
@@ -19,9 +27,10 @@ POSITIVES = [
 ]
 
 
+@pytest.mark.slow
 def test_bm25_finds_the_nearest_and_survives_empty_queries() -> None:
-    index = Bm25Index(["red apples", "green pears", "blue plums"])
-    found, scores = index.search(["pears", "the", "zebra"], 2)
+    passages = ["red apples", "green pears", "blue plums"]
+    found, scores = bm25(passages, ["pears", "the", "zebra"], 2)
     assert found.shape == (3, 2)
     assert found[0, 0] == 1
     assert scores[0, 0] > 0

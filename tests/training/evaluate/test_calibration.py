@@ -4,32 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy.special import expit
 
-from retort.training.evaluate.calibration import (
-    Calibration,
-    CalibrationError,
-    calibrate,
-    expected_calibration_error,
-    fit_calibration,
-)
-from retort.training.nn.student import Student
-
-
-def test_calibration_error_worked_by_hand() -> None:
-    # Two bins: scores 0.2, 0.4 with labels 0, 1 and 0.9 with label 1.
-    error = expected_calibration_error([0, 1, 1], [0.2, 0.4, 0.9], bins=2)
-    assert error == pytest.approx(2 / 3 * abs(0.3 - 0.5) + 1 / 3 * abs(0.9 - 1.0))
-
-
-def test_a_score_of_one_belongs_to_the_last_bin() -> None:
-    assert expected_calibration_error([1, 0], [1.0, 0.0]) == 0.0
-
-
-def test_scores_that_are_no_probabilities_are_refused() -> None:
-    with pytest.raises(CalibrationError, match="give probabilities"):
-        expected_calibration_error([0, 1], [-1.0, 2.0])
+from retort.training.evaluate.calibration import CalibrationError, fit_calibration
+from retort.training.evaluate.measures import expected_calibration_error
 
 
 def test_a_known_map_is_found_again() -> None:
@@ -75,19 +53,3 @@ def test_a_head_without_deviation_or_error_stays_finite() -> None:
 def test_one_kind_of_label_is_refused() -> None:
     with pytest.raises(CalibrationError, match="2 of 2 labels are 1"):
         fit_calibration(np.zeros((2, 1)), [1, 1])
-
-
-def test_calibrate_goes_on_top_of_what_the_student_has(tiny_student: Student) -> None:
-    ids = torch.tensor([[2, 10, 3, 11, 12, 3]])
-    inputs = (ids, torch.ones_like(ids), torch.tensor([[0, 0, 0, 1, 1, 1]]))
-    fitted = Calibration((2.0, 0.5, 3.0), (0.1, -0.2, 0.3))
-    with torch.no_grad():
-        before = tiny_student(*inputs).numpy()
-        calibrate(tiny_student, fitted)
-        after = tiny_student(*inputs).numpy()
-    assert after == pytest.approx(fitted.apply(before), rel=1e-5)
-
-
-def test_gains_for_another_number_of_heads_are_refused(tiny_student: Student) -> None:
-    with pytest.raises(CalibrationError, match="2 gains for 3 heads"):
-        calibrate(tiny_student, Calibration((1.0, 1.0), (0.0, 0.0)))

@@ -50,9 +50,8 @@ def test_the_ends_of_the_curve(both: Opinions) -> None:
 def test_a_request_is_answered_as_the_server_answers_it(both: Opinions) -> None:
     merged, _ = cascaded(both, 0.5, "served", top_n=3)
     rows = slice(PASSAGES * 7, PASSAGES * 8)
-    expected = both.score[rows].copy()
-    asked = choose(expected, both.spread[rows], allowance(PASSAGES, 0.5), top_n=3)
-    merge(expected, both.teacher[rows][asked], asked)
+    asked = choose(both.score[rows], both.spread[rows], allowance(PASSAGES, 0.5), top_n=3)
+    expected = merge(both.score[rows], both.teacher[rows][asked], asked)
     assert len(asked) > 0
     assert (merged[rows] == expected).all()
 

@@ -9,7 +9,13 @@ import pytest
 
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
-from retort.training.evaluate.measures import MeasureError, auc, correct, query_values
+from retort.training.evaluate.measures import (
+    MeasureError,
+    auc,
+    correct,
+    expected_calibration_error,
+    query_values,
+)
 
 
 def ranking(labels: list[int], **options: object) -> EvaluationSet:
@@ -114,3 +120,18 @@ def test_correct_at_the_threshold() -> None:
 def test_scores_that_do_not_fit_are_refused(scores: list[float], message: str) -> None:
     with pytest.raises(MeasureError, match=message):
         query_values(ranking([1, 0]), scores)
+
+
+def test_calibration_error_worked_by_hand() -> None:
+    # Two bins: scores 0.2, 0.4 with labels 0, 1 and 0.9 with label 1.
+    error = expected_calibration_error([0, 1, 1], [0.2, 0.4, 0.9], bins=2)
+    assert error == pytest.approx(2 / 3 * abs(0.3 - 0.5) + 1 / 3 * abs(0.9 - 1.0))
+
+
+def test_a_score_of_one_belongs_to_the_last_bin() -> None:
+    assert expected_calibration_error([1, 0], [1.0, 0.0]) == 0.0
+
+
+def test_scores_that_are_no_probabilities_are_refused() -> None:
+    with pytest.raises(MeasureError, match="give probabilities"):
+        expected_calibration_error([0, 1], [-1.0, 2.0])

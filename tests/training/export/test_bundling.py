@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -15,16 +17,21 @@ from retort.models.manifest import DataSource, ParityBounds
 from retort.models.scores import combine
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
-from retort.training.evaluate.calibration import expected_calibration_error
+from retort.training.evaluate.calibration import Calibration, CalibrationError
 from retort.training.evaluate.evaluation import Roles, evaluate
+from retort.training.evaluate.measures import expected_calibration_error
 from retort.training.export.bundling import (
     BundleSpec,
     BundlingError,
     agreement_of,
     build_bundle,
+    calibrate,
+    export_graph,
     golden_pairs,
     quality_figures,
+    shape_profiles,
 )
+from retort.training.export.encoder import UnsupportedStudentError
 from retort.training.export.parity import ParityError
 from retort.training.nn.inference import graph_model, run, student_model
 from retort.training.nn.student import Student
@@ -190,3 +197,52 @@ def test_agreement_is_the_students_alone() -> None:
     assert agreement_of(report, "teachers") is None
     alone = report.model_copy(update={"agreement": {}})
     assert agreement_of(alone) is None
+
+
+def test_calibrate_goes_on_top_of_what_the_student_has(tiny_student: Student) -> None:
+    ids = torch.tensor([[2, 10, 3, 11, 12, 3]])
+    inputs = (ids, torch.ones_like(ids), torch.tensor([[0, 0, 0, 1, 1, 1]]))
+    fitted = Calibration((2.0, 0.5, 3.0), (0.1, -0.2, 0.3))
+    with torch.no_grad():
+        before = tiny_student(*inputs).numpy()
+        calibrate(tiny_student, fitted)
+        after = tiny_student(*inputs).numpy()
+    assert after == pytest.approx(fitted.apply(before), rel=1e-5)
+
+
+def test_gains_for_another_number_of_heads_are_refused(tiny_student: Student) -> None:
+    with pytest.raises(CalibrationError, match="2 gains for 3 heads"):
+        calibrate(tiny_student, Calibration((1.0, 1.0), (0.0, 0.0)))
+
+
+def test_the_file_holds_the_graph_and_its_weights(tiny_student: Student, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model.onnx"
+    export_graph(tiny_student, path)
+    onnx.checker.check_model(onnx.load(path, load_external_data=False))
+    assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
+
+
+def test_an_export_that_fails_leaves_the_old_file(tiny_student: Student, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    tiny_student.config.hidden_act = "relu"
+    with pytest.raises(UnsupportedStudentError):
+        export_graph(tiny_student, path)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_student_in_bf16_is_exported_as_fp32(tiny_student: Student, tmp_path: Path) -> None:
+    model = export_graph(tiny_student.bfloat16(), tmp_path / "model.onnx", "fp32")
+    kinds = {tensor.data_type for tensor in model.graph.initializer}
+    assert kinds == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+
+
+@pytest.mark.parametrize("longest", [5, 64, 192, 512])
+def test_profiles_reach_from_one_pair_to_the_longest(longest: int) -> None:
+    profiles = shape_profiles(Truncation(max_length=longest, max_query_tokens=1))
+    assert min(profile.batch.min for profile in profiles) == 1
+    assert all(profile.sequence.max == longest for profile in profiles)
+    # No batch size between the smallest and the largest falls between two profiles.
+    for first, second in pairwise(profiles):
+        assert second.batch.min <= first.batch.max + 1

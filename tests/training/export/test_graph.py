@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import BertModel
 
-from retort.training.export.export import export_graph
+from retort.training.export.bundling import export_graph
+from retort.training.export.encoder import UnsupportedStudentError, check_config
 from retort.training.export.graph import build_graph
-from retort.training.export.graph_encoder import UnsupportedStudentError, check_config
 from retort.training.nn.student import Head, HeadKind, Student, golden_alone, make_bi_lstm
 from tests.training.backbones import tiny_config
 

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from retort.models.encoding import Batch, PairEncoder
 from retort.training.data.pairs import Pair
-from retort.training.export.export import export_graph
-from retort.training.export.storage import Storage, StorageError, as_storage, quantise, shrink
+from retort.training.export.bundling import export_graph
+from retort.training.export.storage import Storage, StorageError, quantise, shrink
 from retort.training.nn.inference import graph_model, run, student_model
 from retort.training.nn.student import Student
 
@@ -97,11 +97,6 @@ def test_weights_that_are_not_finite_are_named() -> None:
 def test_a_weight_beyond_fp16_is_named() -> None:
     with pytest.raises(StorageError, match=r"huge reaches 1e\+05: fp16 ends"):
         shrink(holding({"huge": np.full((20, 20), 1e5, np.float32)}), "fp16")
-
-
-def test_an_unknown_storage_is_refused() -> None:
-    with pytest.raises(StorageError, match="'int4': use one of int8, fp16, fp32"):
-        as_storage("int4")
 
 
 def holding(weights: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:

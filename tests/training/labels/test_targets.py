@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from retort.training.data.pairs import Pair
-from retort.training.data.selection import Selection
+from retort.training.data.table import PairTable
 from retort.training.labels.store import ScoreStore, StoreError, pair_keys
 from retort.training.labels.targets import gather_targets
 from retort.training.recipes.recipe import TeacherRef
@@ -21,7 +21,7 @@ TEACHERS = (
 IDENTITIES = {"far": "1" * 16, "near": "2" * 16}
 
 
-def fill(root: Path, count: int = 4000) -> Selection:
+def fill(root: Path, count: int = 4000) -> PairTable:
     rng = np.random.default_rng(3)
     # A score whose true log-odds are 2 z - 1, told on a scale of hundreds.
     z = rng.normal(size=count)
@@ -33,7 +33,7 @@ def fill(root: Path, count: int = 4000) -> Selection:
         scores = store.teacher(name, IDENTITIES[name])
         scores.add(pair_keys(pairs), (300 + 50 * z).astype(np.float32))
         scores.calibrate(pair_keys(pairs))
-    return Selection(pairs, sources)
+    return PairTable(pairs, sources)
 
 
 def test_log_odds_are_calibrated_on_labels_and_targets_are_standardised(tmp_path: Path) -> None:
@@ -60,12 +60,12 @@ def test_a_teacher_of_one_source_is_silent_elsewhere(tmp_path: Path) -> None:
 
 def test_without_labels_odds_are_the_standardised_logits(tmp_path: Path) -> None:
     own = fill(tmp_path, 50)
-    found = gather_targets(tmp_path, TEACHERS[:1], IDENTITIES, own, Selection([], []))
+    found = gather_targets(tmp_path, TEACHERS[:1], IDENTITIES, own, PairTable([], []))
     assert found.odds.equal(found.targets)
 
 
 def test_a_missing_score_is_an_error(tmp_path: Path) -> None:
     own = fill(tmp_path, 50)
-    more = Selection([*own.pairs, Pair("new", "new")], [*own.sources, "web"])
+    more = PairTable([*own.pairs, Pair("new", "new")], [*own.sources, "web"])
     with pytest.raises(StoreError, match="1 of 51 pairs have no score"):
-        gather_targets(tmp_path, TEACHERS[:1], IDENTITIES, more, Selection([], []))
+        gather_targets(tmp_path, TEACHERS[:1], IDENTITIES, more, PairTable([], []))

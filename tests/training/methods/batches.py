@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retort.training.methods.method import Examples
+from retort.training.nn.batching import TokenBatch
 from retort.training.nn.loop import Progress
-from retort.training.nn.tokens import TokenBatch
 
 Floats = NDArray[np.float64]
 

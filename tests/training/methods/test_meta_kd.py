@@ -12,27 +12,20 @@ import torch
 from torch import Tensor
 
 from retort.models.encoding import PairEncoder, Truncation
-from retort.training.data.selection import labelled_pairs, select
-from retort.training.labels.label_recipe import label_recipe
+from retort.training.data.table import labelled_pairs, select, select_all
+from retort.training.labels.label import label_recipe
 from retort.training.methods.distill import distill
-from retort.training.methods.layer_maps import attention_losses, hidden_losses
-from retort.training.methods.meta_kd import (
-    MetaKd,
-    MetaOptions,
-    StateStudent,
-    build,
-    build_tinybert,
-    sample_weights,
-)
+from retort.training.methods.meta_kd import DomainStudent, MetaKd, sample_weights
 from retort.training.methods.method import Material, MethodError
-from retort.training.methods.registry import METHODS, build_method
+from retort.training.methods.tinybert import StateStudent, TinyBert, attention_losses, hidden_losses
 from retort.training.nn.backbone import load_backbone
-from retort.training.nn.checkpoint import load_student
+from retort.training.nn.batching import TokenBatch, TokenTable
 from retort.training.nn.loop import set_dropout
-from retort.training.nn.student import Head, Student, take_layers
-from retort.training.nn.tokens import TokenBatch, TokenTable
-from retort.training.recipes.recipe import DistillRecipe, RecipeError, Stage
-from retort.training.teachers.prototypes import DomainError
+from retort.training.nn.student import Head, Student, load_student, take_layers
+from retort.training.recipes.load import RecipeError
+from retort.training.recipes.methods import MetaOptions
+from retort.training.recipes.recipe import DistillRecipe, Stage
+from retort.training.teachers.meta_teacher import DomainError
 from retort.training.teachers.teach import teach
 from tests.training.backbones import save_backbone
 from tests.training.methods.batches import cross_entropy, examples, sigmoid, unread
@@ -151,7 +144,7 @@ def test_stage_b1_against_numpy(tmp_path: Path, meta: Path) -> None:
     states = made.method.states
     assert states is not None
     assert states.corruption is not None
-    assert made.module.corruption is not None
+    assert isinstance(made.module, DomainStudent)
     with torch.no_grad():
         # The identity it starts as would hide a forgotten map.
         made.module.fit.weight.normal_(0, 0.2)
@@ -227,15 +220,13 @@ def test_without_weights_and_gamma2_any_cross_encoder_will_do(tmp_path: Path) ->
     plain = {"objective": "pointwise", "optimiser": {**OPTIMISER, "epochs": 1}}
     teach(meta_recipe(tmp_path, **plain))
     made = Batch(tmp_path, weighted=False, gamma2=0.0)
-    assert made.module.corruption is None
+    assert not isinstance(made.module, DomainStudent)
     states = made.method.states
     assert states is not None
     losses = made.method.state_losses(states, made.outputs(), made.batch, made.examples)
     assert made.loss().item() == pytest.approx(losses.mean().item())
-    recipe = kd_recipe(tmp_path, method="tinybert")
-    method = build_method(recipe)
-    assert isinstance(method, MetaKd)
-    assert not method.by_domain
+    tiny = TinyBert(made.method.teachers).prepare(made.material)
+    assert tiny.loss(made.outputs(), made.batch, made.examples, made.stage) == made.loss()
     quieter = Batch(tmp_path, weighted=False, gamma2=0.0, attention=False)
     assert quieter.outputs().scores == ()
     assert quieter.loss() < made.loss()
@@ -245,9 +236,9 @@ def test_unequal_widths_are_mapped_and_start_alike_from_a_seed(tmp_path: Path) -
     backbone = load_backbone(str(save_backbone(tmp_path / "backbone")))
     student = take_layers(backbone.encoder, [0], [Head("golden")])
     torch.manual_seed(1)
-    first = StateStudent(student, 48, 2, True, seed=5)
+    first = DomainStudent(student, 48, 2, True, torch.Generator().manual_seed(5))
     torch.manual_seed(2)
-    second = StateStudent(student, 48, 2, True, seed=5)
+    second = DomainStudent(student, 48, 2, True, torch.Generator().manual_seed(5))
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     ids = torch.randint(4, 30, (2, 7))
@@ -257,6 +248,7 @@ def test_unequal_widths_are_mapped_and_start_alike_from_a_seed(tmp_path: Path) -
     assert outputs.z.shape == (2, 2, 48)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "stage"), [("meta-kd", 1), ("meta-kd", 2), ("tinybert", 1)])
 def test_a_killed_run_ends_where_an_uninterrupted_one_ends(
     tmp_path: Path, meta: Path, monkeypatch: pytest.MonkeyPatch, method: str, stage: int
@@ -274,6 +266,7 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_ends(
     assert all(found[name].equal(value) for name, value in wanted.items())
 
 
+@pytest.mark.slow
 def test_both_stages_bring_the_student_to_its_teacher(tmp_path: Path, meta: Path) -> None:
     longer = {**OPTIMISER, "epochs": 6}
     plain = [s.model_dump(mode="json") | {"optimiser": longer} for s in kd_recipe(tmp_path).stages]
@@ -299,7 +292,7 @@ def test_labels_calibrate_teachers_even_where_no_loss_reads_them(tmp_path: Path)
     write_domains(tmp_path)
     stages = kd_recipe(tmp_path).stages
     assert [stage.alpha for stage in stages] == [1.0, 1.0]
-    assert len(labelled_pairs(stages).pairs) == 128
+    assert len(labelled_pairs(select_all(stages))) == 128
 
 
 @pytest.mark.parametrize(
@@ -339,8 +332,3 @@ def test_material_that_stage_b1_cannot_use(tmp_path: Path, meta: Path) -> None:
         method.prepare(replace(material, stage=both))
     last = material.stage.model_copy(update={"match": "scores"})
     assert method.prepare(replace(material, stage=last)).states is None
-
-
-def test_both_names_are_in_the_registry() -> None:
-    assert METHODS["meta-kd"].build is build
-    assert METHODS["tinybert"].build is build_tinybert

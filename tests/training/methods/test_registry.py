@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from retort.training.data.table import PairTable, write_table
-from retort.training.labels.label_recipe import label_recipe
+from retort.training.labels.label import label_recipe
 from retort.training.methods.distill import distill
-from retort.training.methods.registry import METHODS
-from retort.training.nn.checkpoint import load_student
-from retort.training.recipes.recipe import DistillRecipe, RecipeError
+from retort.training.methods.registry import BUILDERS
+from retort.training.nn.student import load_student
+from retort.training.recipes.load import RecipeError
+from retort.training.recipes.methods import METHODS
+from retort.training.recipes.recipe import DistillRecipe
 from tests.training.methods.test_distill import (
     LENGTH,
     OPTIMISER,
@@ -21,7 +23,7 @@ from tests.training.methods.test_distill import (
     teach_ce,
 )
 
-STAGE = {"optimiser": {**OPTIMISER, "epochs": 3}, "length": LENGTH}
+STAGE = {"optimiser": {**OPTIMISER, "epochs": 2}, "length": LENGTH}
 WITH_STAGE_ONE = ("tmkd", "tkd")
 OPTIONS: dict[str, dict[str, object]] = {
     "skd": {"distribution": "teacher-rank", "figures": {"ce": 0.8, "bi": 0.7}}
@@ -30,33 +32,42 @@ OPTIONS: dict[str, dict[str, object]] = {
 ELSEWHERE = {"m-o-m", "mt-dnn-kd", "meta-kd", "tinybert"}
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table, a teacher, and what both teachers say of every pair."""
+    folder = tmp_path_factory.mktemp("home")
     pairs = make_pairs()
-    write_table(tmp_path / "table.parquet", PairTable(tuple(pairs), ("made",) * len(pairs), {}))
-    return tmp_path / "table.parquet"
+    write_table(folder / "table.parquet", PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    recipe = recipe_of(folder, folder, "tmkd")
+    teach_ce(folder, folder / "table.parquet", optimiser={**OPTIMISER, "epochs": 4})
+    label_recipe(recipe, (), quiet)
+    return folder
 
 
-def recipe_of(tmp_path: Path, table: Path, method: str, **changes: object) -> DistillRecipe:
+def recipe_of(home: Path, out: Path, method: str, **changes: object) -> DistillRecipe:
+    table = home / "table.parquet"
     alphas = [1.0, 0.5] if method in WITH_STAGE_ONE else [0.0 if method == "none" else 0.5]
     stages = [{**STAGE, "table": str(table), "alpha": alpha} for alpha in alphas]
     values: dict[str, object] = {
         "method": method, "options": OPTIONS.get(method, {}), "stages": stages,
-        "name": method, "out": str(tmp_path / method), **changes,
+        "name": method, "out": str(out / method), **changes,
     }  # fmt: skip
-    return make_recipe(tmp_path, table, **values)
+    return make_recipe(home, table, **values)
 
 
+def test_every_method_of_the_recipes_has_its_code() -> None:
+    assert {*BUILDERS} == {name for name, spec in METHODS.items() if not spec.member_per_teacher}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(METHODS) - ELSEWHERE))
 def test_a_killed_run_ends_where_an_uninterrupted_one_ends(
-    tmp_path: Path, table: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, home: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe_of(tmp_path, table, name, checkpoint_steps=7)
-    teach_ce(tmp_path, table)
-    label_recipe(recipe, (), quiet)
+    recipe = recipe_of(home, tmp_path, name, checkpoint_steps=5)
     whole = load_student(distill(recipe, quiet))
-    again = recipe_of(tmp_path, table, name, checkpoint_steps=7, out=str(tmp_path / "killed"))
-    killed_in_step(again, 18, monkeypatch)
+    again = recipe_of(home, tmp_path / "killed", name, checkpoint_steps=5)
+    killed_in_step(again, 12, monkeypatch)
     resumed = load_student(distill(again, quiet))
     assert resumed.meta["stages"] == whole.meta["stages"]
     found, wanted = resumed.student.state_dict(), whole.student.state_dict()
@@ -87,10 +98,8 @@ def killed_in_step(recipe: DistillRecipe, step: int, monkeypatch: pytest.MonkeyP
     assert (recipe.out / f"stage-{last}-run" / "checkpoint" / "progress.json").is_file()
 
 
-def test_every_member_of_m_o_m_is_made_and_found_again(tmp_path: Path, table: Path) -> None:
-    recipe = recipe_of(tmp_path, table, "m-o-m")
-    teach_ce(tmp_path, table)
-    label_recipe(recipe, (), quiet)
+def test_every_member_of_m_o_m_is_made_and_found_again(tmp_path: Path, home: Path) -> None:
+    recipe = recipe_of(home, tmp_path, "m-o-m")
     folder = distill(recipe, quiet)
     students = [load_student(folder / name / "student").student for name in ("ce", "bi")]
     assert [[head.teacher for head in s.heads] for s in students] == [[None, "ce"], [None, "bi"]]
@@ -115,7 +124,7 @@ def test_every_member_of_m_o_m_is_made_and_found_again(tmp_path: Path, table: Pa
     ],
 )
 def test_a_recipe_that_a_method_cannot_follow(
-    tmp_path: Path, table: Path, method: str, changes: dict[str, object], message: str
+    tmp_path: Path, method: str, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):
-        recipe_of(tmp_path, table, method, **changes)
+        recipe_of(tmp_path, tmp_path, method, **changes)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from retort.models.encoding import Batch, PairEncoder
-from retort.models.scores import combine
 from retort.training.data.pairs import Pair
 from retort.training.nn.inference import encode_pairs, run, student_model
-from retort.training.nn.student import Student, probability
+from retort.training.nn.student import Student
 
 
 def test_each_pair_gets_its_own_logits(
@@ -45,12 +43,6 @@ def test_a_batch_holds_pairs_of_like_length(
 
     run(model, encoder, labelled_pairs, batch_pairs=16)
     assert np.mean(padded) < 0.15
-
-
-def test_probabilities_are_those_of_the_student() -> None:
-    logits = np.random.default_rng(0).normal(size=(50, 3)) * 5
-    expected = probability(torch.from_numpy(logits)).numpy()
-    assert combine(logits).score == pytest.approx(expected)
 
 
 def test_logits_that_are_not_finite_are_named(encoder: PairEncoder) -> None:

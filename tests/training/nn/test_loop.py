@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.pairs import Pair
-from retort.training.nn.batching import epoch_batches, single_units
+from retort.training.nn.batching import TokenBatch, TokenTable, epoch_batches, single_units
 from retort.training.nn.loop import Progress, fit, linear_schedule, set_dropout
 from retort.training.nn.student import Head, Student
-from retort.training.nn.tokens import TokenBatch, TokenTable
 from retort.training.recipes.recipe import Optimiser
 from tests.tiny_texts import PASSAGES, QUERIES, make_tokenizer
 from tests.training.backbones import tiny_config

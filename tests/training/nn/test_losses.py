@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from retort.training.nn.bi_encoder import in_batch_loss, split_segments
+from retort.training.nn.encoders import in_batch_loss, split_segments
 from retort.training.nn.losses import listwise, margin, pointwise
 
 SCORES = torch.tensor([2.0, -1.0, 0.5, 0.0, 3.0, 1.0])

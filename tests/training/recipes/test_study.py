@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from retort.training.recipes.recipe import RecipeError
+from retort.training.recipes.load import RecipeError
 from retort.training.recipes.study import Cell, StudyRecipe, merged
-from retort.training.study.jobs import needs
 from tests.training.study.tiny_study import dataset, load_study, recipe_values
 
 
@@ -81,7 +80,7 @@ def test_all_mistakes_are_named_together(tmp_path: Path) -> None:
         )
     message = str(caught.value)
     for part in (
-        "baseline nobody is no row",
+        "baseline nobody: there is no such row",
         "a, one: row a: one has no stage third: there are unlabelled, labelled",
         "b, one: one: no teacher ghost: there are ce, bi",
         "unknown method 'alchemy'",
@@ -130,8 +129,18 @@ def test_figures_come_from_rows_that_stand_before(tmp_path: Path) -> None:
     ones = [row(f"1-o-1-{name}", method="1-o-1", teachers=[name]) for name in ("ce", "bi")]
     study = study_of(tmp_path, rows=[*ones, skd])
     assert study.compose(study.cells()[2]).options["figures"] == {"ce": 0.0, "bi": 0.0}
-    assert needs(study, study.cells()[2]) == ("one/1-o-1-ce/seed-1", "one/1-o-1-bi/seed-1")
+    assert study.needs(study.cells()[2]) == ["one/1-o-1-ce/seed-1", "one/1-o-1-bi/seed-1"]
     with pytest.raises(RecipeError, match="figures need a row 1-o-1-bi before it"):
         study_of(tmp_path, rows=[ones[0], skd])
     with pytest.raises(RecipeError, match="give teachers, or a row's name"):
         study_of(tmp_path, rows=[row("skd", method="skd", figures="somebody")])
+
+
+@pytest.mark.parametrize("name", ["amazon", "qa", "tasks"])
+def test_a_plan_on_disk_is_the_study_that_was_ordered(name: str) -> None:
+    # Jobs read plan.json, which has every field: those left out of the recipe must not matter.
+    study = load_study(Path(f"recipes/study-{name}.yaml"))
+    read = StudyRecipe.model_validate_json(study.model_dump_json())
+    assert [read.compose(cell) for cell in read.cells()] == [
+        study.compose(cell) for cell in study.cells()
+    ]

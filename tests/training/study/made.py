@@ -18,9 +18,8 @@ from scipy.special import expit
 
 from retort.training.data.evaluation_set import EvaluationSet, write_sets
 from retort.training.data.pairs import Pair
-from retort.training.evaluate.calibration import expected_calibration_error
 from retort.training.evaluate.evaluation import point_values
-from retort.training.evaluate.measures import correct
+from retort.training.evaluate.measures import correct, expected_calibration_error
 
 Floats = NDArray[np.float64]
 
@@ -188,6 +187,7 @@ class Made:
                 ]
                 for stage in range(len(row["stages"]))
             ],
+            "headline": {items.name: items.headline for items in sets},
             "figures": {},
             "choose": {},
             "calibration_error": {},

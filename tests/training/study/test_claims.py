@@ -10,14 +10,14 @@ import pytest
 from retort.training.evaluate.bootstrap import Estimate
 from retort.training.study.claims import Claim, Verdict, judge
 from retort.training.study.figures import StudyFigures, measure_study
-from retort.training.study.reading import read_study
+from retort.training.study.results import read_results
 from tests.training.study.made import Made
 
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> StudyFigures:
     """A study of which it is known who is better."""
-    return measure_study(read_study(Made(tmp_path_factory.mktemp("made")).write()), 400)
+    return measure_study(read_results(Made(tmp_path_factory.mktemp("made")).write()), 400)
 
 
 def verdicts(figures: StudyFigures) -> dict[tuple[str, str], Verdict]:
@@ -45,7 +45,7 @@ def test_a_method_stands_for_its_rows_and_unlike_students_are_not_compared(
 def test_a_smaller_student_does_not_stand_for_its_method(tmp_path: Path) -> None:
     made = Made(tmp_path, queries=30, seeds=(1,))
     made.rows = [row for row in made.rows if row["name"] in ("none", "1-o-1", "tmkd-1-layer")]
-    found = verdicts(measure_study(read_study(made.write()), 100))
+    found = verdicts(measure_study(read_results(made.write()), 100))
     assert set(found) == {("1-o-1", "none")}
 
 
@@ -68,12 +68,10 @@ def test_sentences() -> None:
     assert above.sentence() == f"`tmkd` above `mkd` {size}: outside the noise"
     assert above.sentence(str.upper).startswith("`TMKD` above `MKD`")
     alone = replace(above, among=Estimate(0.02, -0.01, 0.05))
-    assert alone.sentence().endswith(
-        "outside the noise when taken alone, inside it among all claims"
-    )
+    assert alone.sentence().endswith("outside the noise on its own, inside it among all claims")
     below = replace(above, difference=Estimate(-0.02, -0.03, -0.01), seeds=(1, 3))
     assert below.sentence() == (
-        f"`tmkd` below `mkd` {size}: outside the noise (of one seed: without the noise of seeds)"
+        f"`tmkd` below `mkd` {size}: outside the noise (one seed: without the noise of seeds)"
     )
     assert below.word == "the other way round, outside the noise"
     level = replace(above, difference=Estimate(0.02, -0.01, 0.05))
@@ -83,4 +81,4 @@ def test_sentences() -> None:
 def test_a_study_of_one_row_claims_nothing(tmp_path: Path) -> None:
     made = Made(tmp_path, queries=30, seeds=(1,))
     made.rows = made.rows[:1]
-    assert verdicts(measure_study(read_study(made.write()), 100)) == {}
+    assert verdicts(measure_study(read_results(made.write()), 100)) == {}

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from retort.training.data.selection import select
-from retort.training.data.table import PairTable, write_table
+from retort.training.data.table import PairTable, select, write_table
 from retort.training.recipes.recipe import Stage
 from retort.training.study.estimate import Estimator, in_words, nominal_seconds, stage_pairs
-from retort.training.study.files import write_json
+from retort.training.study.records import RunRecord, write_record
 from tests.training.study.tiny_study import load_study, make_pairs, save_study
 
 
@@ -41,10 +40,12 @@ def test_what_has_run_corrects_what_is_left(tmp_path: Path) -> None:
     assert before.seconds(first.name) == pytest.approx(10 * nominal)
     assert before.total([first.name, first.name], jobs=2) == pytest.approx(10 * nominal)
     # What an earlier sitting took is read from its files, but not what an interrupted run took.
-    record = {"seconds": {"train": 3 * nominal, "measure": nominal}}
-    write_json(study.results(first)[0] / "run.json", record)
+    seconds = {"train": 3 * nominal, "measure": nominal}
+    record = RunRecord(row=first.row, seed=first.seed, seconds=seconds)
+    write_record(study.results(first)[0] / "run.json", record)
     assert Estimator(study).seconds(first.name) == pytest.approx(4 * nominal)
-    write_json(study.results(first)[0] / "run.json", {**record, "resumed": True})
+    resumed = record.model_copy(update={"resumed": True})
+    write_record(study.results(first)[0] / "run.json", resumed)
     assert Estimator(study).seconds(first.name) == pytest.approx(nominal)
 
 

@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.data.pairs import Pair
 from retort.training.evaluate.evaluation import point_values
-from retort.training.study.figures import THE_BEST, THE_ENSEMBLE, StudyFigures, measure_study
-from retort.training.study.reading import read_study
-from retort.training.study.sizes import read_sizes
-from retort.training.study.words import in_short, lead
+from retort.training.study.figures import (
+    StudyFigures,
+    measure_study,
+    query_numbers,
+    resample_queries,
+)
+from retort.training.study.report import lead, to_markdown
+from retort.training.study.results import THE_BEST, THE_ENSEMBLE, read_results
 from tests.training.study.made import ROWS, Made
 
 RESAMPLES = 300
@@ -20,7 +26,7 @@ RESAMPLES = 300
 
 def measured(made: Made) -> StudyFigures:
     """The figures of a study that is made now."""
-    return measure_study(read_study(made.write()), RESAMPLES)
+    return measure_study(read_results(made.write()), RESAMPLES)
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +125,15 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path: Path) -> None:
     assert not found.top.has("skd-uniform")
     assert found.top.compared("tmkd").retained is None
     assert set(found.top.seeds["tmkd"]) == {1, 2}
-    assert any("fewer than 3 seeds" in text for text in in_short(found))
-    assert read_sizes(found).speed("tmkd") == ""
+    assert "fewer than 3 seeds" in to_markdown([found])
+    assert found.study.pairs_per_second == {}
 
 
 def test_a_study_without_any_run_has_nothing_to_tell(tmp_path: Path) -> None:
     left_out = [(str(row["name"]), seed) for row in ROWS for seed in (1, 2, 3)]
     found = measured(Made(tmp_path, left_out=left_out, queries=30))
     assert found.top is None
-    assert list(in_short(found)) == ["No run of this study has finished yet."]
+    assert "* No run of this study has finished yet." in to_markdown([found])
 
 
 def test_validation_names_the_row_that_comes_first(tmp_path: Path) -> None:
@@ -136,9 +142,9 @@ def test_validation_names_the_row_that_comes_first(tmp_path: Path) -> None:
     found = measured(made)
     assert found.top is not None
     assert lead(found, found.top) == "1-o-1"
-    told = list(in_short(found))
-    assert told[0].startswith("`1-o-1`, chosen by validation among 6 rows, keeps ")
-    assert any(text.startswith("`tmkd` has the highest figure, +0.") for text in told)
+    text = to_markdown([found])
+    assert "* `1-o-1`, chosen by validation among 6 rows, keeps " in text
+    assert "* `tmkd` has the highest figure, +0." in text
 
 
 def test_figures_that_do_not_fit_their_scores_are_doubted(tmp_path: Path) -> None:
@@ -148,14 +154,48 @@ def test_figures_that_do_not_fit_their_scores_are_doubted(tmp_path: Path) -> Non
     record = json.loads(path.read_text())
     record["figures"]["qa-ranked"]["AP"] += 0.05
     path.write_text(json.dumps(record))
-    found = measure_study(read_study(folder), RESAMPLES)
+    found = measure_study(read_results(folder), RESAMPLES)
     assert len(found.doubts) == 1
-    assert found.doubts[0].startswith("`none`, seed 2: its run says 0.")
+    assert found.doubts[0].startswith("`none`, seed 2: its record says 0.")
 
 
 def test_sizes_come_from_runs_and_speeds(figures: StudyFigures) -> None:
-    sizes = read_sizes(figures)
-    assert (sizes.parameters("tmkd"), sizes.speed("tmkd-1-layer")) == ("17.3 M", "1,500")
-    assert sizes.pairs_per_second[THE_ENSEMBLE] == 154
-    assert sizes.pairs_per_second[THE_BEST] == 250
-    assert sizes.tokens == 128
+    study = figures.study
+    assert (study.parameters["tmkd"], study.pairs_per_second["tmkd-1-layer"]) == (17_300_000, 1500)
+    assert study.pairs_per_second[THE_ENSEMBLE] == 154
+    assert study.pairs_per_second[THE_BEST] == 250
+    assert study.speeds.tokens == 128
+
+
+def classification(queries: int, copies: int) -> EvaluationSet:
+    """Each query stands `copies` times, always with the same label."""
+    pairs = tuple(
+        Pair(f"q{q}", f"passage {q} {copy}", float(q % 2), f"q{q}")
+        for q in range(queries)
+        for copy in range(copies)
+    )
+    return EvaluationSet(f"set-{queries}", pairs, "classification")
+
+
+def test_pairs_of_one_query_are_drawn_together() -> None:
+    # Ten copies of a pair tell no more than one: the interval must not shrink.
+    scores = np.random.default_rng(3).normal(size=40) + np.arange(40) % 2
+    single = resample_queries(classification(40, 1), {"a": scores}, ["a"], 1000, 0)
+    copied = resample_queries(classification(40, 10), {"a": scores.repeat(10)}, ["a"], 1000, 0)
+    for measure in ("AUC", "accuracy"):
+        one, ten = single[measure].of("a"), copied[measure].of("a")
+        assert one.value == pytest.approx(ten.value)
+        assert ten.high - ten.low == pytest.approx(one.high - one.low, rel=0.15)
+
+
+def test_one_question_for_all_texts_is_drawn_by_pair() -> None:
+    pairs = tuple(Pair("is this positive?", f"text {n}", float(n % 2)) for n in range(50))
+    assert query_numbers(EvaluationSet("reviews", pairs, "classification")) is None
+    assert query_numbers(classification(20, 2)) is not None
+
+
+def test_recall_is_left_out() -> None:
+    pairs = tuple(Pair(f"q{q}", f"p{p}", float(p == 0), f"q{q}") for q in range(25) for p in (0, 1))
+    items = EvaluationSet("ranked", pairs, headline="RR")
+    found = resample_queries(items, {"a": np.tile([1.0, 0.0], 25)}, [], 100, 0)
+    assert set(found) == {"RR", "AP", "nDCG@10"}

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from retort.training.recipes.study import Cell, StudyRecipe
-from retort.training.study.files import write_json
-from retort.training.study.jobs import Report, plan_jobs
-from retort.training.study.progress import Progress, last_line
+from retort.training.study.jobs import plan_jobs
+from retort.training.study.progress import Progress, Report, last_line
+from retort.training.study.records import RunRecord, write_record
 from tests.training.study.tiny_study import load_study, save_study
 
 
@@ -25,11 +25,11 @@ def text_of(shown: Console) -> str:
 
 def finish(study: StudyRecipe, cell: Cell, value: float) -> None:
     """Figures of a run, as far as they are shown."""
-    record = {
-        "headline": {"words": "AUC"}, "figures": {"words": {"AUC": value}}, "parameters": 1,
-        "layers": 1, "seconds": {"train": 4.0, "measure": 1.0},
-    }  # fmt: skip
-    write_json(study.results(cell)[0] / "run.json", record)
+    record = RunRecord(
+        row=cell.row, seed=cell.seed, headline={"words": "AUC"}, figures={"words": {"AUC": value}},
+        parameters=1, layers=1, seconds={"train": 4.0, "measure": 1.0},
+    )  # fmt: skip
+    write_record(study.results(cell)[0] / "run.json", record)
 
 
 def play(study: StudyRecipe, shown: Console) -> Progress:
@@ -39,15 +39,15 @@ def play(study: StudyRecipe, shown: Console) -> Progress:
     with Progress(study, jobs, 1, shown) as progress:
         finish(study, none, 0.5)
         progress.begun(jobs[0])
-        progress.ended(jobs[0], Report(none.name, "kept", 0.0))
+        progress.ended(Report(none.name, "kept", 0.0))
         progress.begun(jobs[1])
-        Path(jobs[1].log).parent.mkdir(parents=True, exist_ok=True)
-        Path(jobs[1].log).write_text("stage 1:  10%\rstage 1:  20%\n")
+        jobs[1].log.parent.mkdir(parents=True, exist_ok=True)
+        jobs[1].log.write_text("stage 1:  10%\rstage 1:  20%\n")
         progress.looked()
         finish(study, tmkd, 0.75)
-        progress.ended(jobs[1], Report(tmkd.name, "done", 5.0))
+        progress.ended(Report(tmkd.name, "done", 5.0))
         progress.begun(jobs[2])
-        progress.ended(jobs[2], Report(jobs[2].name, "failed", 1.0, "ValueError: lower the lr"))
+        progress.ended(Report(jobs[2].name, "failed", 1.0, "ValueError: lower the lr"))
     return progress
 
 
@@ -86,6 +86,6 @@ def test_what_is_left_takes_as_long_as_what_has_run(tmp_path: Path) -> None:
 
 def test_of_a_log_the_last_state_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    assert last_line(str(path)) == ""
+    assert last_line(path) == ""
     path.write_text("x" * 10_000 + "\nbegin\n  7%\r  8%\n\n")
-    assert last_line(str(path)) == "8%"
+    assert last_line(path) == "8%"

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from retort.cli import app
 from retort.training.recipes.study import StudyRecipe
-from retort.training.study.files import write_json
 from retort.training.study.recommend import (
     RecommendError,
     frontier,
@@ -19,6 +18,7 @@ from retort.training.study.recommend import (
     recommend,
     render,
 )
+from retort.training.study.records import RunRecord, write_record
 from tests.training.study.tiny_study import dataset, load_study, save_study
 
 ROWS = {  # quality on each set, pairs a second
@@ -38,7 +38,7 @@ def save_finished(folder: Path) -> StudyRecipe:
     ]
     datasets = [dataset(folder, "one"), dataset(folder, "two")]
     study = load_study(save_study(folder, rows=rows, datasets=datasets))
-    write_json(study.out / "plan.json", json.loads(study.model_dump_json()))
+    write_record(study.out / "plan.json", study)
     headline = {"words": "AUC", "ranks": "nDCG@10"}
 
     def figures(value: float) -> dict[str, dict[str, float]]:
@@ -46,18 +46,16 @@ def save_finished(folder: Path) -> StudyRecipe:
 
     for cell in study.cells():
         value = ROWS[cell.row][0] + (0.01 if cell.seed == 1 else -0.01)
-        record = {
-            "headline": headline, "figures": figures(value), "parameters": 5, "layers": 2,
-            "seconds": {"train": 60.0}, "resumed": cell.seed == 2,
-        }  # fmt: skip
-        if cell.seed == 2:
-            record["seconds"] = {"train": 1.0}
-        write_json(study.results(cell)[0] / "run.json", record)
+        record = RunRecord(
+            row=cell.row, seed=cell.seed, headline=headline, figures=figures(value), parameters=5,
+            layers=2, seconds={"train": 60.0 if cell.seed == 1 else 1.0}, resumed=cell.seed == 2,
+        )  # fmt: skip
+        write_record(study.results(cell)[0] / "run.json", record)
     for name in ("one", "two"):
-        record = {"headline": headline, "figures": {"ensemble": figures(1.0)}}
-        write_json(study.out / name / "teachers" / "run.json", record)
+        ensemble = {"headline": headline, "figures": {"ensemble": figures(1.0)}}
+        write_record(study.out / name / "teachers" / "run.json", ensemble)
     speeds = {name: {"pairs_per_second": speed, "students": 1} for name, (_, speed) in ROWS.items()}
-    write_json(study.out / "speeds.json", {"rows": speeds})
+    write_record(study.out / "speeds.json", {"rows": speeds})
     return study
 
 
@@ -87,12 +85,12 @@ def test_the_fastest_that_is_good_enough(folder: Path) -> None:
     assert recommend(options, quality=0.85).best.row == "slow"
     assert recommend(options, latency_ms=5000, quality=0.6).best.row == "slow"
     with pytest.raises(
-        RecommendError, match=r"nothing keeps 95.0%: the nearest is slow with 90.0%"
+        RecommendError, match=r"no student keeps 95.0%: the nearest is slow with 90.0%"
     ):
         recommend(options, quality=0.95)
-    with pytest.raises(RecommendError, match="nothing that good takes 300 ms"):
+    with pytest.raises(RecommendError, match="no student that good scores 100 pairs within 300 ms"):
         recommend(options, latency_ms=300, quality=0.85)
-    with pytest.raises(RecommendError, match="say what is needed"):
+    with pytest.raises(RecommendError, match="give --latency-ms"):
         recommend(options)
 
 
@@ -103,7 +101,7 @@ def test_the_way_from_fast_to_good_leaves_out_what_is_neither(folder: Path) -> N
 def test_what_is_said_names_method_depth_and_cost(folder: Path) -> None:
     text = render(recommend(read_options(folder, 100), latency_ms=250))
     for part in ("deep (method mkd, 2 layers)", "80.0% of the teachers", "200.0 ms for 100 pairs",
-                 "60 s of training", "2 teachers", "2 seeds: a hint"):  # fmt: skip
+                 "60 s of training", "2 teachers", "2 seeds: indicative"):  # fmt: skip
         assert part in text
 
 
@@ -116,7 +114,7 @@ def test_the_command(folder: Path) -> None:
     assert json.loads(result.stdout)["datasets"] == ["one"]
     result = run(app, ["recommend", str(folder.parent), "--quality", "0.9"])
     assert result.exit_code == 1
-    assert "not there; give the folder of a study" in result.stderr
+    assert "plan.json: not there: run `retort study`" in result.stderr
     (folder / "speeds.json").rename(folder / "gone.json")
     result = run(app, ["recommend", str(folder), "--quality", "0.9"])
     assert "no speeds yet" in result.stderr

@@ -10,7 +10,7 @@ import yaml
 from retort.training.data.evaluation_set import EvaluationSet, write_sets
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, write_table
-from retort.training.recipes.recipe import load_recipe
+from retort.training.recipes.load import load_recipe
 from retort.training.recipes.study import StudyRecipe
 from tests.training.backbones import save_backbone
 from tests.training.saved_teachers import save_checkpoint

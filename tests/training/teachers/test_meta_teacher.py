@@ -11,18 +11,21 @@ import torch
 
 from retort.training.data.table import PairTable, write_table
 from retort.training.nn import loop
-from retort.training.nn.checkpoint import CheckpointError, load_student
 from retort.training.nn.loop import Progress
-from retort.training.recipes.recipe import TeacherRecipe, TeacherRef, parse_recipe
-from retort.training.teachers.corruption import Corruption, DomainHead, shuffled
+from retort.training.nn.student import CheckpointError, load_student
+from retort.training.recipes.load import parse_recipe
+from retort.training.recipes.recipe import TeacherRecipe, TeacherRef
 from retort.training.teachers.meta_teacher import (
     DOMAINS_FILE,
+    Corruption,
+    DomainError,
+    DomainHead,
     MetaOutputs,
     load_knowledge,
     meta_loss,
+    shuffled,
 )
-from retort.training.teachers.prototypes import DomainError
-from retort.training.teachers.scorers import load_teacher
+from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.teach import teach
 from tests.training.backbones import save_backbone
 from tests.training.methods.test_distill import LENGTH, OPTIMISER, make_pairs
@@ -98,6 +101,7 @@ def test_domains_are_shuffled_anew_each_step_and_always_alike() -> None:
     assert torch.equal(orders[1], shuffled(domains, Progress(1, 9, 1)))
 
 
+@pytest.mark.slow
 def test_the_corruption_loss_is_on_and_prototype_scores_weigh(tmp_path: Path) -> None:
     plans = {"paper": {}, "off": {"corruption": 0.0}, "even": {"weighted": False}}
     weights = {}
@@ -115,13 +119,14 @@ def test_the_corruption_loss_is_on_and_prototype_scores_weigh(tmp_path: Path) ->
     assert not torch.equal(weights["paper"], weights["even"])
 
 
+@pytest.mark.slow
 def test_a_meta_teacher_scores_like_any_cross_encoder_and_is_taught_once(tmp_path: Path) -> None:
     recipe = meta_recipe(tmp_path)
     folder = teach(recipe)
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert teach(recipe) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
-    scores = load_teacher(TeacherRef(name="meta", path=str(folder))).score(make_pairs())
+    scores = load_scorer(TeacherRef(name="meta", path=str(folder))).score(make_pairs())
     labels = np.array([pair.label for pair in make_pairs()])
     assert scores[labels == 1].mean() > scores[labels == 0].mean() + 0.5
     assert len(json.loads((folder / "student.json").read_text())["meta"]["curve"]) >= 1
@@ -131,6 +136,7 @@ class Killed(Exception):
     """What a power cut looks like from inside."""
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_where_an_uninterrupted_one_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

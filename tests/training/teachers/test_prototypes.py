@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import load_backbone
-from retort.training.nn.tokens import TokenTable
-from retort.training.teachers.prototypes import DomainError, content, embed, fit_prototypes
+from retort.training.nn.batching import TokenTable
+from retort.training.teachers.meta_teacher import DomainError, content, embed, fit_prototypes
 from tests.training.backbones import save_backbone
 
 Floats = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Teachers: the fast engine says what PyTorch says, and an identity follows the weights."""
+"""Scorers: found by name, compiled they say what PyTorch says, identities follow the weights."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from retort.models.bundle import Bundle
 from retort.models.encoding import Truncation
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import BackboneError, load_backbone
-from retort.training.nn.checkpoint import CheckpointError, load_student, save_student
-from retort.training.nn.student import Head, take_layers
+from retort.training.nn.student import (
+    CheckpointError,
+    Head,
+    load_student,
+    save_student,
+    take_layers,
+)
 from retort.training.recipes.recipe import TeacherRef
-from retort.training.teachers.scorers import load_teacher
+from retort.training.teachers.scorers import MODEL, Spec, load_scorer, parse
 from tests.tiny_texts import PASSAGES, QUERIES
 from tests.training.backbones import save_backbone, save_cross_encoder
 
@@ -31,9 +37,10 @@ def save_teacher(folder: Path, backbone: Path, bias: float = 0.0) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_says_what_pytorch_says(tmp_path: Path) -> None:
     folder = save_teacher(tmp_path / "t", save_backbone(tmp_path / "b"))
-    teacher = load_teacher(TeacherRef(name="t", path=str(folder)))
+    teacher = load_scorer(TeacherRef(name="t", path=str(folder)))
     loaded = load_student(folder)
     batch = loaded.encoder().collate(
         [p for q in QUERIES for p in loaded.encoder().encode(q, PASSAGES)]
@@ -47,9 +54,10 @@ def test_a_cross_encoder_says_what_pytorch_says(tmp_path: Path) -> None:
     assert np.abs(teacher.score(PAIRS) - expected).max() < 0.02  # bf16
 
 
+@pytest.mark.slow
 def test_a_bi_encoder_gives_the_cosine_of_mean_pooled_texts(tmp_path: Path) -> None:
     backbone = save_backbone(tmp_path / "b")
-    teacher = load_teacher(TeacherRef(name="b", path=str(backbone), kind="bi-encoder"))
+    teacher = load_scorer(TeacherRef(name="b", path=str(backbone), kind="bi-encoder"))
     loaded = load_backbone(str(backbone))
     from tokenizers import Tokenizer
 
@@ -70,7 +78,7 @@ def test_a_bi_encoder_gives_the_cosine_of_mean_pooled_texts(tmp_path: Path) -> N
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_a_hub_cross_encoder_from_a_folder(tmp_path: Path, outputs: int) -> None:
     folder = save_cross_encoder(tmp_path / "hub", outputs)
-    teacher = load_teacher(TeacherRef(name="h", path=str(folder), kind="hub-cross-encoder"))
+    teacher = load_scorer(TeacherRef(name="h", path=str(folder), kind="hub-cross-encoder"))
     scores = teacher.score(PAIRS)
     assert scores.shape == (len(PAIRS),)
     alone = teacher.score([PAIRS[5]])
@@ -79,17 +87,35 @@ def test_a_hub_cross_encoder_from_a_folder(tmp_path: Path, outputs: int) -> None
 
 def test_identity_follows_weights_and_length(tmp_path: Path) -> None:
     backbone = save_backbone(tmp_path / "b")
-    one = load_teacher(TeacherRef(name="t", path=str(save_teacher(tmp_path / "1", backbone))))
-    same = load_teacher(TeacherRef(name="u", path=str(save_teacher(tmp_path / "2", backbone))))
-    other = load_teacher(
-        TeacherRef(name="t", path=str(save_teacher(tmp_path / "3", backbone, 1.0)))
-    )
+    one = load_scorer(TeacherRef(name="t", path=str(save_teacher(tmp_path / "1", backbone))))
+    same = load_scorer(TeacherRef(name="u", path=str(save_teacher(tmp_path / "2", backbone))))
+    other = load_scorer(TeacherRef(name="t", path=str(save_teacher(tmp_path / "3", backbone, 1.0))))
     assert one.identity == same.identity
     assert one.identity != other.identity
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"student\.json: missing"):
-        load_teacher(TeacherRef(name="t", path=str(tmp_path)))
+        load_scorer(TeacherRef(name="t", path=str(tmp_path)))
     with pytest.raises(BackboneError, match="package no_such_package is not installed"):
         load_backbone("package:no_such_package")
+
+
+def test_a_scorer_has_a_name_a_kind_and_a_place() -> None:
+    named = {
+        "runs/ce/": ("ce", MODEL, "runs/ce/"),
+        "bi-encoder:runs/bi": ("bi", "bi-encoder", "runs/bi"),
+        "bi-encoder:package:gt": ("gt", "bi-encoder", "package:gt"),
+        "x=cross-encoder:runs/ce": ("x", "cross-encoder", "runs/ce"),
+        "y=retort-small": ("y", MODEL, "retort-small"),
+    }
+    assert {text: parse(text) for text in named} == {
+        text: Spec(*parts) for text, parts in named.items()
+    }
+
+
+def test_a_bundle_and_its_kind_of_score(tiny_bundle: Bundle) -> None:
+    scorer = load_scorer(parse(str(tiny_bundle.folder)))
+    pairs = [Pair(golden.query, golden.passage) for golden in tiny_bundle.golden]
+    assert scorer.probabilities
+    assert scorer.score(pairs) == pytest.approx([g.score for g in tiny_bundle.golden], abs=1e-4)

@@ -11,11 +11,10 @@ from retort.models.encoding import PairEncoder, Truncation
 from retort.models.scores import combine
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
-from retort.training.nn.checkpoint import save_student
 from retort.training.nn.inference import run, student_model
-from retort.training.nn.student import Student
+from retort.training.nn.student import Student, save_student
+from retort.training.teachers.scorers import UnknownScorerError
 from retort.training.teachers.systems import (
-    UnknownSystemError,
     members_mean,
     read_scores,
     score_sets,
@@ -46,6 +45,7 @@ def test_a_checkpoint_gives_probabilities(
     assert calibrated == {"student"}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_asked_as_a_teacher_gives_logits(
     checkpoint: Path, items: EvaluationSet
 ) -> None:
@@ -67,7 +67,7 @@ def test_scores_come_back_from_disk(tmp_path: Path, items: EvaluationSet) -> Non
 def test_a_broken_file_of_scores_is_named(tmp_path: Path) -> None:
     path = tmp_path / "scores.npz"
     path.write_text("no zip")
-    with pytest.raises(UnknownSystemError, match=r"scores\.npz: cannot be read"):
+    with pytest.raises(UnknownScorerError, match=r"scores\.npz: cannot be read"):
         read_scores(path)
 
 
@@ -97,10 +97,10 @@ def test_an_ensemble_is_made_of_systems_named_anywhere(
 
 
 def test_an_ensemble_of_unknown_systems_is_refused(items: EvaluationSet) -> None:
-    with pytest.raises(UnknownSystemError, match="both=ensemble:a: no system a"):
+    with pytest.raises(UnknownScorerError, match="both=ensemble:a: no system a"):
         score_sets({"both": "ensemble:a"}, [items])
 
 
 def test_a_system_that_is_nothing_is_named(items: EvaluationSet) -> None:
-    with pytest.raises(UnknownSystemError, match="student=nowhere: no checkpoint"):
+    with pytest.raises(UnknownScorerError, match="student=nowhere: no checkpoint"):
         score_sets({"student": "nowhere"}, [items])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from retort.training.data.pairs import Pair
@@ -40,14 +41,10 @@ def _msmarco(row: Row, number: int) -> Iterator[Pair]:
         yield Pair(row["query"], text, float(chosen), query_id, f"{query_id}-{place}")
 
 
-def _qnli(row: Row, number: int) -> Iterator[Pair]:
+def _glue(task: str, query: str, passage: str, row: Row, number: int) -> Iterator[Pair]:
     label = None if row["label"] < 0 else 1.0 - float(row["label"])  # 0 is entailment
-    yield Pair(row["question"], row["sentence"], label, f"qnli-{row['idx']}", f"qnli-{row['idx']}")
-
-
-def _rte(row: Row, number: int) -> Iterator[Pair]:
-    label = None if row["label"] < 0 else 1.0 - float(row["label"])
-    yield Pair(row["sentence2"], row["sentence1"], label, f"rte-{row['idx']}", f"rte-{row['idx']}")
+    name = f"{task}-{row['idx']}"
+    yield Pair(row[query], row[passage], label, name, name)
 
 
 HUB_SETS = {
@@ -55,8 +52,8 @@ HUB_SETS = {
     "squad": HubSet("rajpurkar/squad", None, _squad),
     "squad-v2": HubSet("rajpurkar/squad_v2", None, _squad),
     "msmarco": HubSet("microsoft/ms_marco", "v1.1", _msmarco),
-    "qnli": HubSet("nyu-mll/glue", "qnli", _qnli),
-    "rte": HubSet("nyu-mll/glue", "rte", _rte),
+    "qnli": HubSet("nyu-mll/glue", "qnli", partial(_glue, "qnli", "question", "sentence")),
+    "rte": HubSet("nyu-mll/glue", "rte", partial(_glue, "rte", "sentence2", "sentence1")),
 }
 
 

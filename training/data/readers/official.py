@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from retort.training.data.pairs import Pair
+from retort.training.data.pairs import Pair, answered
 from retort.training.data.readers.rows import (
     BadRows,
     DataError,
@@ -75,11 +75,8 @@ def wikiqa(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:
     as MAP and MRR are reported in the literature (243 of the test questions).
     """
     base, _, filtered = split.partition("-")
-    pairs = list(_wikiqa(folder, base, bad))
-    if filtered:
-        answered = {pair.query_id for pair in pairs if pair.label}
-        pairs = [pair for pair in pairs if pair.query_id in answered]
-    yield from pairs
+    pairs = _wikiqa(folder, base, bad)
+    yield from answered(list(pairs)) if filtered else pairs
 
 
 def _wikiqa(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:
@@ -148,7 +145,7 @@ def squad_reqa(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:
             yield Pair(query, candidates[truth], 1.0, f"reqa-{split}-{number}", candidates[truth])
 
 
-def squad_reqa_candidates(folder: Path, split: str, bad: BadRows) -> Iterator[str]:
+def squad_reqa_candidates(folder: Path, split: str) -> Iterator[str]:
     """The candidate sentences of a ReqA split."""
     data = read_json(locate(folder, f"{split}.json"))
     yield from data["candidates" if "candidates" in data else "answers"]
@@ -217,7 +214,7 @@ def medquad(folder: Path, split: str, bad: BadRows) -> Iterator[Pair]:
 
 
 def questions(path: Path, bad: BadRows) -> Iterator[str]:
-    """A plain list of questions in any of its usual forms, told apart line by line.
+    """A plain list of questions in any of its usual forms, recognised line by line.
 
     `{"question": …}` a line, `id<TAB>question`, `question<TAB>['answer', …]`, or a question alone.
     """

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import onnx
 import pytest
-from onnx import helper
 from selenium.webdriver import Chrome
 
-from retort.models.bundle import Bundle, write_bundle
-from retort.models.golden import GoldenPair
+from retort.models.bundle import Bundle
 from tests.service.browser import MISSING, browser, set_media, set_size
 from tests.service.running import ServerProcess, server
-
-
-def opposite_of(bundle: Bundle, folder: Path) -> Bundle:
-    """A teacher that ranks every request the other way round: its logits are the negatives."""
-    graph = onnx.load(bundle.graph_path)
-    (logits,) = graph.graph.output
-    for node in graph.graph.node:
-        node.output[:] = ["opposite" if name == logits.name else name for name in node.output]
-    graph.graph.node.append(helper.make_node("Neg", ["opposite"], [logits.name]))
-    onnx.save(graph, folder / "model.onnx")
-    return write_bundle(
-        folder / "opposite",
-        manifest=bundle.manifest.model_copy(update={"name": "opposite", "files": {}}),
-        graph=folder / "model.onnx",
-        tokenizer=bundle.tokenizer_path,
-        golden=[
-            GoldenPair(p.query, p.passage, tuple(-logit for logit in p.logits), 1 - p.score)
-            for p in bundle.golden
-        ],
-    )
+from tests.tiny_teacher import make_contrary
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +18,7 @@ def pair(
     chrome: Chrome, tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
     """A student, its teacher, and every request compared."""
-    teacher = opposite_of(tiny_bundle, tmp_path_factory.mktemp("teacher"))
+    teacher = make_contrary(tiny_bundle, tmp_path_factory.mktemp("teacher") / "contrary")
     flags = ("--bundle", tiny_bundle.folder, "--teacher", teacher.folder, "--shadow", 1)
     with server(*map(str, flags), "--threads", "1") as running:
         yield running

@@ -15,6 +15,8 @@ from tests.service.http.page.reading import PASSAGES, QUERY, one, rank, wait_for
 from tests.service.picture import take, wait_for_verdict
 from tests.service.running import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 # The colours of the page's texts, by its own names.
 INKS = ("--ink", "--soft", "--bad", "--student", "--teacher")
 

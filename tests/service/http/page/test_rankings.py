@@ -18,6 +18,8 @@ from tests.service.http.page.reading import PASSAGES, QUERY, one, rank, texts, w
 from tests.service.picture import wait_for_verdict
 from tests.service.running import PATIENCE_SECONDS, ServerProcess
 
+pytestmark = pytest.mark.slow
+
 
 def ask(server: ServerProcess, mode: str) -> list[dict[str, Any]]:
     body = {"query": QUERY, "passages": PASSAGES, "mode": mode}
@@ -33,7 +35,7 @@ def test_one_click_ranks_the_example(page: Chrome, pair: ServerProcess) -> None:
         r"The student ranked 6 passages in [\d.,]+\sms, the teacher in [\d.,]+\sms", told
     )
     assert "do not agree on the best passage" in told
-    assert texts(page, ".model") == ["tiny 0.0.1", "opposite 0.0.1"]
+    assert texts(page, ".model") == ["tiny 0.0.1", "contrary 0.0.9"]
     assert len(texts(page, "#student .row")) == len(texts(page, "#teacher .row")) == 6
     assert one(page, "#alone").is_displayed() is False
     assert complaints(page) == []
@@ -106,7 +108,7 @@ def test_the_live_figures_are_the_servers(page: Chrome, pair: ServerProcess) -> 
 
     # The comparisons end a little after the answers, and the page asks every few seconds.
     WebDriverWait(page, PATIENCE_SECONDS).until(agrees)
-    assert re.search(r"ms a pair, not .*ms", one(page, "#speedup-why").text)
+    assert re.search(r"ms per pair, not .*ms", one(page, "#speedup-why").text)
 
 
 def comparisons(server: ServerProcess) -> float:
@@ -136,3 +138,15 @@ def test_figures_are_asked_for_only_while_someone_sees_them(
     assert comparisons(pair) == before
     page.close()
     page.switch_to.window(seen)
+
+
+def test_the_page_of_the_api_lists_the_routes_and_tries_one(
+    page: Chrome, pair: ServerProcess
+) -> None:
+    page.get(f"{pair.url}/docs")
+    assert "/score" in wait_for(page, "#routes", "/score")
+    one(page, "#go").click()
+    answer = wait_for(page, "#answer", '"results"')
+    assert answer.startswith("200\n")
+    # Its own policy lets the page run.
+    assert complaints(page) == []

@@ -10,21 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+import pytest
 import uvicorn
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from retort.models.bundle import Bundle
-from retort.models.runtime.fake import FakeBackend
 from retort.service.http.app import create_app
 from retort.service.service import Service
 from retort.service.settings import Settings
-from tests.fake_bundle import overlap
+from tests.fake_bundle import FakeBackend, overlap
 from tests.service.browser import complaints
 from tests.service.http.page.reading import QUERY, one, rank, texts, wait_for, write
 from tests.service.picture import wait_for_verdict
 from tests.service.running import PATIENCE_SECONDS, ServerProcess, fragile, server
+
+pytestmark = pytest.mark.slow
 
 
 def test_what_is_missing_is_said_and_the_reader_put_there(
@@ -49,11 +51,11 @@ def test_a_key_is_asked_for_and_a_lone_student_says_so(page: Chrome, locked: Ser
     page.get(locked.url)
     WebDriverWait(page, PATIENCE_SECONDS).until(lambda _: one(page, "#key-field").is_displayed())
     one(page, "#form button").click()
-    assert wait_for(page, "#error", ".") == "This server wants an API key."
+    assert wait_for(page, "#error", ".") == "This server needs an API key."
     key = page.switch_to.active_element
     assert key.get_attribute("id") == "key"
     key.send_keys("hu", Keys.ENTER)
-    assert wait_for(page, "#error", "this") == "The server does not take this API key."
+    assert wait_for(page, "#error", "this") == "The server does not accept this API key."
     key.send_keys("sh", Keys.ENTER)
     assert re.fullmatch(r"The student ranked 6 passages in [\d.,]+\sms\.", wait_for_verdict(page))
     assert one(page, "#error").text == ""
@@ -68,6 +70,7 @@ def test_a_key_is_asked_for_and_a_lone_student_says_so(page: Chrome, locked: Ser
     complaints(page)  # a browser logs every answer that is an error
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_is_said_to_be(page: Chrome, tiny_bundle: Bundle) -> None:
     with server("--bundle", str(tiny_bundle.folder), "--threads", "1") as running:
         page.get(running.url)
@@ -81,7 +84,7 @@ def test_a_server_that_is_gone_is_said_to_be(page: Chrome, tiny_bundle: Bundle) 
 @contextmanager
 def fragile_pair(bundle: Bundle) -> Iterator[tuple[str, Service]]:
     """The address of an app whose teacher fails for every per cent sign, and its service."""
-    app = create_app(
+    service = Service(
         Settings(),
         bundle,
         teacher=bundle,
@@ -90,6 +93,7 @@ def fragile_pair(bundle: Bundle) -> Iterator[tuple[str, Service]]:
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        app = create_app(service)
         running = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -98,7 +102,7 @@ def fragile_pair(bundle: Bundle) -> Iterator[tuple[str, Service]]:
             while not running.started or httpx.get(f"{url}/readyz").status_code != 200:
                 assert time.monotonic() < end
                 time.sleep(0.05)
-            yield url, app.state.service
+            yield url, service
         finally:
             running.should_exit = True
             thread.join()

@@ -9,7 +9,7 @@ import pytest
 
 from retort.training.data.catalog import QUESTION_LISTS, read_pairs, read_questions
 from retort.training.data.pairs import Pair
-from retort.training.data.readers.own_pairs import read_file
+from retort.training.data.readers.own import read_file
 from retort.training.data.readers.rows import BadRows, DataError
 
 

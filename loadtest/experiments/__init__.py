@@ -1,0 +1,1 @@
+"""The experiments: each says which targets, which traffic, which loads and which rows."""

@@ -1,0 +1,79 @@
+"""The sentence-transformers reference: the student's weights, tokens and arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig
+
+from retort.loadtest.experiments.reference import Reference, load_reference
+from retort.loadtest.traffic import Request, Traffic
+from retort.models.bundle import Bundle
+from retort.training.nn.student import Student
+from tests.tiny import HEADS
+
+REQUEST = Request("how tall is the tower", ("The tower is 330 metres tall.", "Paris is old."))
+
+
+def of_shape(bundle: Bundle, **changes: int) -> Bundle:
+    """The bundle, claiming to be of another shape."""
+    size = bundle.manifest.architecture.model_copy(update=changes)
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"architecture": size}))
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_bundle: Bundle) -> Reference:
+    """The reference for the tiny bundle."""
+    return load_reference(tiny_bundle)
+
+
+def test_it_reads_pairs_as_the_student_does(reference: Reference, tiny_bundle: Bundle) -> None:
+    texts = (*REQUEST.passages, "old " * 200)
+    found = reference.model.tokenizer(
+        [REQUEST.query] * 3,
+        list(texts),
+        padding=True,
+        truncation="only_second",
+        max_length=tiny_bundle.manifest.truncation.max_length,
+        return_tensors="np",
+    )
+    encoder = tiny_bundle.encoder()
+    expected = encoder.collate(encoder.encode(REQUEST.query, texts))
+    assert (found["input_ids"] == expected.input_ids).all()
+    assert (found["token_type_ids"] == expected.token_type_ids).all()
+    assert (found["attention_mask"] == expected.attention_mask).all()
+
+
+def test_it_scores_as_the_students_golden_head(reference: Reference, tiny_bundle: Bundle) -> None:
+    pairs = [(pair.query, pair.passage) for pair in tiny_bundle.golden]
+    scores = reference.model.predict(pairs, show_progress_bar=False)
+    golden = np.array([pair.logits[0] for pair in tiny_bundle.golden])
+    assert scores == pytest.approx(1 / (1 + np.exp(-golden)), abs=0.01)
+    assert "the student's encoder and golden head" in reference.describe()
+
+
+def test_its_arithmetic_is_within_one_percent_of_the_students(tiny_bundle: Bundle) -> None:
+    # An ensemble, as far as its manifest says: there is no one encoder to take weights from.
+    large = of_shape(tiny_bundle, layers=3, width=384, attention_heads=12, encoders=2)
+    reference = load_reference(large)
+    assert "random weights in the student's shape" in reference.describe()
+    inner: Any = reference.model.model
+    config = BertConfig.from_dict({**inner.config.to_dict(), "num_labels": 2})
+    student = Student(config, HEADS).eval()
+    ids = torch.ones((2, 128), dtype=torch.int64)
+    counts = []
+    for model in (student, inner):
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            model(input_ids=ids, attention_mask=ids, token_type_ids=torch.zeros_like(ids))
+        counts.append(counter.get_total_flops())
+    assert counts[0] > 1e9
+    assert counts[1] == pytest.approx(counts[0], rel=0.01)
+
+
+def test_the_rate_counts_pairs(reference: Reference) -> None:
+    assert reference.pairs_per_second(Traffic("real", "", (REQUEST,)), 0.05) > 2

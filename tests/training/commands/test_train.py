@@ -1,0 +1,209 @@
+"""The training commands as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from retort.cli import app
+from retort.training.data.table import read_table
+from tests.training.backbones import save_backbone
+
+RUNNER = CliRunner()
+ROOT = Path(__file__).parents[3]
+
+
+def invoke(*words: str) -> tuple[int, str, str]:
+    result = RUNNER.invoke(app, list(words))
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def pairs_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.tsv"
+    rows = ["query\tpassage\tlabel"]
+    for a in ("tower", "paris", "river", "city"):
+        rows += [f"what is {a}\tthe {b} is old\t{int(a == b)}" for b in ("tower", "paris", "river")]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def corpus_recipe(tmp_path: Path, pairs_file: Path) -> Path:
+    path = tmp_path / "corpus.yaml"
+    path.write_text(
+        f"kind: corpus\nout: {tmp_path / 'table.parquet'}\nlabelled: [{{source: {pairs_file}}}]\n"
+    )
+    return path
+
+
+def test_list_and_show(pairs_file: Path) -> None:
+    code, out, _ = invoke("data", "list", "--json")
+    assert code == 0
+    assert {"wikiqa", "neuronblocks"} <= {row["name"] for row in json.loads(out)["datasets"]}
+    code, out, _ = invoke("data", "show", str(pairs_file), "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "source": str(pairs_file), "pairs": 12, "queries": 4, "positive": 3, "skipped": 0,
+    }  # fmt: skip
+
+
+def test_a_malformed_row_stops_or_is_counted(pairs_file: Path) -> None:
+    with pairs_file.open("a") as handle:
+        handle.write("only a query\n")
+    code, _, err = invoke("data", "show", str(pairs_file))
+    assert code == 1
+    assert "mine.tsv, line 14: expected the columns" in err
+    code, out, _ = invoke("data", "show", str(pairs_file), "--skip-bad")
+    assert code == 0
+    assert "skipped 1" in out
+
+
+def test_no_data_folder_says_what_to_do() -> None:
+    code, _, err = invoke("data", "show", "wikiqa/dev")
+    assert code == 1
+    assert "RETORT_DATA" in err
+
+
+@pytest.mark.slow
+def test_build_then_teach_label_and_distil(tmp_path: Path, pairs_file: Path) -> None:
+    save_backbone(tmp_path / "backbone")
+    code, out, err = invoke("data", "build", str(corpus_recipe(tmp_path, pairs_file)), "--json")
+    assert code == 0, err
+    assert json.loads(out)["pairs"] == len(read_table(tmp_path / "table.parquet")) == 12
+    small = "{lr: 1.0e-3, batch_pairs: 4, precision: 'no'}"
+    length = "{max_length: 32, max_query_tokens: 12}"
+    teacher = tmp_path / "teacher.yaml"
+    teacher.write_text(
+        f"kind: teacher\nname: ce\nbackbone: {tmp_path / 'backbone'}\n"
+        f"table: {tmp_path / 'table.parquet'}\nout: {tmp_path / 'ce'}\n"
+        f"length: {length}\noptimiser: {small}\n"
+    )
+    assert invoke("teach", str(teacher))[0] == 0
+    recipe = tmp_path / "distill.yaml"
+    recipe.write_text(
+        f"kind: distill\nname: small\nout: {tmp_path / 'out'}\nstore: {tmp_path / 'scores'}\n"
+        f"teachers: [{{name: ce, path: {tmp_path / 'ce'}}}]\n"
+        f"student: {{init: {tmp_path / 'backbone'}, layers: [0]}}\n"
+        f"stages: [{{table: {tmp_path / 'table.parquet'}, length: {length}, optimiser: {small}}}]\n"
+    )
+    code, _, err = invoke("distill", str(recipe))
+    assert code == 1
+    assert "run `retort label`" in err
+    code, _, err = invoke("label", str(recipe), "--teacher", "nobody")
+    assert code == 1
+    assert "no teacher nobody" in err
+    code, out, _ = invoke("label", str(recipe), "--json")
+    assert json.loads(out) == {"ce": 12}
+    code, out, _ = invoke("distill", str(recipe), "--json")
+    assert code == 0
+    assert (Path(json.loads(out)["student"]) / "model.safetensors").is_file()
+
+
+def test_a_recipe_with_three_mistakes_names_all_three(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("kind: corpus\nseed: x\nlabeled: []\n")
+    code, _, err = invoke("validate", str(path))
+    assert code == 1
+    assert "has 3 mistakes" in err
+    assert all(name in err for name in ("out:", "seed:", "labeled:"))
+
+
+def test_a_recipe_of_another_kind_is_refused(tmp_path: Path, pairs_file: Path) -> None:
+    code, _, err = invoke("teach", str(corpus_recipe(tmp_path, pairs_file)))
+    assert code == 1
+    assert "a corpus recipe; this command takes a teacher recipe" in err
+
+
+def test_methods_are_listed_with_their_papers() -> None:
+    from retort.training.recipes.methods import METHODS
+
+    code, plain, _ = invoke("methods")
+    assert code == 0
+    assert all(f"{name:12} {METHODS[name].line}" in plain for name in METHODS)
+    rows = json.loads(invoke("methods", "--json")[1])
+    assert [row["name"] for row in rows] == list(METHODS)
+    assert all(row["paper"] and row["line"] for row in rows)
+
+
+LIGHT = """
+import resource, sys
+for name in {blocked}:
+    sys.modules[name] = None
+sys.argv = ["retort", *{words}]
+from retort.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+finally:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print("cpu", used.ru_utime + used.ru_stime, file=sys.stderr)
+"""
+# What `make serve` does not install. A command that needs one fails.
+HEAVY = (
+    "torch", "transformers", "scipy", "sklearn", "pyarrow", "datasets", "safetensors", "accelerate",
+    "bm25s", "tqdm", "onnx", "onnxruntime", "openvino", "matplotlib",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("methods",),
+        ("validate", "recipes/labelled.yaml"),
+        ("validate", "recipes/ce-pointwise.yaml"),
+        ("validate", "recipes/retort-small.yaml"),
+        ("validate", "recipes/study-qa.yaml"),
+        ("data", "list"),
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_training_library_takes_an_instant(words: tuple[str, ...]) -> None:
+    code = LIGHT.format(blocked=HEAVY, words=list(words))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # About 0.5 s on an idle core; with torch it was 4 to 13 s.
+    assert float(done.stderr.rpartition("cpu ")[2]) < 2.0
+
+
+def test_validate_says_what_is_to_be_made_and_refuses_what_only_the_user_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "student.yaml"
+    plain = "kind: distill\nname: s\nout: o\nstore: s\nmethod: none\n"
+    recipe.write_text(plain + "stages: [{table: runs/t.parquet, alpha: 0}]\n")
+    code, out, _ = invoke("validate", "student.yaml")
+    assert code == 0
+    assert out.splitlines() == [
+        "student.yaml: distill recipe: valid",
+        "to be made before it can run:",
+        "  stages.0.table: runs/t.parquet: made by `retort data build`",
+    ]
+    code, out, err = invoke("validate", "student.yaml", "--json")
+    assert json.loads(out)["method"] == "none"
+    assert "runs/t.parquet" in err
+    recipe.write_text(
+        plain + "student: {init: models/mine}\nstages: [{table: runs/t.parquet, alpha: 0}]\n"
+    )
+    assert invoke("validate", "student.yaml")[1].splitlines()[-2:] == [
+        "no such folder here, so taken for names on the Hugging Face hub:",
+        "  student.init: models/mine",
+    ]
+    recipe.write_text(plain + "stages: [{table: mine.tsv, alpha: 0.5}]\n")
+    code, _, err = invoke("validate", "student.yaml")
+    assert code == 1
+    assert "student.yaml has 2 mistakes" in err
+    assert "stages.0.table: mine.tsv" in err
+    assert "stages.0.alpha" in err
+    recipe.write_text("kind: corpus\nout: t.parquet\nlabelled: [{source: wikiqa/tset}]\n")
+    code, _, err = invoke("validate", "student.yaml")
+    assert code == 1
+    assert "labelled.0.source: wikiqa has no split 'tset'" in err

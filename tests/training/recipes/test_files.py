@@ -1,0 +1,95 @@
+"""The files of a recipe: each that is not there is named, with the command that makes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retort.training.recipes.files import CHECKPOINT_FILE, absent, places
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def distill(**changes: Any) -> dict[str, Any]:
+    return {"kind": "distill", "stages": [{"table": "runs/t.parquet"}], **changes}
+
+
+def lacking(values: dict[str, Any], beside: str = "recipes") -> dict[str, str]:
+    return {item.place.field: item.maker for item in absent(values, Path(beside))}
+
+
+def test_what_another_recipe_makes_is_named_with_its_command(tmp_path: Path) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "table.yaml").write_text("kind: corpus\nout: runs/t.parquet\n")
+    (folder / "ce.yaml").write_text("kind: teacher\nout: elsewhere/ce\n")
+    (folder / "general.yaml").write_text("kind: distill\nout: runs/general\n")
+    (folder / "broken.yaml").write_text("{")
+    (folder / "latin.yaml").write_bytes(b"name: \xe9")
+    teachers = [
+        {"name": "ce", "path": "elsewhere/ce"}, {"name": "new", "path": "runs/new"},
+        {"name": "mine", "path": "mine/ce"},
+    ]  # fmt: skip
+    values = distill(teachers=teachers, student={"init": "runs/general/student"})
+    assert lacking(values) == {
+        "stages.0.table": "retort data build recipes/table.yaml",
+        "student.init": "retort distill recipes/general.yaml",
+        "teachers.0.path": "retort teach recipes/ce.yaml",
+        "teachers.1.path": "retort teach",
+        "teachers.2.path": "",
+    }
+
+
+def test_what_is_there_is_not_named_and_a_folder_is_not_yet_a_teacher(tmp_path: Path) -> None:
+    for name in ("runs/ce", "runs/empty"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "runs/ce" / CHECKPOINT_FILE).write_text("{}")
+    (tmp_path / "runs/t.parquet").write_text("")
+    teachers = [{"name": "ce", "path": "runs/ce"}, {"name": "no", "path": "runs/empty"}]
+    assert list(lacking(distill(teachers=teachers))) == ["teachers.1.path"]
+
+
+def test_packages_the_hub_and_the_catalog_are_no_files() -> None:
+    teachers = [
+        {"name": "bi", "path": "package:gt", "kind": "bi-encoder"},
+        {"name": "hub", "path": "cross-encoder/ms-marco", "kind": "hub-cross-encoder"},
+        {"name": "lost", "path": "./lost", "kind": "hub-cross-encoder"},
+    ]
+    values = distill(teachers=teachers, student={"init": "package:gt"})
+    assert list(lacking(values)) == ["stages.0.table", "teachers.2.path"]
+    assert [place.field for place in places(values) if place.hub_name] == ["teachers.1.path"]
+    corpus = {
+        "kind": "corpus", "labelled": [{"source": "wikiqa/train"}, {"source": "mine.tsv.gz"}],
+        "positives": [{"source": "hub:squad/train"}, {"source": "runs/mine/train.jsonl"}],
+        "questions": {"lists": ["quora", "asked.txt"], "passages": []},
+    }  # fmt: skip
+    assert lacking(corpus) == {
+        "labelled.1.source": "",
+        "positives.1.source": "retort data divide",
+        "questions.lists.1": "",
+    }
+
+
+def test_a_study_reads_tables_sets_and_teachers_of_each_dataset() -> None:
+    dataset = {
+        "name": "d", "measure": ["a/measure", "b/measure"], "choose": "runs/choose",
+        "teachers": [{"name": "t", "path": "t"}], "stages": {"one": {"table": "one.parquet"}},
+    }  # fmt: skip
+    found = {place.field: place.path for place in places({"kind": "study", "datasets": [dataset]})}
+    assert found == {
+        "datasets.0.stages.one.table": "one.parquet",
+        "datasets.0.teachers.0.path": "t",
+        "datasets.0.measure.0": "a/measure",
+        "datasets.0.measure.1": "b/measure",
+        "datasets.0.choose": "runs/choose",
+    }
+
+
+def test_values_of_the_wrong_shape_are_left_to_the_schema() -> None:
+    assert lacking({"kind": "distill", "stages": 3, "teachers": [None, {"path": 7}]}) == {}
+    assert lacking({"kind": "nonsense"}) == {}

@@ -1,0 +1,231 @@
+"""The commands `retort data …`: list, read, build and divide training data.
+
+Heavy imports stay inside the commands, so that `retort --help` is quick and a serve-only
+installation can show it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from retort.training.commands.common import (
+    DataOption,
+    JsonOption,
+    Overrides,
+    RecipeArgument,
+    answer,
+    load_plan,
+    log,
+    reported,
+)
+
+if TYPE_CHECKING:
+    from retort.training.data.evaluation_set import EvaluationSet
+
+SkipOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave malformed rows out and count them.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    data = typer.Typer(no_args_is_help=True, help="List, read and build training data.")
+    data.command("list")(list_command)
+    data.command("show")(show_command)
+    data.command("build")(build_command)
+    data.command("sets")(sets_command)
+    data.command("tasks")(tasks_command)
+    data.command("divide")(divide_command)
+    app.add_typer(data, name="data")
+
+
+def list_command(as_json: JsonOption = False) -> None:
+    """List the data sets and lists of questions that Retort reads, with their licences.
+
+    Example: retort data list
+    """
+    from retort.training.data.catalog import CATALOG, QUESTION_LISTS
+
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {
+                "name": d.name, "licence": d.licence, "shippable": d.shippable,
+                "splits": [split.name for split in d.splits],
+                "held_out": [split.name for split in d.splits if split.held_out],
+            }
+            for d in CATALOG.values()
+        ]  # fmt: skip
+        lists = [
+            {"name": q.name, "licence": q.licence, "shippable": q.shippable}
+            for q in QUESTION_LISTS.values()
+        ]
+        typer.echo(json.dumps({"datasets": rows, "questions": lists}, indent=1))
+        return
+    for dataset in CATALOG.values():
+        splits = ", ".join(s.name + (" (held out)" if s.held_out else "") for s in dataset.splits)
+        ship = "" if dataset.shippable else "; not for shipped models"
+        typer.echo(
+            f"{dataset.name:14} {dataset.summary}\n{'':14} {splits}; {dataset.licence}{ship}"
+        )
+    typer.echo(f"{'questions':14} {', '.join([*QUESTION_LISTS, 'web-queries'])}")
+
+
+def show_command(
+    source: Annotated[str, typer.Argument(help="name/split, or the path of a .tsv or .jsonl.")],
+    rows: Annotated[int, typer.Option(help="How many pairs to print.")] = 3,
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a data set whole, count it, and print its first pairs.
+
+    Example: retort data show wikiqa/dev --rows 5
+    """
+    from retort.training.data.catalog import read_any
+    from retort.training.data.readers.rows import BadRows
+
+    with reported():
+        bad = BadRows(skip_bad)
+        pairs = read_any(source, data, bad)
+    facts = {
+        "source": source,
+        "pairs": len(pairs),
+        "queries": len({pair.query_key for pair in pairs}),
+        "positive": sum((pair.label or 0.0) > 0.5 for pair in pairs),
+        "skipped": len(bad.places),
+    }
+    lines = [", ".join(f"{key} {value}" for key, value in facts.items())]
+    lines += [f"  {pair.label}  {pair.query}  |  {pair.passage[:100]}" for pair in pairs[:rows]]
+    answer(facts, "\n".join(lines), as_json)
+
+
+def build_command(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a pair table: labelled pairs, BM25 negatives, stage-1 candidates.
+
+    Example: retort data build recipes/stage1.yaml questions.limit=10000
+    """
+    from retort.training.data.corpus import build_corpus
+    from retort.training.data.readers.rows import BadRows
+    from retort.training.data.table import write_table
+    from retort.training.recipes.recipe import CorpusRecipe
+
+    with reported():
+        plan = load_plan(recipe, overrides, CorpusRecipe)
+        bad = BadRows(skip_bad)
+        table = build_corpus(plan, data, bad, log)
+        write_table(plan.out, table)
+    if bad.places:
+        log(f"{len(bad.places)} malformed rows left out, the first at {bad.places[0]}")
+    facts = {"out": str(plan.out), "pairs": len(table), "skipped": len(bad.places)}
+    answer(facts, f"{plan.out}: {len(table)} pairs", as_json)
+
+
+def sets_command(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("runs/sets"),
+    queries: Annotated[int, typer.Option(help="Queries per re-ranking set.")] = 150,
+    depth: Annotated[int, typer.Option(min=2, help="BM25 passages per query.")] = 100,
+    choose: Annotated[
+        list[str] | None, typer.Option(help="Only this validation set; repeatable.")
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the evaluation sets: OUT/measure from test splits, OUT/choose from validation splits.
+
+    OUT/parity holds the pairs by which an exported graph is judged.
+
+    Example: retort data sets runs/sets --queries 150
+    """
+    from retort.training.data.catalog import data_root
+    from retort.training.data.sets import choose_sets, measure_sets, named, parity_pairs, ranking
+
+    with reported():
+        root = data_root(data)
+        made = {"measure": measure_sets(root, queries, depth), "choose": choose_sets(root, depth)}
+        if choose:
+            made["choose"] = named(made["choose"], choose)
+        made["parity"] = [ranking("parity", parity_pairs(made["measure"]), "nDCG@10")]
+        _write_sets(out, made, as_json)
+
+
+def tasks_command(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("runs/sets/tasks"),
+    cap: Annotated[int, typer.Option(help="Most pairs per set.")] = 3000,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; repeatable.")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the sentence tasks' evaluation sets: OUT/TASK/measure and OUT/TASK/choose.
+
+    Example: retort data tasks runs/study/sets --task rte
+    """
+    from retort.training.data.catalog import data_root
+    from retort.training.data.sets import TASKS, task_sets
+
+    with reported():
+        unknown = set(task or ()) - {item.name for item in TASKS}
+        if unknown:
+            known = ", ".join(item.name for item in TASKS)
+            raise ValueError(f"no task {', '.join(sorted(unknown))}: there are {known}")
+        root = data_root(data)
+        made = {}
+        for item in TASKS:
+            if not task or item.name in task:
+                measure, choose = task_sets(root, item, cap)
+                made[f"{item.name}/measure"], made[f"{item.name}/choose"] = [measure], [choose]
+        _write_sets(out, made, as_json)
+
+
+def _write_sets(out: Path, made: Mapping[str, list[EvaluationSet]], as_json: bool) -> None:
+    from retort.training.data.evaluation_set import write_sets
+
+    for name, sets in made.items():
+        write_sets(out / name, sets)
+    facts = {f"{name}/{s.name}": len(s.pairs) for name, sets in made.items() for s in sets}
+    lines = [f"{out}/{name}: {count} pairs" for name, count in facts.items()]
+    answer(facts, "\n".join(lines), as_json)
+
+
+def divide_command(
+    source: Annotated[str, typer.Argument(help="Labelled pairs: a .tsv or .jsonl, or name/split.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    choose: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share that chooses and calibrates.")
+    ] = 0.1,
+    measure: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that is reported.")] = 0.2,
+    data: DataOption = None,
+    skip_bad: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Divide your own labelled pairs by query: OUT/train.jsonl, OUT/choose and OUT/measure.
+
+    Learn from the first, calibrate and choose by the second, report the third.
+
+    Example: retort data divide clicks.tsv runs/mine
+    """
+    from retort.training.data.catalog import read_any
+    from retort.training.data.readers.rows import BadRows
+    from retort.training.data.sets import divide, write_parts
+
+    with reported():
+        bad = BadRows(skip_bad)
+        name = Path(source).name.partition(".")[0] if "." in source else source.replace("/", "-")
+        parts = divide(read_any(source, data, bad), name, choose, measure)
+        write_parts(out, parts)
+    facts = {
+        "train": len(parts.train), "choose": len(parts.choose.pairs),
+        "measure": len(parts.measure.pairs), "kind": parts.measure.kind, "skipped": len(bad.places),
+    }  # fmt: skip
+    counts = ", ".join(f"{key} {value}" for key, value in facts.items())
+    answer(facts, f"{counts} in {out}", as_json)

