@@ -220,7 +220,7 @@ test: $(if $(PYTEST_ARGS),$(VENV)/.dev,lint) ## Lint, then all tests; with PYTES
 	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),$(AT_ONCE))
 
 .PHONY: quick
-quick: $(VENV)/.dev ## Run the tests that are not slow, without lint; under two minutes
+quick: $(VENV)/.dev ## Run the tests that are not slow, without lint; about two minutes
 	$(BIN)/python -m pytest $(AT_ONCE) -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: lint
