@@ -43,7 +43,7 @@ MODULES: dict[Generator, str] = {
     "lean": "retort.loadtest.client",
     "locust": "retort.loadtest.users",
 }
-# After a failure a closed user waits: a server that refuses must not be asked in a tight loop.
+# A closed user waits after a failure: a server that refuses must not be asked in a tight loop.
 BACKOFF_S = 0.05
 # How often a load process looks whether what it waits for has come.
 POLL_S = 0.005
