@@ -18,6 +18,15 @@ from tokenizers.processors import BertProcessing
 SMALL = 2.0**-10
 
 
+def stay_offline() -> None:
+    """Keep Hugging Face's libraries in this process from asking a hub for anything.
+
+    The variable `HF_HUB_OFFLINE` is read when their library is imported, which may be past.
+    """
+    constants: Any = import_module("huggingface_hub.constants")
+    constants.HF_HUB_OFFLINE = True
+
+
 def load_cross_encoder(model: Any, tokenizer: Path, max_length: int) -> Any:
     """A `sentence_transformers.CrossEncoder` of a `BertForSequenceClassification`, on the CPU.
 

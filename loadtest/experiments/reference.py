@@ -7,12 +7,11 @@ they take as long. This module needs the extra `train`.
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from time import perf_counter
 from typing import Any
 
-from retort.cross_encoder import load_cross_encoder
+from retort.cross_encoder import load_cross_encoder, stay_offline
 from retort.loadtest.traffic import Traffic
 from retort.models.bundle import Bundle
 
@@ -49,11 +48,10 @@ class Reference:
 
 def load_reference(bundle: Bundle) -> Reference:
     """Build the reference for a bundle. Raises `ModuleNotFoundError` without the extra `train`."""
-    # The library must not look anything up on a hub.
-    os.environ["HF_HUB_OFFLINE"] = "1"
     # As plain modules: neither library's types are complete.
     torch: Any = import_module("torch")
     transformers: Any = import_module("transformers")
+    stay_offline()
     transformers.utils.logging.disable_progress_bar()
     from retort.loadtest.peers.convert import read_weights, state_dict
 

@@ -88,6 +88,17 @@ def fragile(batch: Batch) -> LogitArray:
     return overlap(batch)
 
 
+def ended_at_start(*flags: str) -> subprocess.CompletedProcess[str]:
+    """`retort serve` in a process of its own that cannot start, once it has ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "retort", "serve", "--port", "0", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+
+
 class ServerProcess:
     """`retort serve` in a process of its own; `url` once it listens."""
 

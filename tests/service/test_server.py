@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +24,7 @@ from retort.models.runtime.options import RuntimeOptions
 from retort.models.scores import combine
 from retort.service.cli import register
 from retort.service.server import listen
-from tests.service.running import PATIENCE_SECONDS, ROOT, ServerProcess, server
+from tests.service.running import PATIENCE_SECONDS, ServerProcess, ended_at_start, server
 from tests.tiny_texts import PASSAGES, QUERIES
 
 QUERY = QUERIES[0]
@@ -250,16 +248,7 @@ def test_a_disagreement_file_that_cannot_be_written(tiny_bundle: Bundle) -> None
 
 
 def test_a_provider_that_is_not_there_is_refused(tiny_bundle: Bundle) -> None:
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "retort", "serve", "--port", "0"),
-            *("--bundle", str(tiny_bundle.folder), "--provider", "tensorrt"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    ended = ended_at_start("--bundle", str(tiny_bundle.folder), "--provider", "tensorrt")
     assert ended.returncode == 1
     assert "error: no backend can run as asked" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from retort.models.bundle import Bundle
-from tests.service.running import PATIENCE_SECONDS, ROOT, ServerProcess, server
+from tests.service.running import PATIENCE_SECONDS, ServerProcess, ended_at_start, server
 from tests.tiny_teacher import make_contrary
 from tests.tiny_texts import PASSAGES, QUERIES
 
@@ -163,15 +161,8 @@ def test_openapi_describes_it(client: httpx.Client) -> None:
 @pytest.mark.slow
 def test_a_teacher_that_cannot_run_stops_the_start(tiny_bundle: Bundle) -> None:
     folder = str(tiny_bundle.folder)
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "retort", "serve", "--port", "0", "--bundle", folder),
-            *("--teacher", folder, "--teacher-provider", "tensorrt"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
+    ended = ended_at_start(
+        *("--bundle", folder, "--teacher", folder, "--teacher-provider", "tensorrt")
     )
     assert ended.returncode == 1
     assert "no backend can run as asked" in ended.stderr

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from retort.models.cascade import REACH, Strategy, allowance, choose, merge
+from retort.models.rankings import rows_by_query
 from retort.models.scores import Scores
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.evaluate.bootstrap import (
@@ -121,12 +122,10 @@ def cascaded(
     """What a server would answer: scores (pairs,), and how many passages it sent."""
     strategy: Strategy = "spread" if way == "served" else way
     reach = REACH if way == "served" else np.inf
-    groups: dict[str, list[int]] = {}
-    for index, query in enumerate(both.items.query_ids):
-        groups.setdefault(query, []).append(index)
+    groups = rows_by_query(both.items.query_ids)
     merged = both.score.copy()
     sent = 0
-    for number, rows in enumerate(groups.values()):
+    for number, rows in enumerate(groups):
         scores = both.score[rows]
         asked = choose(
             scores,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retort.models.encoding import PairEncoder
+from retort.models.rankings import rows_by_query
 from retort.training.data.pairs import Pair
 from retort.training.nn.inference import encode_pairs
 from retort.training.nn.losses import POSITIVE
@@ -124,14 +125,11 @@ def single_units(count: int) -> list[Rows]:
 
 def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
     """Rows by query; with `mixed` only queries that have both a right and a wrong passage."""
-    groups: dict[str, list[int]] = {}
-    for row, pair in enumerate(pairs):
-        groups.setdefault(pair.query_key, []).append(row)
     units = []
-    for rows in groups.values():
+    for rows in rows_by_query([pair.query_key for pair in pairs]):
         right = {(pairs[row].label or 0.0) > POSITIVE for row in rows}
         if not mixed or len(right) == 2:
-            units.append(np.array(rows, dtype=np.int64))
+            units.append(rows)
     return units
 
 

@@ -17,12 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import huggingface_hub.constants
 import torch
 import transformers
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from retort.cross_encoder import SMALL, fast_tokenizer, load_cross_encoder
+from retort.cross_encoder import SMALL, fast_tokenizer, load_cross_encoder, stay_offline
 from retort.training.nn.backbone import locate_backbone
 from retort.training.nn.student import LinearHead, Student, load_student
 from retort.training.recipes.files import is_checkpoint
@@ -53,9 +52,7 @@ def load_baseline(spec: Spec, max_length: int) -> Baseline:
         raise ValueError(
             f"teacher {given!r}: expected one of cross-encoder, bi-encoder, a colon, a place"
         )
-    # Nothing here may ask a hub, whatever the library would like to look up. The variable of that
-    # name is read when the library is imported, which is past.
-    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    stay_offline()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     folder = Path(locate_backbone(spec.path))

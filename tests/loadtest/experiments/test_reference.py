@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
@@ -77,3 +78,9 @@ def test_its_arithmetic_is_within_one_percent_of_the_students(tiny_bundle: Bundl
 
 def test_the_rate_counts_pairs(reference: Reference) -> None:
     assert reference.pairs_per_second(Traffic("real", "", (REQUEST,)), 0.05) > 2
+
+
+def test_no_hub_is_asked(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    load_reference(tiny_bundle)
+    assert huggingface_hub.constants.is_offline_mode()
