@@ -94,6 +94,10 @@ peers: $(VENV)/.dev ## Other servers with the same weights; 20 min; docs/perform
 	$(BIN)/retort peers --bundle $(BUNDLE) $(if $(TUNED),--settings $(TUNED)) \
 		--output docs/performance.md
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## What a server loses when mistreated; 25 min; docs/reliability.md
+	$(BIN)/retort chaos --bundle $(BUNDLE) --output docs/reliability.md
+
 .PHONY: stress
 stress: $(VENV)/.dev ## The server at its limits; 40 min; docs/performance.md
 	$(BIN)/retort stress --bundle $(BUNDLE) $(if $(TUNED),--settings $(TUNED)) \

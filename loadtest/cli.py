@@ -15,6 +15,7 @@ import typer
 
 from retort.loadtest.options import (
     BenchOptions,
+    ChaosOptions,
     JsonOption,
     LoadtestOptions,
     OutputOption,
@@ -34,7 +35,7 @@ REFRESHES_PER_SECOND = 2.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this room."""
-    for command in (bench, loadtest, peers, stress, tune):
+    for command in (bench, chaos, loadtest, peers, stress, tune):
         app.command()(as_command(command))
 
 
@@ -167,6 +168,31 @@ def stress(
 
     with measuring("psutil", "scipy", *_plotting(output)) as log:
         measurements, failed = run_stress(options, log)
+    for part, why in failed.items():
+        typer.echo(f"{part} could not be measured: {why}", err=True)
+    if measurements:
+        show(measurements, output, as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def chaos(options: ChaosOptions, output: OutputOption = None, as_json: JsonOption = False) -> None:
+    """Do to a server what production does, and count what it loses.
+
+    Engines are killed and stopped under load, servers are asked to stop, versions take over, bodies
+    are as bad as the limits allow, ten times too many requests come, and mutated ones by the
+    thousand. Every answer is checked. Each part is recorded when it is done, so parts may be
+    measured one at a time.
+
+    Example:
+
+        retort chaos --output docs/reliability.md
+        retort chaos --only engine --faults 5
+    """
+    from retort.loadtest.experiments.chaos import run_chaos
+
+    with measuring("psutil") as log:
+        measurements, failed = run_chaos(options, log)
     for part, why in failed.items():
         typer.echo(f"{part} could not be measured: {why}", err=True)
     if measurements:

@@ -25,6 +25,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, field, replace
 from time import perf_counter, process_time
 from typing import Any, Literal
@@ -49,6 +50,8 @@ BACKOFF_S = 0.05
 POLL_S = 0.005
 # What starting the process may take in addition to the step itself.
 SPARE_S = 60.0
+# In which several load processes have all started.
+START_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Step:
     rate: float = 1.0  # of an open step, requests per second
     arrivals: Arrivals = "poisson"
     warmup_s: float = 1.0
+    begin: float = 0.0  # count from then on the clock of `perf_counter`, if warm before that
     timeout_s: float = 60.0
     seed: int = 0
     connections: int = 1024  # of an open step; requests beyond them wait, and the wait counts
@@ -196,6 +200,8 @@ class Recording:
         if closed:
             # Warm is when every user has had an answer: a slow server has only then its usual load.
             yield lambda: len(self.answers) >= step.users, step.timeout_s
+        if (left := step.begin - perf_counter()) > 0:
+            yield None, left
         self._start, used = perf_counter(), process_time()
         yield None, step.seconds
         end = perf_counter()
@@ -255,6 +261,37 @@ def run_step(step: Step, generator: Generator = "lean") -> Outcome:
     return Outcome(step.loop, raw["seconds"], answers, raw["cpu"])
 
 
+def run_together(step: Step, processes: int) -> Outcome:
+    """Run a closed step from several load processes at once, its users shared out among them.
+
+    One process sends no more than some thousands of requests per second. `cpu` is that of the
+    busiest: if it is near 1, the load was the limit, not the server. Raises `ValueError` for an
+    open step, `RuntimeError` if a process fails.
+    """
+    if step.loop != "closed":
+        raise ValueError("an open step runs in one process: its schedule is one")
+    count = max(1, min(processes, step.users))
+    begin = perf_counter() + START_S + step.warmup_s
+    outcomes: list[Outcome] = []
+    with ThreadPoolExecutor(count) as pool:
+        outcomes += pool.map(run_step, [_share(step, n, count, begin) for n in range(count)])
+    answers = tuple(answer for outcome in outcomes for answer in outcome.answers)
+    seconds = sum(outcome.seconds for outcome in outcomes) / count
+    return Outcome("closed", seconds, answers, max(outcome.cpu for outcome in outcomes))
+
+
+def _share(step: Step, number: int, count: int, begin: float) -> Step:
+    """Process `number` of `count`: its users, and bodies that begin at another one."""
+    first = number * len(step.bodies) // count
+    return replace(
+        step,
+        users=step.users // count + (number < step.users % count),
+        bodies=step.bodies[first:] + step.bodies[:first],
+        pairs=step.pairs[first:] + step.pairs[:first],
+        begin=begin,
+    )
+
+
 def read_step() -> Step:
     """The step that a load process gets on standard input, as JSON."""
     raw: dict[str, Any] = json.load(sys.stdin)
@@ -264,7 +301,10 @@ def read_step() -> Step:
 def print_outcome(outcome: Outcome) -> None:
     """Print the outcome as `run_step` reads it."""
     answers = [astuple(answer) for answer in outcome.answers]
-    print(json.dumps({"seconds": outcome.seconds, "cpu": outcome.cpu, "answers": answers}))
+    told = json.dumps({"seconds": outcome.seconds, "cpu": outcome.cpu, "answers": answers})
+    # Standard output may be unbuffered, and then writes no more than a pipe takes at once.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as output:
+        output.write(told.encode())
 
 
 def require_answers(label: str, outcome: Outcome) -> Outcome:

@@ -217,6 +217,31 @@ class StressOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ChaosOptions:
+    """The options of `retort chaos`."""
+
+    bundle: BundleOption = "retort-small"
+    only: Annotated[list[str], typer.Option(help="A part to measure; several: say it again.")] = (
+        field(default_factory=list)
+    )
+    users: UsersOption = 8
+    faults: Annotated[
+        int, typer.Option(min=1, help="How often an engine is killed, and stopped.")
+    ] = 20
+    stops: Annotated[int, typer.Option(min=1, help="How often a server is asked to stop.")] = 50
+    reloads: Annotated[int, typer.Option(min=1, help="How often a version takes over.")] = 50
+    overload_s: Annotated[float, typer.Option(min=1, help="Seconds of overload.")] = 300.0
+    timeout_ms: Annotated[int, typer.Option(min=1, help="Deadline under overload.")] = 1000
+    fuzzed: Annotated[int, typer.Option(min=1, help="Mutated requests.")] = 100_000
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A smoke run: a few of everything, kept apart.")
+    ] = False
+    keep: Annotated[
+        Path, typer.Option(file_okay=False, help="Where the record of all parts is kept.")
+    ] = Path("runs/chaos")
+
+
+@dataclass(frozen=True, slots=True)
 class TuneOptions:
     """The options of `retort tune`."""
 

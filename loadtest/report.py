@@ -1,8 +1,10 @@
 """The report: records of measurements as sections of a Markdown page, with its plots.
 
-    python -m retort.loadtest.report docs/performance.md      renders its sections anew
+    python -m retort.loadtest.report docs/performance.md                renders its sections anew
+    python -m retort.loadtest.report docs/performance.md record.json    takes a record in first
 
-Nothing is measured for that: the page `docs/NAME.md` shows the records `docs/measured/*.json`.
+Nothing is measured for that: the page `docs/NAME.md` shows the records `docs/measured/*.json`. A
+record from another machine takes the place of the parts that it has measured.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ from retort.markdown import interval, section, table
 from retort.plots import line_plot
 
 RECORDS = "measured"
+# The experiments that are no command of `retort`.
+SCRIPTS = {
+    "frontend": "python -m retort.loadtest.experiments.frontend",
+    "gpu": "loadtest/gpu.sh",
+}
 SPECS: dict[Unit, str] = {
     "ratio": ".2f",
     "times": ",.1f",
@@ -53,7 +60,8 @@ def render(page: Path, measurements: Sequence[Measurement]) -> list[Path]:
 
 def markers(experiment: str) -> tuple[str, str]:
     """The lines of a page between which an experiment's section stands."""
-    words = f"written by `retort {experiment}`; change the command, not the text"
+    command = SCRIPTS.get(experiment, f"retort {experiment}")
+    words = f"written by `{command}`; change the command, not the text"
     return f"<!-- {experiment}:begin ({words}) -->", f"<!-- {experiment}:end -->"
 
 
@@ -128,14 +136,16 @@ def _three_digits(values: Sequence[float]) -> str:
     return ".1f" if abs(values[0]) >= 9.995 else ".2f"
 
 
-def main() -> None:
-    """Render the pages that are named, each section whose markers they have."""
-    for page in map(Path, sys.argv[1:]):
-        text = page.read_text(encoding="utf-8")
-        for record in sorted((page.parent / RECORDS).glob("*.json")):
-            if markers(record.stem)[0] in text:
-                for path in render(page, read(record)):
-                    print(f"wrote {path}")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Render a page, each section whose markers it has, with the records that are named too."""
+    page, *taken = map(Path, sys.argv[1:] if arguments is None else arguments)
+    for record in taken:
+        publish(page, read(record))
+    text = page.read_text(encoding="utf-8")
+    for record in sorted((page.parent / RECORDS).glob("*.json")):
+        if markers(record.stem)[0] in text:
+            for path in render(page, read(record)):
+                print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -173,6 +173,17 @@ class Server:
             **options,
         )
 
+    def terminate(self, seconds: float) -> bool:
+        """Send SIGTERM; whether the process has ended within so many seconds."""
+        if self._process is None:
+            return True
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def stop(self) -> None:
         """Ask the process to drain and end; end it if it does not. Idempotent."""
         if self._process is not None:

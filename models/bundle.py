@@ -67,8 +67,12 @@ class Bundle:
         return read_golden(self.folder / GOLDEN_FILE, len(self.manifest.heads))
 
     def encoder(self) -> PairEncoder:
-        """The tokenizer with the bundle's truncation rule."""
-        return PairEncoder.from_file(self.tokenizer_path, self.manifest.truncation)
+        """The tokenizer with the bundle's truncation rule. Raises `DamagedFile`."""
+        try:
+            return PairEncoder.from_file(self.tokenizer_path, self.manifest.truncation)
+        except Exception as error:
+            # The library raises plain exceptions.
+            raise DamagedFile(self.tokenizer_path, f"is no tokenizer ({error})") from None
 
 
 def sha256_of(path: Path) -> str:
@@ -77,8 +81,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read the bundle at `folder` and check its hashes.
+def read_bundle(folder: Path, needed: Sequence[str] | None = None) -> Bundle:
+    """Read the bundle at `folder` and check the hashes of the files that are `needed`: all of them.
 
     Raises `BundleNotFound`, `MissingFile`, `DamagedFile`, `UnknownSchema` or `InvalidManifest`.
     """
@@ -88,8 +92,11 @@ def read_bundle(folder: Path) -> Bundle:
     for name in HASHED_FILES:
         if name not in manifest.files:
             raise DamagedFile(folder / MANIFEST_FILE, f"holds no sha256 for {name}")
+    if needed is None:
+        _check_names(folder, manifest)
     for name, expected in manifest.files.items():
-        _check_hash(folder, name, expected)
+        if needed is None or name in needed:
+            _check_hash(folder, name, expected)
     return Bundle(folder, manifest, sha256_of(folder / MANIFEST_FILE))
 
 
@@ -170,6 +177,18 @@ def find_bundle(name_or_path: str | Path) -> Path:
         f"no bundle of that name or path; by name there are: {names} "
         f"({ENVIRONMENT_VARIABLE} adds a folder of bundles)",
     )
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Raise `DamagedFile` for what is no part of the bundle.
+
+    A graph could load its weights from there, and nobody would have checked them.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink():
+            raise DamagedFile(path, "is a link: put the file itself there")
+        if path.name not in manifest.files and path.name != MANIFEST_FILE and path.name[0] != ".":
+            raise DamagedFile(path, "is not in the manifest: move it out of the bundle")
 
 
 def _check_hash(folder: Path, name: str, expected: str) -> None:

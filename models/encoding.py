@@ -92,6 +92,11 @@ class PairEncoder:
         self.pad_id = self._special("[PAD]", "<pad>")
 
     @property
+    def vocabulary(self) -> int:
+        """One more than the largest token id."""
+        return 1 + max(self._tokenizer.get_vocab().values())
+
+    @property
     def special_ids(self) -> tuple[int, int]:
         """The ids of `[CLS]` and `[SEP]`."""
         return self._cls, self._sep
@@ -122,7 +127,11 @@ class PairEncoder:
 
     def encode_query(self, query: str) -> EncodedText:
         """Encode a query once; it serves every passage of a request."""
-        return self._encode([query], self.truncation.max_query_tokens)[0]
+        return self.encode_queries([query])[0]
+
+    def encode_queries(self, queries: Sequence[str]) -> list[EncodedText]:
+        """Encode several queries as one batch."""
+        return self._encode(queries, self.truncation.max_query_tokens)
 
     def encode_passages(self, passages: Sequence[str]) -> list[EncodedText]:
         """Encode passages as one batch, each cut to what could at most fit with a query."""

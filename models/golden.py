@@ -22,6 +22,8 @@ from retort.models.errors import InvalidGolden, MissingFile, mistakes
 
 GOLDEN_FILE = "golden.jsonl"
 MIN_GOLDEN_PAIRS = 64
+# Each is compared with each other one.
+MAX_GOLDEN_PAIRS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,12 @@ def read_golden(path: Path, heads: int) -> tuple[GoldenPair, ...]:
 
 
 def check_golden(path: Path, pairs: tuple[GoldenPair, ...], heads: int) -> None:
-    """Raise `InvalidGolden` unless there are enough pairs, each with a logit per head."""
-    if len(pairs) < MIN_GOLDEN_PAIRS:
-        raise InvalidGolden(path, f"{len(pairs)} golden pairs, at least {MIN_GOLDEN_PAIRS} needed")
+    """Raise `InvalidGolden` unless there are enough pairs, and each has all its logits."""
+    if not MIN_GOLDEN_PAIRS <= len(pairs) <= MAX_GOLDEN_PAIRS:
+        raise InvalidGolden(
+            path,
+            f"{len(pairs)} golden pairs, from {MIN_GOLDEN_PAIRS} to {MAX_GOLDEN_PAIRS} are needed",
+        )
     widths = {len(pair.logits) for pair in pairs}
     if widths != {heads}:
         raise InvalidGolden(path, f"pairs have {sorted(widths)} logits, the manifest has {heads}")

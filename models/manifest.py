@@ -194,7 +194,7 @@ def read_manifest(folder: Path) -> Manifest:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFile(path, "not there, so this folder is no bundle") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidManifest(path, f"not JSON in UTF-8 ({error})") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version is not None and version != SCHEMA_VERSION:

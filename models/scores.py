@@ -38,11 +38,18 @@ def combine(logits: ArrayLike) -> Scores:
     array([0.5, 0.5])
     """
     wide = np.array(logits, dtype=np.float64)
-    finite: NDArray[np.bool_] = np.asarray(np.isfinite(wide).all(axis=1))
+    count = wide.shape[1]
+    raw = wide.sum(axis=1) / count
+    # A sum is finite only where each of its parts is.
+    finite: NDArray[np.bool_] = np.isfinite(raw)
     if not finite.all():
         wide[~finite] = 0.0
     heads = head_scores(wide)
-    return Scores(heads.mean(axis=1), heads.std(axis=1), wide.mean(axis=1), finite)
+    score = heads.sum(axis=1) / count
+    heads -= score[:, None]
+    # Sums rather than `mean` and `std`, which take as long again for a few pairs.
+    spread = np.sqrt(np.square(heads).sum(axis=1) / count)
+    return Scores(score, spread, raw, finite)
 
 
 def head_scores(logits: ArrayLike) -> FloatArray:

@@ -65,15 +65,17 @@ def _settings_options(names: tuple[str, ...]) -> list[Any]:
             continue
         choices = get_args(kind) if get_origin(kind) is Literal else ()
         one_of = f" One of {', '.join(choices)}." if choices else ""
+        several = get_origin(kind) is tuple
+        shape = "str" if choices or several else kind.__name__.lower()
         default = field.get_default(call_default_factory=True)
         option = typer.Option(
             help=f"{field.description}{one_of} [{variable(name)}]",
-            metavar=None if kind is bool else f"<{'str' if choices else kind.__name__.lower()}>",
+            metavar=None if kind is bool else f"<{shape}>",
             show_default=False if default is None else _shown(default),
             rich_help_panel=None if names else group,
         )
         # Text of any other kind is parsed by `Settings`, for one kind of error message.
-        value: Any = bool | None if kind is bool else str | None
+        value: Any = bool | None if kind is bool else list[str] | None if several else str | None
         parameters.append(
             inspect.Parameter(
                 name,
@@ -103,6 +105,8 @@ def _plain(kind: Any) -> Any:
 def _shown(default: Any) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ", ".join(default)
     return str(default).replace(str(Path.home()), "~")
 
 
@@ -152,8 +156,8 @@ def verify(
         from retort.models.runtime.verify import verify_bundle
         from retort.service.settings import load_settings
 
-        settings = load_settings(bundle=bundle, **context.obj)
-        found = read_bundle(find_bundle(settings.bundle))
+        settings = load_settings(**context.obj)
+        found = read_bundle(find_bundle(bundle))
         verdict = verify_bundle(found, settings.runtime, settings.cache_dir)
     if as_json:
         typer.echo(json.dumps(asdict(verdict), indent=2))
@@ -191,7 +195,7 @@ def score(
             raise ValueError("there are no passages")
         settings = load_settings(**context.obj)
         ranker = Ranker(
-            read_bundle(find_bundle(settings.bundle)), settings.runtime, settings.cache_dir
+            read_bundle(find_bundle(settings.bundle[0])), settings.runtime, settings.cache_dir
         )
         results = ranker.rank(query, texts)
     if as_json:

@@ -4,10 +4,14 @@
     ├── InvalidRequest      422
     ├── TooLarge            413
     ├── Unauthorized        401
+    ├── Forbidden           403
+    ├── ModelNotFound       404
+    ├── LoadFailed          409
     ├── Overloaded          429, with Retry-After
     ├── NotReady            503, with Retry-After
     ├── DeadlinePassed      504
     ├── InferenceFailed     500
+    ├── InternalError       500
     └── ClientGone          never answered
 
 The shape: `{"error": {"type": …, "message": …, "param": …}}`.
@@ -68,8 +72,29 @@ class Unauthorized(ServiceError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class Forbidden(ServiceError):
+    """The key does not open this, or nothing does."""
+
+    status = 403
+    type = "forbidden"
+
+
+class ModelNotFound(ServiceError):
+    """No model of that name is served."""
+
+    status = 404
+    type = "model_not_found"
+
+
+class LoadFailed(ServiceError):
+    """A bundle could not be loaded; what was served before still is."""
+
+    status = 409
+    type = "load_failed"
+
+
 class Overloaded(ServiceError):
-    """The queue is full."""
+    """The queue is full, or the request would be late."""
 
     status = 429
     type = "overloaded"
@@ -95,6 +120,10 @@ class InferenceFailed(ServiceError):
     type = "inference_failed"
 
 
+class InternalError(ServiceError):
+    """Something that was not foreseen."""
+
+
 class ClientGone(ServiceError):
     """The client closed the connection; the answer goes nowhere."""
 
@@ -105,6 +134,7 @@ class ClientGone(ServiceError):
 # What a scoring route may answer.
 ANSWERED: tuple[type[ServiceError], ...] = (
     Unauthorized,
+    ModelNotFound,
     TooLarge,
     InvalidRequest,
     Overloaded,

@@ -2,14 +2,20 @@
 
 One registry per server, so that two of them in one process do not add up. Names follow the
 Prometheus conventions: base units, `_total`, `_seconds`, few labels, fixed buckets.
+
+A server of several processes keeps its numbers in files in shared memory, one set per process,
+and whoever is asked adds them up: the multiprocess mode of the Prometheus client. A process that
+takes the place of another goes on with its files, so nothing that was counted is lost, and the
+files do not become more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
 from functools import partial
-from threading import Lock
+from pathlib import Path
 from typing import Literal
 
 from prometheus_client import (
@@ -17,11 +23,15 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Summary,
     disable_created_metrics,
     generate_latest,
+    values,
 )
-from prometheus_client.core import SummaryMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from retort.models.manifest import Manifest
+from retort.models.runtime.base import BackendInfo
 
 SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
@@ -36,53 +46,26 @@ STAGES = ("tokenize", "queue", "infer", "total")
 # The batch sizes that `retort_pair_seconds` distinguishes, and the most pairs of each.
 BATCHES = {"1-8": 8.0, "9-32": 32.0, "33-128": 128.0, "129+": math.inf}
 
+# Why an engine, and why a front end, may be replaced.
+DEATHS = ("died", "silent")
+LOSSES = (*DEATHS, "overdue", "wrong", "unwell", "rejected")
+
 Role = Literal["student", "teacher"]
 ShadowOutcome = Literal["compared", "dropped", "failed"]
 CascadeOutcome = Literal["settled", "asked", "late"]
 
 
-class PairSeconds(Collector):
+class PairSeconds(Summary):
     """Seconds in the backend and pairs scored, by role (student, teacher) and batch size.
 
-    A summary whose count is pairs, so that the speedup is a ratio of two rates. Both roles are
-    timed at the same place: around the call of the backend.
+    Its count is pairs, so that the speedup is a ratio of two rates. Both roles are timed at the
+    same place: around the call of the backend.
     """
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._sums: dict[tuple[Role, str], tuple[int, float]] = {}
-        self.begin("student")
-
-    def begin(self, role: Role) -> None:
-        """Show the series of `role` from now on, at zero."""
-        for batch in BATCHES:
-            self._sums.setdefault((role, batch), (0, 0.0))
-
-    def add(self, role: Role, pairs: int, seconds: float) -> None:
+    def add(self, pairs: int, seconds: float) -> None:
         """Add a batch of `pairs` that took `seconds`."""
-        key = role, next(batch for batch, most in BATCHES.items() if pairs <= most)
-        with self._lock:
-            count, total = self._sums.get(key, (0, 0.0))
-            self._sums[key] = count + pairs, total + seconds
-
-    def mean(self, role: Role) -> float | None:
-        """Seconds per pair since the start, all batch sizes together; None before the first."""
-        with self._lock:
-            sums = [value for (of, _), value in self._sums.items() if of == role]
-        pairs = sum(count for count, _ in sums)
-        return sum(total for _, total in sums) / pairs if pairs else None
-
-    def collect(self) -> Iterator[SummaryMetricFamily]:
-        """What the registry asks for."""
-        family = SummaryMetricFamily(
-            "retort_pair_seconds",
-            "Seconds of inference per pair, by role and by pairs in the batch.",
-            labels=["role", "batch"],
-        )
-        with self._lock:
-            for key, (count, total) in self._sums.items():
-                family.add_metric(key, count_value=count, sum_value=total)
-        yield family
+        self._count.inc(pairs)
+        self._sum.inc(seconds)
 
 
 class ShadowMetrics:
@@ -90,7 +73,9 @@ class ShadowMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = partial(Counter, registry=registry)
-        gauge, histogram = partial(Gauge, registry=registry), partial(Histogram, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        # Every front end knows all comparisons: the one that made the latest tells.
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="mostrecent")
         self.requests = counter(
             "retort_shadow_requests",
             "Requests sampled for the shadow: compared, dropped for want of room, or failed.",
@@ -146,18 +131,31 @@ class CascadeMetrics:
 
 
 class Metrics:
-    """All metrics of one server."""
+    """All metrics of one server.
 
-    def __init__(self) -> None:
+    Of several processes, `folder` is where they keep their numbers, and `process` names this one,
+    without an underscore: its predecessor's name if it has one.
+    """
+
+    def __init__(self, folder: Path | None = None, process: str = "") -> None:
         # Creation timestamps are not useful here and double what is scraped.
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._folder = folder
+        if folder is not None:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+            own_files = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
+            values.ValueClass = own_files
         self.registry = registry = CollectorRegistry()
         counter = partial(Counter, registry=registry)
-        gauge, histogram = partial(Gauge, registry=registry), partial(Histogram, registry=registry)
+        histogram = partial(Histogram, registry=registry)
         self.requests = counter(
             "retort_requests", "Requests answered, by route and status.", ["route", "status"]
         )
+        self._requests: dict[tuple[str, int], Counter] = {}
         self.rejected = counter("retort_rejected", "Requests not scored, by reason.", ["reason"])
+        self.answers = counter(
+            "retort_answers", "Requests scored, by bundle.", ["model", "version"]
+        )
         stage = histogram(
             "retort_stage_seconds",
             "Seconds a request spent in a stage.",
@@ -172,22 +170,62 @@ class Metrics:
         self.padding = histogram(
             "retort_padding_ratio", "Share of a batch's tokens that is padding.", buckets=RATIOS
         )
-        self.queue_tokens = gauge("retort_queue_tokens", "Tokens accepted and not yet scored.")
+        self._queue_tokens = Gauge(
+            "retort_queue_tokens",
+            "Tokens accepted and not yet scored.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._told_tokens = -1.0
         self.truncated = counter("retort_truncated_pairs", "Pairs that were cut to fit.")
-        self.model_info = gauge(
+        self.model_info = Gauge(
             "retort_model_info",
             "The bundle that is served, and by what; always 1.",
             ["role", "name", "version", "backend", "provider", "precision"],
+            registry=registry,
+            multiprocess_mode="livemax",
         )
         self.passage_cache = counter(
             "retort_passage_cache",
             "Passages whose tokens were kept (hit) or not (miss).",
             ["result"],
         )
-        self.pair_seconds = PairSeconds()
-        registry.register(self.pair_seconds)
+        self.restarts = counter(
+            "retort_restarts",
+            "Processes replaced, by kind (engine, front_end) and reason.",
+            ["kind", "reason"],
+        )
+        for kind, reason in (*(("engine", r) for r in LOSSES), *(("front_end", r) for r in DEATHS)):
+            self.restarts.labels(kind, reason)
+        self.reloads = counter(
+            "retort_reloads", "Bundles loaded while running, by result.", ["model", "result"]
+        )
+        self._pair_seconds = PairSeconds(
+            "retort_pair_seconds",
+            "Seconds of inference per pair, by role and by pairs in the batch.",
+            ["role", "batch"],
+            registry=registry,
+        )
+        self._pairs: dict[tuple[Role, str], PairSeconds] = {}
+        self._show_pairs("student")
         self.shadow = ShadowMetrics(registry)
         self.cascade = CascadeMetrics(registry)
+
+    def begin_model(self, role: Role, manifest: Manifest, info: BackendInfo) -> None:
+        """Show a model from now on: what it is, and its pairs, at zero."""
+        self._show_pairs(role)
+        for result in ("loaded", "failed"):
+            self.reloads.labels(manifest.name, result)
+        self.model_info.labels(
+            role, manifest.name, manifest.version, info.backend, info.provider, info.precision
+        ).set(1)
+
+    def count_request(self, route: str, status: int) -> None:
+        """Count an answered request."""
+        known = self._requests.get((route, status))
+        if known is None:
+            known = self._requests[route, status] = self.requests.labels(route, str(status))
+        known.inc()
 
     def batch(self, *, pairs: int, tokens: int, padded: int) -> None:
         """Count one batch that went through a backend."""
@@ -195,6 +233,46 @@ class Metrics:
         self.batch_tokens.observe(padded)
         self.padding.observe(1 - tokens / padded)
 
+    def add_pairs(self, role: Role, pairs: int, seconds: float) -> None:
+        """Count `pairs` that took the backend of `role` so many seconds."""
+        batch = next(batch for batch, most in BATCHES.items() if pairs <= most)
+        self._pairs[role, batch].add(pairs, seconds)
+
+    def mean_pair_seconds(self, role: Role) -> float | None:
+        """Seconds per pair since the start, all batch sizes together; None before the first."""
+        sums = {"retort_pair_seconds_count": 0.0, "retort_pair_seconds_sum": 0.0}
+        for family in self._collected().collect():
+            for sample in family.samples:
+                if sample.name in sums and sample.labels["role"] == role:
+                    sums[sample.name] += sample.value
+        pairs, seconds = sums.values()
+        return seconds / pairs if pairs else None
+
+    def watch_queue_tokens(self, tokens: Callable[[], float]) -> None:
+        """Ask `tokens` how many wait, whenever Prometheus does; in a server of one process."""
+        self._queue_tokens.set_function(tokens)
+
+    def set_queue_tokens(self, tokens: float) -> None:
+        """Tell how many tokens wait in this process."""
+        if tokens != self._told_tokens:
+            self._told_tokens = tokens
+            self._queue_tokens.set(tokens)
+
+    def forget(self, process: str) -> None:
+        """Take back what a process that has ended told as its present; its counts stay."""
+        mark_process_dead(process, self._folder)  # type: ignore[no-untyped-call]
+
     def render(self) -> bytes:
-        """All metrics in the Prometheus text format."""
-        return generate_latest(self.registry)
+        """All metrics, of all processes, in the Prometheus text format."""
+        return generate_latest(self._collected())
+
+    def _collected(self) -> CollectorRegistry:
+        if self._folder is None:
+            return self.registry
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged, str(self._folder))  # type: ignore[no-untyped-call]
+        return merged
+
+    def _show_pairs(self, role: Role) -> None:
+        for batch in BATCHES:
+            self._pairs[role, batch] = self._pair_seconds.labels(role, batch)

@@ -1,215 +1,145 @@
-"""A served model: a bundle in its role, with a backend that is checked, warm and measured.
+"""A served model: under one name, the bundle that answers now, on the engine that runs it.
 
-Everything slow about a start happens in `load`, off the event loop, so that the server can say
-from its first second that it is alive and not ready yet.
+A newer version, or another engine of the same version, takes over between two requests; what the
+old one has accepted it still answers. A request whose engine ends is tried once more on the next.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle
-from retort.models.encoding import Batch, PairEncoder
-from retort.models.runtime.base import Backend, same_batch
-from retort.models.runtime.choose import Chosen, choose_backend
-from retort.models.runtime.golden import compare_golden, require
-from retort.models.runtime.gpu import COLUMN_STEP, row_buckets
-from retort.models.runtime.options import RuntimeOptions
-from retort.service.engine.scheduler import Policy, length_steps
+from retort.models.manifest import Manifest
+from retort.service.engine.job import Outcome
+from retort.service.engine.link import EngineLost
 from retort.service.engine.scorer import Scorer
-from retort.service.engine.tokenization import PassageTokens
-from retort.service.errors import NotReady, ServiceError
-from retort.service.metrics import Metrics, Role
-from retort.service.settings import Settings
+from retort.service.errors import ClientGone, DeadlinePassed, NotReady
+from retort.service.metrics import Role
 
-logger = logging.getLogger("retort")
-
-# A core is saturated by eight passages; a larger batch would only keep others waiting.
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1_024, 16_384
-# Rounding up to 16 alone is a tenth of the tokens of short pairs; a GPU's buckets are no finer.
-CPU_LENGTH_STEP = 8
-# On a GPU the next batch's arrays are laid out and copied while this one is computed.
-GPU_SLOTS = 2
-TIMED_RUNS = 3
-# OpenVINO writes code for a shape when it first meets it: in int8 that takes as long as a request.
-# A GPU meets no more rows than there are buckets.
-WARM_ROWS, WARM_SECONDS = 16, 3.0
-PROBE_SECONDS = 1.0
+# How stale an engine's heartbeat may be before it does not count as ready.
+STALE_SECONDS = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """A backend that may answer, and how the scheduler is to use it."""
+class Served:
+    """A bundle on an engine; `backend` describes what runs it, as `/info` shows it."""
 
-    encoder: PairEncoder
-    chosen: Chosen
-    policy: Policy
-    threads: int  # on the CPU; 0: one per core
-    slots: int
-    streams: int
-    seconds_per_token: float
-
-
-class Model:
-    """Student or teacher. `backend` is for tests; without it one is chosen by `options`."""
-
-    def __init__(
-        self, role: Role, bundle: Bundle, options: RuntimeOptions, backend: Backend | None = None
-    ) -> None:
-        self.role = role
-        self.bundle = bundle
-        self.manifest = bundle.manifest
-        self.loaded: Loaded | None = None
-        self._options = options
-        self._backend = backend
-        self._scorer: Scorer | None = None
-        self._probe = asyncio.Lock()
+    bundle: Bundle
+    scorer: Scorer
+    backend: dict[str, Any]
 
     @property
-    def scorer(self) -> Scorer:
-        """Where requests go in. Raises `NotReady` before `load` has ended."""
-        if self._scorer is None:
-            raise NotReady(f"the {self.role} is loading", retry_after=1)
-        return self._scorer
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        return self.bundle.manifest
 
     @property
-    def queue_tokens(self) -> int:
-        """Tokens accepted and not yet scored."""
-        return 0 if self._scorer is None else self._scorer.queue_tokens
+    def trouble(self) -> str | None:
+        """What the engine cannot mend by itself, if it is in this process."""
+        return self.scorer.link.trouble
 
     @property
     def healthy(self) -> bool:
-        """Whether it is loaded, and its last forward pass worked."""
-        return self._scorer is not None and self._scorer.healthy
+        """Whether its engine lives, and its last forward pass worked and is not overdue."""
+        link = self.scorer.link
+        board, now = link.board, time.perf_counter()
+        beating = now - board.beat < STALE_SECONDS and now < board.overdue_at
+        return not link.lost and not link.trouble and beating and board.healthy > 0
 
-    async def load(self, settings: Settings, metrics: Metrics) -> None:
-        """Load, off the event loop. Raises `StartError` or `BundleError`."""
-        loaded = await asyncio.to_thread(
-            load_model, settings, self.bundle, self._options, self._backend
-        )
-        self.loaded = loaded
-        cache = metrics.passage_cache
-        hit, miss = cache.labels("hit"), cache.labels("miss")
 
-        def lookups(hits: int, misses: int) -> None:
-            hit.inc(hits)
-            miss.inc(misses)
+class Model:
+    """Student or teacher, by `name`; `served` is None until it is loaded and between engines."""
 
-        self._scorer = Scorer(
-            loaded.encoder,
-            loaded.chosen.backend,
-            loaded.policy,
-            metrics,
-            limit_tokens=settings.queue_tokens,
-            role=self.role,
-            tokens=PassageTokens(loaded.encoder, settings.passage_cache, lookups),
-            slots=loaded.slots,
-            streams=loaded.streams,
-            seconds_per_token=loaded.seconds_per_token,
-        )
-        info, manifest = loaded.chosen.backend.info, self.manifest
-        metrics.pair_seconds.begin(self.role)
-        metrics.model_info.labels(
-            self.role, manifest.name, manifest.version, info.backend, info.provider, info.precision
-        ).set(1)
-        logger.info("%s: %s %s on %s", self.role, manifest.name, manifest.version, info)
+    def __init__(self, role: Role, name: str) -> None:
+        self.role = role
+        self.name = name
+        self.served: Served | None = None
+        self._changed = asyncio.Event()
 
-    async def recovered(self) -> bool:
-        """Whether it is healthy; if the last pass failed, the backend is asked once more."""
-        if self.healthy or self._scorer is None or self._probe.locked():
-            return self.healthy
-        async with self._probe:
-            golden = self.bundle.golden[0]
+    @property
+    def healthy(self) -> bool:
+        """Whether it can answer."""
+        return self.served is not None and self.served.healthy
+
+    @property
+    def queue_tokens(self) -> float:
+        """Tokens accepted and not yet scored."""
+        return 0.0 if self.served is None else self.served.scorer.link.board.tokens
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        served = self.served
+        return served is not None and served.backend["provider"] in ("cuda", "tensorrt")
+
+    def now(self) -> Served:
+        """What answers now. Raises `NotReady`."""
+        if self.served is None:
+            raise NotReady(f"{self.name} has no engine at the moment: ask again", retry_after=1)
+        return self.served
+
+    def serve(self, served: Served | None) -> Served | None:
+        """Let `served` answer from now on; returns what did before."""
+        before, self.served = self.served, served
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        return before
+
+    async def score(
+        self,
+        queries: Sequence[str],
+        passages: Sequence[str],
+        seconds: float,
+        gone: asyncio.Future[None] | None = None,
+        *,
+        client: int = 0,
+        background: bool = False,
+    ) -> tuple[Served, Outcome]:
+        """Score within `seconds`, as `Scorer.score`; also what scored it.
+
+        Raises what that raises; instead of `EngineLost`, `NotReady` if the engine ended twice.
+        """
+        deadline = time.perf_counter() + seconds
+        served = self.now()
+        try:
+            return served, await served.scorer.score(
+                queries, passages, deadline, gone, client=client, background=background
+            )
+        except EngineLost:
+            served = await self._next(served, deadline, gone)
+        try:
+            # Perhaps it was this request that the engine died of: it must not take others along.
+            return served, await served.scorer.score(
+                queries, passages, deadline, gone, client=client, background=background, alone=True
+            )
+        except EngineLost:
+            raise NotReady(
+                "the engine ended twice while it scored this request: leave out what may be "
+                "unusual about it, or ask again",
+                retry_after=1,
+            ) from None
+
+    def estimate_seconds(self, query: str, passages: Sequence[str]) -> FloatArray:
+        """Estimate when each passage would be scored, in seconds from now; (passages,)."""
+        return self.now().scorer.estimate_seconds([query], passages)
+
+    async def _next(
+        self, lost: Served, deadline: float, gone: asyncio.Future[None] | None
+    ) -> Served:
+        while self.served is None or self.served is lost:
+            left = deadline - time.perf_counter()
+            if gone is not None and gone.done():
+                raise ClientGone("the client has gone")
             try:
-                await self._scorer.score(golden.query, [golden.passage], PROBE_SECONDS)
-            except ServiceError as error:
-                logger.warning("the %s's backend does not answer: %s", self.role, error)
-        return self.healthy
-
-    async def close(self) -> None:
-        """Finish what was accepted."""
-        if self._scorer is not None:
-            await self._scorer.close()
-
-
-def load_model(
-    settings: Settings, bundle: Bundle, options: RuntimeOptions, backend: Backend | None = None
-) -> Loaded:
-    """Choose a backend by `options`, or check the one given; then warm and time it.
-
-    Raises `StartError` if none runs or reproduces the golden pairs, `BundleError` if they are bad.
-    """
-    encoder = bundle.encoder()
-    if backend is None:
-        chosen = choose_backend(bundle, encoder, options, settings.cache_dir)
-    else:
-        report = compare_golden(backend, encoder, bundle)
-        require(report, backend, bundle)
-        chosen = Chosen(backend, report, {})
-    gpu = chosen.backend.info.on_gpu
-    if not gpu:
-        # The backend has every core already: tokenizing on all of them only gets in its way.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    step = settings.length_step or (COLUMN_STEP if gpu else CPU_LENGTH_STEP)
-    lengths = length_steps(encoder.truncation.max_length, step)
-    batch_tokens = settings.batch_tokens or (GPU_BATCH_TOKENS if gpu else CPU_BATCH_TOKENS)
-    batch_tokens = max(batch_tokens, lengths[-1])
-    usual = row_buckets(batch_tokens // lengths[0]) if gpu else range(1, WARM_ROWS + 1)
-    streams = 1 if gpu else options.streams
-    overhead, pace = _warm(chosen.backend, encoder, lengths, batch_tokens, usual, streams)
-    return Loaded(
-        encoder=encoder,
-        chosen=chosen,
-        policy=Policy(lengths, batch_tokens, overhead_tokens=overhead),
-        threads=options.threads,
-        slots=settings.slots or (GPU_SLOTS if gpu else streams),
-        streams=streams,
-        seconds_per_token=pace,
-    )
-
-
-def _warm(
-    backend: Backend,
-    encoder: PairEncoder,
-    lengths: tuple[int, ...],
-    batch_tokens: int,
-    usual: Sequence[int],
-    streams: int,
-) -> tuple[int, float]:
-    """Run every length once, full; return the cost of a batch in tokens, and seconds per token.
-
-    Then as many of the shapes of `usual` rows as there is time for, those of few rows first.
-    """
-    # Each stream has code of its own, so each meets every shape.
-    with ThreadPoolExecutor(streams) as pool:
-
-        def run(rows: int, length: int) -> None:
-            list(pool.map(backend.infer, [same_batch(rows, length, encoder.pad_id)] * streams))
-
-        for length in lengths:
-            run(batch_tokens // length, length)
-        end = time.monotonic() + WARM_SECONDS
-        for rows in usual:
-            for length in lengths:
-                if time.monotonic() < end and rows * length <= batch_tokens:
-                    run(rows, length)
-    rows, longest = batch_tokens // lengths[-1], lengths[-1]
-    full = _fastest(backend, same_batch(rows, longest, encoder.pad_id))
-    least = _fastest(backend, same_batch(1, lengths[0], encoder.pad_id))
-    pace = full / (rows * longest)
-    return max(0, round(least / pace) - lengths[0]), pace / streams
-
-
-def _fastest(backend: Backend, batch: Batch) -> float:
-    times = []
-    for _ in range(TIMED_RUNS):
-        start = time.perf_counter()
-        backend.infer(batch)
-        times.append(time.perf_counter() - start)
-    return min(times)
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                raise DeadlinePassed(
+                    "the engine ended, and no other was there in time: ask again",
+                    param="timeout_ms",
+                ) from None
+        return self.served

@@ -17,6 +17,7 @@ from typing import get_args
 import numpy as np
 
 from retort.models.cascade import allowance, choose, merge
+from retort.models.manifest import Manifest
 from retort.service.engine.job import Outcome, StageSeconds
 from retort.service.errors import (
     DeadlinePassed,
@@ -38,48 +39,54 @@ PLANNED_TIME = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query and its passages; the client keeps the best `top_n`, None: all."""
+    """A query and its passages; the client keeps the best `top_n`, None: all.
 
-    query: str
+    Several queries are one for each passage: pairs, rather than a ranking.
+    """
+
+    queries: Sequence[str]
     passages: Sequence[str]
     top_n: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Scores, the mode they were made in, and the passages that the teacher had a say in."""
+    """Scores, the mode they were made in, what the teacher had a say in, and the bundle's manifest.
+
+    In mode teacher the manifest is the teacher's, else the student's.
+    """
 
     outcome: Outcome
     mode: Mode
+    manifest: Manifest
     by_teacher: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a number for its key or address; `gone` is done when it has left."""
+
+    client: int
+    gone: asyncio.Future[None]
 
 
 class Modes:
     """Scores questions; what the student scored whole is offered to `shadow`."""
 
-    def __init__(
-        self,
-        student: Model,
-        teacher: Model | None,
-        shadow: Shadow | None,
-        metrics: CascadeMetrics,
-        *,
-        cascade_share: float,
-    ) -> None:
-        self._student = student
-        self._teacher = teacher
-        self._shadow = shadow
+    def __init__(self, metrics: CascadeMetrics, *, cascade_share: float) -> None:
         self._metrics = metrics
         self._cascade_share = cascade_share
-        if teacher is not None:
-            for outcome in get_args(CascadeOutcome):
-                metrics.requests.labels(outcome)
-            for role in get_args(Role):
-                metrics.passages.labels(role)
 
-    def check(self, mode: Mode) -> None:
+    def begin(self) -> None:
+        """Show the metrics of cascades from now on, at zero: there is a teacher."""
+        for outcome in get_args(CascadeOutcome):
+            self._metrics.requests.labels(outcome)
+        for role in get_args(Role):
+            self._metrics.passages.labels(role)
+
+    def check(self, mode: Mode, teacher: Model | None) -> None:
         """Raise `InvalidRequest` if there is no teacher and `mode` needs one."""
-        if mode != "student" and self._teacher is None:
+        if mode != "student" and teacher is None:
             raise InvalidRequest(
                 f"mode {mode} needs a teacher, and this server has none: leave mode out, or start "
                 "the server with the setting teacher (--teacher, RETORT_TEACHER)",
@@ -87,26 +94,35 @@ class Modes:
             )
 
     async def score(
-        self, question: Question, mode: Mode, seconds: float, gone: asyncio.Future[None]
+        self,
+        question: Question,
+        mode: Mode,
+        seconds: float,
+        caller: Caller,
+        student: Model,
+        teacher: Model | None,
+        shadow: Shadow | None = None,
     ) -> Answer:
-        """Score within `seconds`, in a mode that `check` lets pass; when `gone` is done, drop it.
+        """Score within `seconds`, in a mode that `check` lets pass; drop it if the caller leaves.
 
         Raises `ServiceError`.
         """
-        query, passages = question.query, question.passages
+        queries, passages = question.queries, question.passages
+        client, gone = caller.client, caller.gone
         if mode == "teacher":
-            assert self._teacher is not None
-            outcome = await self._teacher.scorer.score(query, passages, seconds, gone)
-            return Answer(outcome, mode, frozenset(range(len(passages))))
+            assert teacher is not None
+            served, outcome = await teacher.score(queries, passages, seconds, gone, client=client)
+            return Answer(outcome, mode, served.manifest, frozenset(range(len(passages))))
         start = time.perf_counter()
-        outcome = await self._student.scorer.score(query, passages, seconds, gone)
-        if self._shadow is not None:
-            self._shadow.offer(query, passages, outcome)
-        if mode == "student":
-            return Answer(outcome, mode)
-        assert self._teacher is not None
+        served, outcome = await student.score(queries, passages, seconds, gone, client=client)
+        if shadow is not None and len(queries) == 1:
+            shadow.offer(queries[0], passages, outcome, served.manifest)
+        answer = Answer(outcome, mode, served.manifest)
+        if mode == "student" or len(queries) > 1:
+            return answer
+        assert teacher is not None
         left = seconds - (time.perf_counter() - start)
-        ended, answer = await self._second_opinion(self._teacher, question, outcome, left, gone)
+        ended, answer = await self._second_opinion(teacher, question, answer, left, caller)
         self._metrics.requests.labels(ended).inc()
         by_teacher = len(answer.by_teacher)
         self._metrics.passages.labels("teacher").inc(by_teacher)
@@ -114,27 +130,27 @@ class Modes:
         return answer
 
     async def _second_opinion(
-        self,
-        teacher: Model,
-        question: Question,
-        first: Outcome,
-        left: float,
-        gone: asyncio.Future[None],
+        self, teacher: Model, question: Question, answer: Answer, left: float, caller: Caller
     ) -> tuple[CascadeOutcome, Answer]:
+        first, query = answer.outcome, question.queries[0]
         doubtful = self._doubtful(first, question.top_n)
         if not doubtful:
-            return "settled", Answer(first, "cascade")
+            return "settled", answer
         passages = [question.passages[index] for index in doubtful]
-        planned = teacher.scorer.estimate_seconds(question.query, passages)
-        fitting = int(np.count_nonzero(planned <= left * PLANNED_TIME))
-        if not fitting:
-            return "late", Answer(first, "cascade")
         try:
-            second = await teacher.scorer.score(
-                question.query, passages[:fitting], left * TEACHER_TIME, gone
+            planned = teacher.estimate_seconds(query, passages)
+            fitting = int(np.count_nonzero(planned <= left * PLANNED_TIME))
+            if not fitting:
+                return "late", answer
+            _, second = await teacher.score(
+                [query],
+                passages[:fitting],
+                left * TEACHER_TIME,
+                caller.gone,
+                client=caller.client,
             )
         except (DeadlinePassed, Overloaded, NotReady, InferenceFailed):
-            return "late", Answer(first, "cascade")
+            return "late", answer
         rows = [row for row in range(fitting) if row not in second.errors]
         indices = [doubtful[row] for row in rows]
         merged = replace(
@@ -148,7 +164,8 @@ class Modes:
                 infer=first.seconds.infer + second.seconds.infer,
             ),
         )
-        return ("asked" if rows else "late"), Answer(merged, "cascade", frozenset(indices))
+        asked = replace(answer, outcome=merged, by_teacher=frozenset(indices))
+        return ("asked" if rows else "late"), asked
 
     def _doubtful(self, first: Outcome, top_n: int | None) -> list[int]:
         sound = [index for index in range(len(first.score)) if index not in first.errors]

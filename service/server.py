@@ -1,104 +1,114 @@
-"""The server: one process that listens, and stops without losing what it accepted."""
+"""The server: what `retort serve` runs, one process or a supervisor and its processes."""
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
-import signal
 import socket
-from types import FrameType
-
-import uvicorn
+from collections.abc import Sequence
+from pathlib import Path
 
 from retort.models.bundle import find_bundle, read_bundle
 from retort.models.errors import BundleError, StartError
-from retort.service.http.app import create_app
-from retort.service.service import Service, State
+from retort.models.runtime.options import usable_cores
+from retort.service.log import log_to_stderr
+from retort.service.processes.child import ENGINE_COMMAND
+from retort.service.processes.supervisor import ModelPlace, Supervisor
 from retort.service.settings import Settings
+from retort.service.shadow import DisagreementFile
 
 logger = logging.getLogger("retort")
 
 BACKLOG = 2048
-# Longer than usual connection pools keep idle connections, or they would use half-closed ones.
-KEEP_ALIVE_SECONDS = 75
+# A CPU's engine needs the cores itself. Before a GPU, front ends are what limits small requests.
+CPU_CORES_PER_FRONT_END, GPU_CORES_PER_FRONT_END = 8, 2
+MOST_FRONT_ENDS = 8
 
 
-class DrainingServer(uvicorn.Server):
-    """Reports that it is draining as soon as it is asked to stop."""
+def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what was accepted and return.
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
-        self._service = service
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called on SIGTERM and SIGINT."""
-        if self._service.health.state is State.LOADING:
-            # Nothing was accepted, and the thread that compiles a graph cannot be interrupted.
-            logger.info("asked to stop while the model was loading")
-            logging.shutdown()
-            os._exit(0)
-        self._service.health.drain()
-        super().handle_exit(sig, frame)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the socket. Raises `StartError` if the port is in use or cannot be opened."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    `engine_command` is what starts an engine, for tests. Raises `BundleError` or `StartError` if
+    there is nothing to serve or nowhere to serve it.
+    """
+    log_to_stderr(settings.log_level)
+    bundles = [read_bundle(find_bundle(place)) for place in settings.bundle]
+    names = [bundle.manifest.name for bundle in bundles]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise StartError(
+            f"two bundles are named {', '.join(sorted(twice))}: a request could not choose"
+        )
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        teacher = None if settings.teacher is None else read_bundle(find_bundle(settings.teacher))
+    except BundleError as error:
+        raise StartError(f"teacher: {error}") from None
+    if settings.disagreements is not None:
+        # Each front end opens it again; here a mistake is told once, and ends the start.
+        DisagreementFile(
+            settings.disagreements,
+            texts=settings.disagreement_texts,
+            max_bytes=settings.disagreements_max_bytes,
+        )
+    workers = front_ends(settings)
+    listeners = listen(settings.host, settings.port, max(1, workers))
+    host, port = listeners[0].getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    folders = ", ".join(str(bundle.folder) for bundle in bundles)
+    logger.info("http://%s:%d serves %s when it is ready", shown, port, folders)
+    if not workers:
+        from retort.service.alone import serve_alone
+
+        serve_alone(settings, bundles, teacher, listeners[0])
+        return
+    places = [
+        ModelPlace("student", bundle.manifest.name, str(place))
+        for bundle, place in zip(bundles, settings.bundle, strict=True)
+    ]
+    if teacher is not None and settings.teacher is not None:
+        places.append(ModelPlace("teacher", teacher.manifest.name, settings.teacher))
+    Supervisor(settings, places, listeners, engine_command=engine_command).run()
+
+
+def front_ends(settings: Settings) -> int:
+    """How many front ends to start.
+
+    >>> front_ends(Settings(workers=3))
+    3
+    """
+    if settings.workers is not None:
+        return settings.workers
+    gpu = settings.provider in ("cuda", "tensorrt") or (
+        settings.provider == "auto" and any(Path("/dev").glob("nvidia[0-9]*"))
+    )
+    share = GPU_CORES_PER_FRONT_END if gpu else CPU_CORES_PER_FRONT_END
+    return min(MOST_FRONT_ENDS, max(1, usable_cores() // share))
+
+
+def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
+    """Open `count` sockets on one port; the kernel shares connections out among them.
+
+    Raises `StartError` if the port is in use or cannot be opened.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened: list[socket.socket] = []
+    try:
+        if count > 1:
+            # Sockets that share a port would share it with another server of ours, too.
+            with socket.create_server((host, port), family=family) as alone:
+                port = alone.getsockname()[1]
+        for _ in range(count):
+            opened.append(
+                socket.create_server(
+                    (host, port), family=family, backlog=BACKLOG, reuse_port=count > 1
+                )
+            )
     except OSError as error:
+        for listener in opened:
+            listener.close()
         if error.errno == errno.EADDRINUSE:
             raise StartError(
                 f"port {port} on {host} is in use: stop what listens there, or choose another "
                 "with --port or RETORT_PORT"
             ) from None
         raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
-
-
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what was accepted and return.
-
-    Raises `BundleError` or `StartError` if there is nothing to serve or nowhere to serve it.
-    """
-    _log(settings)
-    bundle = read_bundle(find_bundle(settings.bundle))
-    try:
-        teacher = None if settings.teacher is None else read_bundle(find_bundle(settings.teacher))
-    except BundleError as error:
-        raise StartError(f"teacher: {error}") from None
-    problems: list[str] = []
-
-    def failed(reason: str) -> None:
-        problems.append(reason)
-        server.should_exit = True
-
-    service = Service(settings, bundle, teacher=teacher, on_failure=failed)
-    listener = listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        create_app(service),
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        lifespan="on",
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=settings.drain_seconds,
-    )
-    server = DrainingServer(config, service)
-    host, port = listener.getsockname()[:2]
-    logger.info("http://%s:%d serves %s when it is ready", host, port, bundle.folder)
-    # Once it has drained, uvicorn raises the signal again: stopping when asked is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    with listener:
-        server.run(sockets=[listener])
-    if problems:
-        raise StartError(problems[0])
-
-
-def _log(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    if settings.log_level != "debug":
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return opened

@@ -1,221 +1,146 @@
-"""The service: the models, their health, and what a request for scores goes through.
+"""The service: what a request for scores goes through, whatever runs the models.
 
-A server's states:
-
-    loading ──► ready ──► draining
-       └──► failed
-
-Liveness is that the event loop turns. Readiness is that the golden pairs came out right, every
-shape is warm, the last forward pass worked and the server was not asked to stop.
+Liveness is that the server answers or can mend itself so that it will. Readiness is that the golden
+pairs came out right, the last forward pass worked and is not overdue, and the server was not asked
+to stop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
-import gc
+import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
 
-from starlette.requests import Request
+from starlette.types import Receive
 
-from retort.models.bundle import Bundle
-from retort.models.errors import BundleError, StartError
-from retort.models.manifest import Manifest
-from retort.models.runtime.base import Backend
 from retort.service.engine.job import Outcome
-from retort.service.errors import InferenceFailed, NotReady
+from retort.service.engines import Engines, Health, State
+from retort.service.errors import InferenceFailed, ModelNotFound, NotReady
 from retort.service.metrics import Metrics
 from retort.service.model import Model
-from retort.service.modes import Answer, Modes, Question
+from retort.service.modes import Answer, Caller, Modes, Question
 from retort.service.settings import Mode, Settings
-from retort.service.shadow import DisagreementFile, Shadow
+from retort.service.shadow import Shadow
 
 logger = logging.getLogger("retort")
 
 
-class State(enum.Enum):
-    """Where a server is in its life."""
-
-    LOADING = "loading"
-    READY = "ready"
-    DRAINING = "draining"
-    FAILED = "failed"
-
-
-class Health:
-    """The state, and the reason why it is not ready."""
-
-    def __init__(self) -> None:
-        self.state = State.LOADING
-        self.reason = "the model is loading"
-
-    def ready(self) -> None:
-        """The model is loaded; a server that is draining already stays so."""
-        if self.state is State.LOADING:
-            self.state, self.reason = State.READY, ""
-
-    def drain(self) -> None:
-        """The server is about to stop."""
-        self.state, self.reason = State.DRAINING, "the server is shutting down"
-
-    def fail(self, reason: str) -> None:
-        """The model cannot be served."""
-        self.state, self.reason = State.FAILED, reason
-
-
 class Service:
-    """A student's bundle, served, and its teacher's if there is one.
+    """The models of `engines`, served.
 
-    The backends are for tests; without them they are chosen. `on_failure` is called with the
-    reason if a model cannot be served. Raises `StartError` if the disagreement file cannot be
-    written.
+    `shared` is a folder that all front ends of a server share; None: there is only this one.
+    Raises `StartError` if the disagreement file cannot be written.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        bundle: Bundle,
-        *,
-        teacher: Bundle | None = None,
-        backend: Backend | None = None,
-        teacher_backend: Backend | None = None,
-        on_failure: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, engines: Engines, shared: Path | None = None) -> None:
         self.settings = settings
-        self.health = Health()
-        self.metrics = Metrics()
-        self.student = Model("student", bundle, settings.runtime, backend)
-        self.teacher: Model | None = None
+        self.engines = engines
+        self.metrics: Metrics = engines.metrics
         self.shadow: Shadow | None = None
-        if teacher is not None:
-            options = settings.teacher_runtime
-            self.teacher = Model("teacher", teacher, options, teacher_backend)
-            if settings.shadow:
-                self.shadow = self._make_shadow(self.teacher)
-        self.models = [self.student] if self.teacher is None else [self.student, self.teacher]
-        self._modes = Modes(
-            self.student,
-            self.teacher,
-            self.shadow,
-            self.metrics.cascade,
-            cascade_share=settings.cascade_share,
-        )
-        if (agreement := bundle.manifest.agreement) is not None:
-            at_export = self.metrics.shadow.at_export
-            at_export.labels(bundle.manifest.version).set(agreement.top1)
-        self._on_failure = on_failure
-        self._loading: asyncio.Task[None] | None = None
+        if settings.shadow:
+            self.shadow = Shadow(settings, engines, self.metrics.shadow, shared)
+            engines.on_student = self.shadow.begin
+        self._modes = Modes(self.metrics.cascade, cascade_share=settings.cascade_share)
+        if settings.teacher is not None:
+            self._modes.begin()
 
-    def manifest(self, mode: Mode) -> Manifest:
-        """The manifest of the model that answers in `mode`: in a cascade still the student's."""
-        teacher = self.teacher if mode == "teacher" else None
-        return (teacher or self.student).manifest
+    @property
+    def health(self) -> Health:
+        """The state of the server."""
+        return self.engines.health
 
-    def start(self) -> None:
-        """Begin to load; returns at once."""
-        self._loading = asyncio.create_task(self._load())
+    @property
+    def student(self) -> Model:
+        """The student of requests that name none."""
+        return self.engines.default
+
+    @property
+    def teacher(self) -> Model | None:
+        """The teacher, if there is one."""
+        return self.engines.teacher
+
+    async def start(self) -> None:
+        """Begin; returns when requests may come."""
+        self.loop = asyncio.get_running_loop()
+        await self.engines.start()
+        if self.shadow is not None:
+            self.shadow.start()
 
     async def stop(self) -> None:
         """Finish what was accepted."""
         self.health.drain()
-        if self._loading is not None:
-            await self._loading
         if self.shadow is not None:
             await self.shadow.stop()
-        for model in self.models:
-            await model.close()
+        await self.engines.stop()
 
-    async def _load(self) -> None:
-        try:
-            # One after the other: each is measured, and would disturb the other's figures.
-            for model in self.models:
-                await model.load(self.settings, self.metrics)
-        except Exception as error:
-            if not isinstance(error, StartError | BundleError):
-                logger.exception("the model could not be loaded")
-            self.health.fail(str(error))
-            if self._on_failure is not None:
-                self._on_failure(str(error))
-            return
-        self.metrics.queue_tokens.set_function(
-            lambda: sum(model.queue_tokens for model in self.models)
-        )
-        if self.shadow is not None:
-            self.shadow.start()
-        # Freeze long-lived objects so that the garbage collector skips them.
-        gc.collect()
-        gc.freeze()
-        self.health.ready()
-        logger.info("ready: mode %s", self.settings.mode)
+    def choose(self, model: str | None, *, strict: bool) -> Model:
+        """The student that a request names; the default if it names none.
+
+        Clients of other rerankers name those. Unless `strict`, any name will do where there is one
+        student. Raises `ModelNotFound`.
+        """
+        students = self.engines.students
+        if not students:
+            raise NotReady(self.health.reason, retry_after=1)
+        if model is None or (not strict and len(students) == 1):
+            return self.student
+        if model not in students:
+            raise ModelNotFound(
+                f"there is no model {model[:100]!r}: there are {', '.join(students)}",
+                param="model",
+            )
+        return students[model]
 
     async def score(
         self,
-        request: Request,
+        caller: Caller,
         question: Question,
-        timeout_ms: int | None,
+        *,
+        timeout_ms: int | None = None,
         mode: Mode | None = None,
+        model: str | None = None,
+        strict: bool = False,
     ) -> Answer:
-        """Score for a client that may leave: then, or when time is up, its pairs are dropped.
+        """Score for a caller that may leave: then, or when time is up, its pairs are dropped.
 
-        Without `mode` the server's own. Raises `ServiceError`, also when none of the passages
-        could be scored.
+        Without `mode` the server's own; `model` as `choose` says. Raises `ServiceError`, also when
+        none of the passages could be scored.
         """
-        return (await self.score_each(request, [question], timeout_ms, mode))[0]
-
-    async def score_each(
-        self,
-        request: Request,
-        questions: Sequence[Question],
-        timeout_ms: int | None,
-        mode: Mode | None = None,
-    ) -> list[Answer]:
-        """Score several queries, each against its own passages, for one client."""
-        mode = mode or self.settings.mode
-        self._modes.check(mode)
-        if self.health.state is not State.READY:
+        settings = self.settings
+        mode = mode or settings.mode
+        self._modes.check(mode, self.teacher)
+        if self.health.state not in (State.READY, State.DRAINING):
             raise NotReady(self.health.reason, retry_after=1)
-        allowed_ms = timeout_ms if timeout_ms is not None else self.settings.timeout_ms
-        seconds = min(allowed_ms, self.settings.max_timeout_ms) / 1000
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            if len(questions) == 1:
-                answers = [await self._modes.score(questions[0], mode, seconds, gone)]
-            else:
-                answers = await asyncio.gather(
-                    *(self._modes.score(question, mode, seconds, gone) for question in questions)
-                )
-        finally:
-            # After a failure of one question this also drops the others.
-            gone.cancel()
-        for answer in answers:
-            self._observe(answer.outcome)
-            if len(answer.outcome.errors) == len(answer.outcome.score):
-                raise InferenceFailed(next(iter(answer.outcome.errors.values())))
-        return answers
+        student = self.choose(model, strict=strict)
+        allowed_ms = timeout_ms if timeout_ms is not None else settings.timeout_ms
+        seconds = min(allowed_ms, settings.max_timeout_ms) / 1000
+        shadow = self.shadow if student is self.student else None
+        answer = await self._modes.score(
+            question, mode, seconds, caller, student, self.teacher, shadow
+        )
+        outcome = answer.outcome
+        self._observe(outcome)
+        if len(outcome.errors) == len(outcome.score):
+            raise InferenceFailed(next(iter(outcome.errors.values())))
+        self.metrics.answers.labels(answer.manifest.name, answer.manifest.version).inc()
+        return answer
 
-    async def ready(self) -> bool:
-        """Whether it can answer; if the last pass failed, the backend is asked once more.
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer.
 
         A teacher that fails after the start counts only where it is the one that answers: the
-        student does not need it.
+        students do not need it.
         """
         if self.health.state is not State.READY:
             return False
-        answers = self.teacher if self.settings.mode == "teacher" else None
-        return await (answers or self.student).recovered()
+        teacher = self.teacher if self.settings.mode == "teacher" else None
+        return all(model.healthy for model in ([teacher] if teacher else self._students()))
 
-    def _make_shadow(self, teacher: Model) -> Shadow:
-        settings, file = self.settings, None
-        if settings.disagreements is not None:
-            file = DisagreementFile(
-                settings.disagreements,
-                texts=settings.disagreement_texts,
-                max_bytes=settings.disagreements_max_bytes,
-                student=self.student.manifest,
-                teacher=teacher.manifest,
-            )
-        return Shadow(settings.shadow, self.student, teacher, self.metrics.shadow, file)
+    def _students(self) -> list[Model]:
+        return list(self.engines.students.values())
 
     def _observe(self, outcome: Outcome) -> None:
         stages, seconds = self.metrics.stages, outcome.seconds
@@ -226,6 +151,15 @@ class Service:
             self.metrics.truncated.inc(outcome.truncated)
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+@lru_cache(4096)
+def client_number(who: str) -> int:
+    """A number for a client's key or address, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(who.encode(), digest_size=8).digest(), "little")
+
+
+async def gone(receive: Receive, left: asyncio.Future[None]) -> None:
+    """Wait until the client of a request whose body was read has left; then `left` is done."""
+    while (await receive())["type"] != "http.disconnect":
         pass
+    if not left.done():
+        left.set_result(None)

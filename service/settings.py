@@ -17,9 +17,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 from retort.models.errors import StartError
 from retort.models.runtime.options import (
@@ -35,6 +40,17 @@ Mode = Literal["student", "teacher", "cascade"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
+
+def _names(value: Any) -> Any:
+    """`a,b` as `("a", "b")`: how a flag, a variable or a file names several bundles."""
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        return value
+    return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
+
+
+Bundles = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode, Field(min_length=1)]
+
 PREFIX = "RETORT_"
 # Environment variables with our prefix that are not settings of the server.
 OTHER_VARIABLES = frozenset({"RETORT_DATA", "RETORT_MODELS", "RETORT_SETTINGS"})
@@ -49,6 +65,7 @@ GROUPS = {
     "teacher": "Teacher: shadow and cascade",
     "batch_tokens": "Scheduling",
     "max_passages": "Limits of a request",
+    "workers": "Processes",
     "host": "Server",
 }
 
@@ -58,7 +75,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    bundle: str = Field("retort-small", description="Name or path of the bundle.")
+    bundle: Bundles = Field(
+        ("retort-small",),
+        description="Name or path of a bundle; several (the flag again, or names with commas) are "
+        "chosen by a request's model, and the first is for requests that name none.",
+    )
     backend: BackendName = Field("auto", description="Runtime; auto measures what is installed.")
     provider: ProviderName = Field("auto", description="Device that the runtime uses.")
     precision: PrecisionName = Field("auto", description="Arithmetic of the forward pass.")
@@ -100,7 +121,7 @@ class Settings(BaseSettings):
     )
 
     batch_tokens: Count | None = Field(
-        None, description="Tokens in a batch, padding included; unset: 1,024, on a GPU 16,384."
+        None, description="Tokens in a batch, padding included; unset: 1,024, on a GPU 65,536."
     )
     length_step: Annotated[int, Field(ge=1, le=512)] | None = Field(
         None, description="Pairs are padded to a multiple of it, in tokens; unset: 8, on a GPU 16."
@@ -124,14 +145,45 @@ class Settings(BaseSettings):
     )
     max_timeout_ms: Count = Field(60_000, description="Longest timeout_ms a request may ask for.")
 
+    workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        None,
+        description="Front ends: processes that speak HTTP and tokenize; unset: by cores and "
+        "device. 0: one process does everything, and nothing watches it.",
+    )
+    standby: bool = Field(
+        False, description="Keep a second engine of each model loaded, to take over at once."
+    )
+    hang_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="An engine that is silent for so long is replaced; unset: 0.6 with a standby, "
+        "1.5 without.",
+    )
+    hang_multiple: Annotated[float, Field(gt=1)] = Field(
+        20.0,
+        description="So is one whose pass takes so many times as long as it should, once that is "
+        "hang_seconds.",
+    )
+    recheck_seconds: Annotated[float, Field(ge=0)] = Field(
+        60.0, description="How often the golden pairs are scored again; 0: at the start only."
+    )
+    start_seconds: Count = Field(
+        900, description="Time for an engine to load; a TensorRT engine takes minutes to build."
+    )
+
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port to listen on.")
     # No flag: a command line can be read by every user of the machine.
     api_key: SecretStr | None = Field(
         None, description="Key that clients must send, as a bearer token or in X-API-Key."
     )
+    admin_api_key: SecretStr | None = Field(
+        None, description="Key for /admin, which is closed without one; it opens the rest too."
+    )
+    drain_delay_seconds: Annotated[int, Field(ge=0)] = Field(
+        0, description="After SIGTERM, time to accept requests while /readyz says no already."
+    )
     drain_seconds: Annotated[int, Field(ge=0)] = Field(
-        30, description="Time to finish what was accepted, after SIGTERM."
+        30, description="Time to finish what was accepted, after that."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe messages that are logged."
@@ -157,6 +209,23 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def hang_after(self) -> float:
+        """`hang_seconds`, or what it is if unset."""
+        if self.hang_seconds is not None:
+            return self.hang_seconds
+        return 0.6 if self.standby else 1.5
+
+    def to_json(self) -> dict[str, Any]:
+        """Every value, secrets too: for another process of this server, never for a log."""
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in {**self.model_dump(mode="json"), **self._secrets()}.items()
+        }
+
+    def _secrets(self) -> dict[str, SecretStr]:
+        return {name: value for name, value in self if isinstance(value, SecretStr)}
+
+    @property
     def runtime(self) -> RuntimeOptions:
         """The options of the student's backend."""
         return self._runtime(self.backend, self.provider, self.precision)
@@ -173,13 +242,21 @@ class Settings(BaseSettings):
         return RuntimeOptions(backend, provider, precision, self.threads, streams, self.cuda_graphs)
 
 
+def drain_delay(settings: Settings) -> float:
+    """Seconds from SIGTERM until no connection is accepted any more.
+
+    From then on each answer closes its connection, so a moment is enough for busy ones to end.
+    """
+    return max(settings.drain_delay_seconds, 0.3)
+
+
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"{PREFIX}{name.upper()}"
 
 
 def load_settings(file: Path | None = None, **flags: Any) -> Settings:
-    """Put settings together; a flag that is None is a flag not given.
+    """Put settings together; a flag that is None or empty is a flag not given.
 
     Raises `StartError` with every mistake: unknown names, wrong values, an unreadable file.
     """
@@ -187,7 +264,7 @@ def load_settings(file: Path | None = None, **flags: Any) -> Settings:
     _check_environment()
     values = {} if source is None else _read(source)
     values |= EnvSettingsSource(Settings)()
-    values |= {name: value for name, value in flags.items() if value is not None}
+    values |= {name: value for name, value in flags.items() if value not in (None, (), [])}
     try:
         return Settings(**values)
     except ValidationError as error:

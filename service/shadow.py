@@ -10,18 +10,21 @@ in time for one of its parts is dropped: under load the shadow is the first to g
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import logging
+import math
 import os
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import get_args
+from typing import BinaryIO, get_args
 
 import numpy as np
 import orjson
@@ -31,9 +34,10 @@ from retort.models.errors import StartError
 from retort.models.manifest import Manifest
 from retort.models.rankings import Comparison, compare
 from retort.service.engine.job import Outcome
+from retort.service.engines import Engines
 from retort.service.errors import ServiceError
 from retort.service.metrics import ShadowMetrics, ShadowOutcome
-from retort.service.model import Model
+from retort.service.settings import Settings
 
 logger = logging.getLogger("retort")
 
@@ -50,38 +54,68 @@ RECENT_REQUESTS = 1_000
 
 
 class Recent:
-    """The most recent comparisons of student and teacher, and their means. Thread-safe."""
+    """The most recent comparisons of student and teacher, and their means.
 
-    def __init__(self, size: int = RECENT_REQUESTS) -> None:
-        self._kept: deque[Comparison] = deque(maxlen=size)
+    All front ends of a server keep them together, in a file at `path`; one alone needs none.
+    Thread-safe.
+    """
+
+    def __init__(self, path: Path | None = None, size: int = RECENT_REQUESTS) -> None:
+        shape = size + 1, 3  # how many there were, then for each: top 1 agrees, tau, difference
+        self._size = size
+        self._path = path
         self._lock = Lock()
-        self.total = 0
+        self._rows: FloatArray
+        if path is None:
+            self._rows = np.zeros(shape)
+            return
+        with self._alone() as file:
+            if file is not None and not path.stat().st_size:
+                file.write(bytes(8 * shape[0] * shape[1]))
+        self._rows = np.memmap(path, np.float64, "r+", shape=shape)
+
+    @property
+    def total(self) -> int:
+        """Comparisons since the start."""
+        return int(self._rows[0, 0])
 
     def add(self, comparison: Comparison) -> None:
         """Keep one more, and forget the oldest if there are too many."""
-        with self._lock:
-            self._kept.append(comparison)
-            self.total += 1
+        tau = math.nan if comparison.kendall_tau is None else comparison.kendall_tau
+        with self._lock, self._alone():
+            row = 1 + self.total % self._size
+            self._rows[row] = comparison.top1_agrees, tau, comparison.mean_difference
+            self._rows[0, 0] += 1
 
     @property
     def top1_agreement(self) -> float | None:
         """The share with the same first passage; None before the first."""
-        return _mean([float(kept.top1_agrees) for kept in self._all()])
+        return self._mean(0)
 
     @property
     def kendall_tau(self) -> float | None:
         """Mean tau-b; None before the first."""
-        taus = [kept.kendall_tau for kept in self._all()]
-        return _mean([tau for tau in taus if tau is not None])
+        return self._mean(1)
 
     @property
     def score_difference(self) -> float | None:
         """Mean |student - teacher|; None before the first."""
-        return _mean([kept.mean_difference for kept in self._all()])
+        return self._mean(2)
 
-    def _all(self) -> list[Comparison]:
-        with self._lock:
-            return list(self._kept)
+    def _mean(self, column: int) -> float | None:
+        values = self._rows[1 : 1 + min(self.total, self._size), column]
+        values = values[~np.isnan(values)]
+        return float(values.mean()) if len(values) else None
+
+    @contextmanager
+    def _alone(self) -> Iterator[BinaryIO | None]:
+        """Keep the other processes out, until the file that they share is closed."""
+        if self._path is None:
+            yield None
+            return
+        with self._path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +125,7 @@ class Sample:
     query: str
     passages: Sequence[str]
     student_scores: FloatArray
+    student: Manifest
 
     @property
     def characters(self) -> int:
@@ -119,20 +154,11 @@ class DisagreementFile:
     that the sha256 of a short query can be guessed; what must not leak must not be written.
     """
 
-    def __init__(
-        self, path: Path, *, texts: bool, max_bytes: int, student: Manifest, teacher: Manifest
-    ) -> None:
+    def __init__(self, path: Path, *, texts: bool, max_bytes: int) -> None:
         self._path = path
         self._texts = texts
         self._max_bytes = max_bytes
         self._warned = False
-        self._head = {
-            "student": student.name,
-            "version": student.version,
-            "teacher": teacher.name,
-            "teacher_version": teacher.version,
-            "hashed": not texts,
-        }
         try:
             self._append(b"")
         except OSError as error:
@@ -141,12 +167,16 @@ class DisagreementFile:
                 "name a file in a folder that the server may write to"
             ) from None
 
-    def write(self, sample: Sample, teacher_scores: FloatArray) -> bool:
+    def write(self, sample: Sample, teacher_scores: FloatArray, teacher: Manifest) -> bool:
         """Write one record; False if there is no room for it, or the disk refused it."""
         shown = str if self._texts else hashed
         record = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            **self._head,
+            "student": sample.student.name,
+            "version": sample.student.version,
+            "teacher": teacher.name,
+            "teacher_version": teacher.version,
+            "hashed": not self._texts,
             "query": shown(sample.query),
             "passages": [shown(passage) for passage in sample.passages],
             "student_scores": [round(score, 6) for score in sample.student_scores.tolist()],
@@ -180,25 +210,30 @@ class DisagreementFile:
 
 
 class Shadow:
-    """Samples a `share` of what it is offered.
+    """Samples a share of what the default student of `engines` has scored.
 
-    `file` receives requests whose top passage differs between student and teacher.
+    All front ends of a server keep their comparisons in the folder `shared`. Raises `StartError` if
+    the disagreement file cannot be written.
     """
 
     def __init__(
         self,
-        share: float,
-        student: Model,
-        teacher: Model,
+        settings: Settings,
+        engines: Engines,
         metrics: ShadowMetrics,
-        file: DisagreementFile | None = None,
+        shared: Path | None = None,
     ) -> None:
-        self.recent = Recent()
-        self._share = share
-        self._student = student
-        self._teacher = teacher
+        self.recent = Recent(None if shared is None else shared / "comparisons")
+        self._share = settings.shadow
+        self._engines = engines
         self._metrics = metrics
-        self._file = file
+        self._file: DisagreementFile | None = None
+        if settings.disagreements is not None:
+            self._file = DisagreementFile(
+                settings.disagreements,
+                texts=settings.disagreement_texts,
+                max_bytes=settings.disagreements_max_bytes,
+            )
         self._patience = PATIENCE_SECONDS
         self._chance = random.random
         self._waiting: deque[Sample] = deque()
@@ -206,18 +241,24 @@ class Shadow:
         self._characters = 0
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        version = student.manifest.version
+        self._versions: set[str] = set()
         for outcome in get_args(ShadowOutcome):
             metrics.requests.labels(outcome)
-        for family in (metrics.agreed, metrics.compared, metrics.tau, metrics.difference):
-            family.labels(version)
-        metrics.agreement.labels(version).set_function(
-            lambda: float("nan") if (now := self.recent.top1_agreement) is None else now
-        )
 
     def start(self) -> None:
         """Begin to compare."""
         self._task = asyncio.create_task(self._run())
+
+    def begin(self, student: Manifest) -> None:
+        """Show the metrics of a version of the student from now on."""
+        version = student.version
+        if version in self._versions:
+            return
+        self._versions.add(version)
+        metrics = self._metrics
+        for family in (metrics.agreed, metrics.compared, metrics.tau, metrics.difference):
+            family.labels(version)
+        self._tell_agreement(version)
 
     async def stop(self) -> None:
         """Drop what waits."""
@@ -225,7 +266,9 @@ class Shadow:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def offer(self, query: str, passages: Sequence[str], outcome: Outcome) -> None:
+    def offer(
+        self, query: str, passages: Sequence[str], outcome: Outcome, student: Manifest
+    ) -> None:
         """Put a request aside, if it is sampled and there is room; returns at once.
 
         Requests of one passage are never sampled, since that is no ranking, nor those with a
@@ -233,7 +276,7 @@ class Shadow:
         """
         if len(passages) < 2 or outcome.errors or self._chance() >= self._share:
             return
-        sample = Sample(query, passages, outcome.score)
+        sample = Sample(query, passages, outcome.score, student)
         waiting = self._passages + len(passages)
         characters = self._characters + sample.characters
         if waiting > WAITING_PASSAGES or characters > WAITING_CHARACTERS:
@@ -261,13 +304,16 @@ class Shadow:
 
     async def _compare(self, sample: Sample) -> ShadowOutcome:
         parts: list[FloatArray] = []
-        for start in range(0, len(sample.passages), self._part):
+        teacher = self._engines.teacher
+        assert teacher is not None
+        size = GPU_PART if teacher.on_gpu else CPU_PART
+        for start in range(0, len(sample.passages), size):
             if not await self._quiet():
                 return "dropped"
-            part = sample.passages[start : start + self._part]
+            part = sample.passages[start : start + size]
             try:
-                outcome = await self._teacher.scorer.score(
-                    sample.query, part, PART_TIMEOUT_SECONDS, background=True
+                served, outcome = await teacher.score(
+                    [sample.query], part, PART_TIMEOUT_SECONDS, background=True
                 )
             except ServiceError as error:
                 logger.warning("the teacher could not score a shadowed request: %s", error)
@@ -276,7 +322,7 @@ class Shadow:
                 return "failed"
             parts.append(outcome.score)
         # Off the event loop: ranks of a thousand passages take a while, and so may a disk.
-        await asyncio.to_thread(self._conclude, sample, np.concatenate(parts))
+        await asyncio.to_thread(self._conclude, sample, np.concatenate(parts), served.manifest)
         return "compared"
 
     async def _quiet(self) -> bool:
@@ -285,34 +331,31 @@ class Shadow:
             if time.perf_counter() > give_up_at:
                 return False
             await asyncio.sleep(LOOK_SECONDS)
-            busy = self._student.queue_tokens or self._teacher.queue_tokens
+            busy = any(model.queue_tokens for model in self._engines.models)
             looks = 0 if busy else looks + 1
         return True
 
-    def _conclude(self, sample: Sample, teacher_scores: FloatArray) -> None:
+    def _conclude(self, sample: Sample, teacher_scores: FloatArray, teacher: Manifest) -> None:
         found = compare(sample.student_scores, teacher_scores)
         self.recent.add(found)
-        version = self._student.manifest.version
+        student = sample.student
+        version = student.version
+        self.begin(student)
         self._metrics.compared.labels(version).inc()
         self._metrics.agreed.labels(version).inc(found.top1_agrees)
         self._metrics.difference.labels(version).observe(found.mean_difference)
         if found.kendall_tau is not None:
             self._metrics.tau.labels(version).observe(found.kendall_tau)
+        self._tell_agreement(version)
         if self._file is not None and not found.top1_agrees:
-            self._file.write(sample, teacher_scores)
+            self._file.write(sample, teacher_scores, teacher)
 
-    @property
-    def _part(self) -> int:
-        loaded = self._teacher.loaded
-        on_gpu = loaded is not None and loaded.chosen.backend.info.on_gpu
-        return GPU_PART if on_gpu else CPU_PART
+    def _tell_agreement(self, version: str) -> None:
+        now = self.recent.top1_agreement
+        self._metrics.agreement.labels(version).set(math.nan if now is None else now)
 
     def _count(self, outcome: ShadowOutcome) -> None:
         self._metrics.requests.labels(outcome).inc()
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def hashed(text: str) -> str:

@@ -5,7 +5,7 @@ Each backend has a file of its own in this folder. The protocol is also the seam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Literal, Protocol
@@ -100,16 +100,24 @@ def shared_threads(threads: int, streams: int) -> tuple[int, ...]:
     return tuple(max(1, share + (number < more)) for number in range(streams))
 
 
-def infer_pairs(backend: Backend, encoder: PairEncoder, pairs: Sequence[EncodedPair]) -> LogitArray:
+def infer_pairs(
+    backend: Backend,
+    encoder: PairEncoder,
+    pairs: Sequence[EncodedPair],
+    at_once: int = DIRECT_PAIRS,
+    padded: Callable[[int], int] = lambda length: length,
+) -> LogitArray:
     """Logits (pairs, heads) in the order of `pairs`, without a queue.
 
-    Pairs of like length share a batch of at most `DIRECT_PAIRS`.
+    Pairs of like length share a batch of `at_once` of them, at most; `padded` says to what length
+    one is padded.
     """
     order = sorted(range(len(pairs)), key=lambda index: len(pairs[index]))
     parts = []
-    for start in range(0, len(order), DIRECT_PAIRS):
-        rows = order[start : start + DIRECT_PAIRS]
-        parts.append(backend.infer(encoder.collate([pairs[row] for row in rows])))
+    for start in range(0, len(order), at_once):
+        rows = order[start : start + at_once]
+        length = padded(len(pairs[rows[-1]]))
+        parts.append(backend.infer(encoder.collate([pairs[row] for row in rows], length)))
     logits = np.concatenate(parts)
     logits[order] = logits.copy()
     return logits

@@ -71,15 +71,22 @@ def candidates(options: RuntimeOptions) -> list[BackendInfo]:
 
 
 def choose_backend(
-    bundle: Bundle, encoder: PairEncoder, options: RuntimeOptions, cache: Path
+    bundle: Bundle,
+    encoder: PairEncoder,
+    options: RuntimeOptions,
+    cache: Path,
+    preferred: BackendInfo | None = None,
 ) -> Chosen:
     """Load the fastest backend that `options` allow and that reproduces the golden pairs.
+
+    What was measured before is remembered. Without that, the one that is `preferred` is taken
+    unmeasured, if it can be: an earlier version's, while the machine is busy with requests.
 
     Raises `StartError` when there is none, with what was wrong with each.
     """
     allowed = candidates(options)
     kept = choice_file(cache, bundle.digest, options)
-    remembered = recall(kept)
+    remembered = recall(kept) or preferred
 
     def attempt(info: BackendInfo) -> tuple[Backend, GoldenReport]:
         backend, report = load_compared(info, bundle, encoder, options, cache)

@@ -7,7 +7,7 @@ and pairs with clearly different scores in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,7 +18,13 @@ from retort.models.bundle import Bundle
 from retort.models.encoding import EncodedPair, PairEncoder
 from retort.models.errors import StartError
 from retort.models.manifest import Manifest
-from retort.models.runtime.base import Backend, Precision, each_stream, infer_pairs
+from retort.models.runtime.base import (
+    DIRECT_PAIRS,
+    Backend,
+    Precision,
+    each_stream,
+    infer_pairs,
+)
 from retort.models.scores import combine
 
 # How far rounding in the arithmetic may move a score.
@@ -46,6 +52,13 @@ class GoldenReport:
         """Whether the backend may answer."""
         return self.max_difference <= self.tolerance and not self.swapped
 
+    def describe(self) -> str:
+        """What it found, as part of a sentence."""
+        return (
+            f"the largest difference is {self.max_difference:.4f}, allowed is "
+            f"{self.tolerance:.4f}, and {self.swapped} pairs changed their order"
+        )
+
 
 def tolerance(manifest: Manifest, precision: Precision) -> float:
     """How far a score may be from the golden one."""
@@ -56,21 +69,37 @@ def tolerance(manifest: Manifest, precision: Precision) -> float:
     return storage + COMPUTE_TOLERANCE[precision]
 
 
-def compare_golden(backend: Backend, encoder: PairEncoder, bundle: Bundle) -> GoldenReport:
-    """Score the golden pairs with every stream of `backend`; the report of the one farthest off."""
+def compare_golden(
+    backend: Backend,
+    encoder: PairEncoder,
+    bundle: Bundle,
+    at_once: int = DIRECT_PAIRS,
+    padded: Callable[[int], int] = lambda length: length,
+) -> GoldenReport:
+    """Score the golden pairs with every stream of `backend`; the report of the one farthest off.
+
+    A batch has `at_once` of them, and `padded` says to what length one is padded.
+    """
     pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in bundle.golden]
     streams = each_stream(backend)
     with ThreadPoolExecutor(len(streams)) as pool:
-        reports = pool.map(lambda stream: _compare(stream, encoder, pairs, bundle), streams)
+        reports = pool.map(
+            lambda stream: _compare(stream, encoder, pairs, bundle, at_once, padded), streams
+        )
         return max(reports, key=lambda report: (report.swapped, report.max_difference))
 
 
 def _compare(
-    backend: Backend, encoder: PairEncoder, pairs: Sequence[EncodedPair], bundle: Bundle
+    backend: Backend,
+    encoder: PairEncoder,
+    pairs: Sequence[EncodedPair],
+    bundle: Bundle,
+    at_once: int,
+    padded: Callable[[int], int],
 ) -> GoldenReport:
     golden = bundle.golden
     expected = np.array([pair.score for pair in golden])
-    scores = combine(infer_pairs(backend, encoder, pairs))
+    scores = combine(infer_pairs(backend, encoder, pairs, at_once, padded))
     found = np.where(scores.finite, scores.score, np.inf)
     allowed = tolerance(bundle.manifest, backend.info.precision)
     difference = np.abs(found - expected)
@@ -87,10 +116,8 @@ def require(report: GoldenReport, backend: Backend, bundle: Bundle) -> None:
     """Raise `GoldenMismatch` unless `report` lets the backend answer."""
     if not report.passed:
         raise GoldenMismatch(
-            f"{bundle.folder}: {backend.info} does not reproduce the golden scores: the largest "
-            f"difference is {report.max_difference:.4f}, allowed is {report.tolerance:.4f}, and "
-            f"{report.swapped} pairs changed their order; ask for another backend or precision, "
-            "or export the bundle again"
+            f"{bundle.folder}: {backend.info} does not reproduce the golden scores: "
+            f"{report.describe()}; ask for another backend or precision, or export the bundle again"
         )
 
 

@@ -11,6 +11,7 @@ session; callers lay out their arrays in their own while the device works.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,14 +25,19 @@ from retort.models.manifest import Range, ShapeProfile
 from retort.models.runtime.base import INPUTS, OUTPUT
 
 COLUMN_STEP = 16
-# (rows, step): up to `rows` rows, a bucket's rows are a multiple of `step`.
-ROW_STEPS = ((2, 1), (8, 2), (16, 4), (32, 8), (256, 16))
-LAST_ROW_STEP = 32
+# (rows, step): up to `rows` rows, those of a bucket are a multiple of `step`. From 100 on, at most
+# an eighth is padding, and a hundred buckets reach to the largest batch.
+ROW_STEPS = ((2, 1), (8, 2), (16, 4), (32, 8), (256, 16), (512, 32), (1024, 64), (2048, 128))
+LAST_ROW_STEP = 256
+
+# What two runners are compared on, and how far rounding in float16 may move a logit.
+TRIED_TOKENS, TRIED_RUNS, TRIED_TOLERANCE = 8_192, 5, 0.1
 
 # The option of a run that names the graph to record or replay; -1 means none.
 GRAPH_ID, NO_GRAPH = "gpu_graph_id", "-1"
-# Recordings hold memory of the device; shapes past this number are run without one.
-MAX_GRAPHS = 256
+# Recordings hold memory of the device; shapes past this number are run without one. So are large
+# ones: launching their kernels takes no time compared with running them.
+MAX_GRAPHS, GRAPH_TOKENS = 256, 16_384
 
 
 def padded_rows(rows: int) -> int:
@@ -123,6 +129,7 @@ class DeviceRunner:
         self._max_rows = max_rows
         self._heads = int(session.get_outputs()[0].shape[1])
         self._buckets: dict[tuple[int, int], _Bucket] = {}
+        self._recorded = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="retort-device")
 
     def infer(self, batch: Batch) -> LogitArray:
@@ -166,8 +173,9 @@ class DeviceRunner:
 
         options = onnxruntime.RunOptions()
         if self._graphs:
-            number = len(self._buckets)
-            graph = str(number) if number < MAX_GRAPHS else NO_GRAPH
+            small = shape[0] * shape[1] <= GRAPH_TOKENS
+            graph = str(self._recorded) if small and self._recorded < MAX_GRAPHS else NO_GRAPH
+            self._recorded += graph != NO_GRAPH
             options.add_run_config_entry(GRAPH_ID, graph)
         return _Bucket(inputs, output, binding, options)
 
@@ -175,3 +183,27 @@ class DeviceRunner:
         import onnxruntime
 
         return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, kind, self._device, 0)
+
+
+def faster_alike(runner: DeviceRunner, other: DeviceRunner, longest: int) -> bool:
+    """Whether `runner` gives the logits of `other` and takes less time for it.
+
+    Both run a batch of rows of all lengths up to `longest` tokens.
+    """
+    rows = TRIED_TOKENS // longest
+    ids = np.random.default_rng(1).integers(1, 100, (rows, longest))
+    mask = (np.arange(longest) < np.linspace(4, longest, rows)[:, None]).astype(np.int64)
+    batch = Batch(ids * mask, mask, np.zeros_like(mask))
+    found, expected = runner.infer(batch), other.infer(batch)
+    if not np.allclose(found, expected, atol=TRIED_TOLERANCE):
+        return False
+    return _fastest(runner, batch) < _fastest(other, batch)
+
+
+def _fastest(runner: DeviceRunner, batch: Batch) -> float:
+    times = []
+    for _ in range(TRIED_RUNS):
+        start = time.perf_counter()
+        runner.infer(batch)
+        times.append(time.perf_counter() - start)
+    return min(times)

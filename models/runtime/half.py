@@ -21,20 +21,26 @@ from retort.models.runtime.base import BackendUnavailable
 logger = logging.getLogger("retort")
 
 LARGEST = 65504.0
+# What attention becomes when it is fused.
+ATTENTIONS = frozenset({"Attention", "MultiHeadAttention"})
 # An encoder ends in one of these, fused with the node before it or not.
 NORMALISATIONS = frozenset(
     {"LayerNormalization", "SkipLayerNormalization", "EmbedLayerNormalization"}
 )
 
 
-def half_graph(graph: Path, kept: Path | None, providers: Sequence[str]) -> bytes:
+def half_graph(
+    graph: Path, kept: Path | None, providers: Sequence[str], *, lengths: bool = False
+) -> bytes:
     """`graph` as a serialized model in float16, inputs and logits as they were.
 
-    It is fused for `providers`, and kept in the folder `kept` for the next start. Raises
+    It is fused for `providers`, and kept in the folder `kept` for the next start. With `lengths`,
+    attention is told where each row ends instead of being given a mask. Raises
     `BackendUnavailable` if it cannot be made: without the package onnx, if the first provider is
     not the one that runs, or with a weight that float16 cannot hold.
     """
-    file = None if kept is None else kept / f"half-{onnxruntime.__version__}-{providers[0]}.onnx"
+    kind = "half-lengths" if lengths else "half"
+    file = None if kept is None else kept / f"{kind}-{onnxruntime.__version__}-{providers[0]}.onnx"
     if file is not None and file.is_file():
         return file.read_bytes()
     try:
@@ -47,7 +53,11 @@ def half_graph(graph: Path, kept: Path | None, providers: Sequence[str]) -> byte
         fused = Path(work) / "fused.onnx"
         _fuse(graph, fused, providers)
         model = onnx.load(fused)
+    if not any(node.op_type in ATTENTIONS for node in model.graph.node):
+        logger.warning("%s: attention was not fused, so it takes several times as long", graph)
     halve(model)
+    if lengths:
+        tell_lengths(model)
     made: bytes = model.SerializeToString()
     if file is not None:
         _keep(made, file)
@@ -96,6 +106,58 @@ def halve(model: Any) -> None:
     graph.node.extend([*encoder, *casts, *heads])
     # They hold the old types.
     del graph.value_info[:]
+
+
+def tell_lengths(model: Any) -> None:
+    """Give each attention of a fused model where rows end in the place of their mask, in place.
+
+    On CUDA, ONNX Runtime has kernels that compute attention in one go, without its matrix of
+    weights in memory. With a mask (batch, sequence) it does not use them, with one of these numbers
+    it does, `3 batch + 2` in all: the length of each row, where each row begins and where the last
+    ends, and the same again for the keys. Padding must be at the end of each row, as it is here.
+    They are computed from the mask on the device: sums and running sums, no shapes, so that the
+    whole can be recorded as a CUDA graph.
+    """
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    attentions = [node for node in graph.node if node.op_type == "Attention"]
+    masks = {node.input[3] for node in attentions}
+    if len(masks) != 1:
+        raise BackendUnavailable("the layers of the graph have no mask in common: ask for fp32")
+    (mask,) = masks
+
+    def made(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
+        return helper.make_node(kind, inputs, [output], f"lengths_{output}", **attributes)
+
+    def summed(name: str, output: str) -> Any:
+        # The axes became an input with operator set 13.
+        if opset < 13:
+            return made("ReduceSum", [name], output, axes=[1], keepdims=0)
+        return made("ReduceSum", [name, "row_axis"], output, keepdims=0)
+
+    opset = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    constants = {"row_zero": [0], "row_one": [1], "row_axis": [1], "batch_axis": [0]}
+    for name, values in constants.items():
+        kind = TensorProto.INT64 if name.endswith("axis") else TensorProto.INT32
+        shape = [] if name == "batch_axis" else [1]
+        if name != "row_axis" or opset >= 13:
+            graph.initializer.append(helper.make_tensor(name, kind, shape, values))
+    added = [
+        summed(mask, "row_lengths"),
+        made("Mul", [mask, "row_zero"], "row_zeros"),
+        made("Add", ["row_zeros", "row_one"], "row_ones"),
+        summed("row_ones", "row_sizes"),
+        made("CumSum", ["row_sizes", "batch_axis"], "row_ends"),
+        made("Concat", ["row_zero", "row_ends"], "row_starts", axis=0),
+        made("Concat", ["row_lengths", "row_starts", "row_starts"], "row_numbers", axis=0),
+    ]
+    for node in attentions:
+        node.input[3] = "row_numbers"
+    nodes = list(graph.node)
+    maker = next(n for n, node in enumerate(nodes) if mask in node.output)
+    del graph.node[:]
+    graph.node.extend([*nodes[: maker + 1], *added, *nodes[maker + 1 :]])
 
 
 def _encoder(nodes: Sequence[Any]) -> set[str]:

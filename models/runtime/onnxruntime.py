@@ -17,7 +17,7 @@ from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
 from retort.models.manifest import ShapeProfile
 from retort.models.runtime.base import INPUTS, OUTPUT, BackendInfo, BackendUnavailable, Precision
-from retort.models.runtime.gpu import DeviceRunner, one_profile
+from retort.models.runtime.gpu import DeviceRunner, faster_alike, one_profile
 from retort.models.runtime.half import half_graph
 
 logger = logging.getLogger("retort")
@@ -59,6 +59,8 @@ class OnnxRuntimeBackend:
         _require(provider)
         self.info = BackendInfo("onnxruntime", provider, precision)
         self.cuda_graphs = False
+        # How attention is told what is padding: by a mask, or on CUDA perhaps by lengths.
+        self.attention: Literal["mask", "lengths"] = "mask"
         self._session: Any = None
         self._runner: DeviceRunner | None = None
         if provider == "cpu":
@@ -74,9 +76,7 @@ class OnnxRuntimeBackend:
                 max_rows=None if profile is None else profile.batch.max,
             )
         else:
-            fused = (NAMES["cuda"], NAMES["cpu"])
-            model = half_graph(graph, kept, fused) if precision == "fp16" else graph
-            self._runner = self._on_cuda(model, longest, cuda_graphs)
+            self._runner = self._fastest_on_cuda(graph, precision, kept, longest, cuda_graphs)
 
     def infer(self, batch: Batch) -> LogitArray:
         """Inputs (batch, sequence) to logits (batch, heads)."""
@@ -85,6 +85,32 @@ class OnnxRuntimeBackend:
         feed = dict(zip(INPUTS, batch.arrays, strict=True))
         logits: LogitArray = self._session.run([OUTPUT], feed)[0]
         return logits
+
+    def _fastest_on_cuda(
+        self,
+        graph: Path,
+        precision: Precision,
+        kept: Path | None,
+        longest: int,
+        cuda_graphs: bool,
+    ) -> DeviceRunner:
+        """The graph on CUDA; in fp16 the quicker of two ways to compute attention."""
+        if precision != "fp16":
+            return self._on_cuda(graph, longest, cuda_graphs)
+        fused = (NAMES["cuda"], NAMES["cpu"])
+        masked = self._on_cuda(half_graph(graph, kept, fused), longest, cuda_graphs)
+        recorded = self.cuda_graphs
+        try:
+            lengths = half_graph(graph, kept, fused, lengths=True)
+            told = self._on_cuda(lengths, longest, cuda_graphs)
+            if faster_alike(told, masked, longest):
+                self.attention = "lengths"
+                return told
+        except Exception as problem:
+            # A graph of another kind, or a device without such kernels: the mask always works.
+            logger.info("attention keeps its mask: %s", problem)
+        self.cuda_graphs = recorded
+        return masked
 
     def _on_cuda(self, model: Path | bytes, longest: int, cuda_graphs: bool) -> DeviceRunner:
         if cuda_graphs:

@@ -1,20 +1,19 @@
-"""The job: one request on its way through the engine.
+"""The job: one request on its way through an engine.
 
-The event loop makes it and waits for `result`; worker threads fill it in. What a worker writes is
-its own until it hands the job back, so nothing in here needs a lock.
+Whoever hands it in is told of its end by `done`, from a worker's thread or from the queue's. What a
+worker writes into it is the worker's own until then, so nothing in here needs a lock.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from retort.models.arrays import FloatArray
-from retort.models.encoding import EncodedPair, EncodedText
+from retort.models.arrays import FloatArray, IntArray
 from retort.models.scores import Scores
+from retort.service.engine.pairs import Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,65 +43,77 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A query and its passages; `deadline` and `due` in seconds on the queue's clock."""
+    """Pairs of one request; times are in seconds on the queue's clock.
+
+    `size` is how many pairs it has in all, `coming_tokens` an estimate of those of the pairs that
+    are still on their way. `client` is who asks: a client's jobs share what it may have. One in the
+    `background` waits for all others; one that is to be `alone` shares no batch with another job,
+    since it may have been what an engine ended of.
+    """
 
     key: int
-    query: str
-    passages: Sequence[str]
+    client: int
+    size: int
     deadline: float
-    due: float
-    held_tokens: int
-    result: asyncio.Future[Outcome]
+    coming_tokens: int
+    background: bool
+    alone: bool
+    done: Callable[[Job, Exception | None], None]
+    # From here on the queue's.
+    due: float = 0.0
+    held_tokens: int = 0
+    accepted_at: float = 0.0
+    estimated_seconds: float = 0.0  # until it is scored, by the estimate that let it in
     dead: bool = False
-    encoded_query: EncodedText | None = None
-    pairs: list[EncodedPair] = field(default_factory=list)
-    # From padded length to the indices of the pairs that wait.
-    waiting: dict[int, list[int]] = field(default_factory=dict)
+    parts: list[Pairs] = field(default_factory=list)
+    pairs: Pairs | None = None
+    arrived: int = 0
+    # From padded length to the indices of the pairs that wait, in arrays.
+    waiting: dict[int, list[IntArray]] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
     unscored: int = 0
-    scored_tokens: int = 0
-    errors: dict[int, str] = field(default_factory=dict)
-    tokenize_seconds: float = 0.0
+    missing: set[int] = field(default_factory=set)
     ready_at: float = 0.0
     started_at: float = 0.0
+    ended_at: float = 0.0
     score: FloatArray = field(init=False)
     spread: FloatArray = field(init=False)
     raw: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.unscored = len(self.passages)
-        self.score, self.spread, self.raw = np.zeros((3, len(self.passages)))
+        self.unscored = self.size
+        self.score, self.spread, self.raw = np.zeros((3, self.size))
 
     @property
-    def encoded(self) -> bool:
-        """Whether every passage has been tokenized."""
-        return len(self.pairs) == len(self.passages)
+    def complete(self) -> bool:
+        """Whether all its pairs are there."""
+        return self.arrived == self.size
 
-    def keep(self, indices: Sequence[int], scores: Scores, start: int) -> None:
-        """Keep the scores of the pairs at `indices`, which begin at row `start` of `scores`.
+    @property
+    def queue_seconds(self) -> float:
+        """How long it waited for its first batch, once its pairs were there."""
+        return max(0.0, self.started_at - self.ready_at)
 
-        Non-finite ones become errors.
+    @property
+    def infer_seconds(self) -> float:
+        """How long it took from its first batch on."""
+        return max(0.0, self.ended_at - self.started_at)
+
+    def all_pairs(self) -> Pairs:
+        """The pairs that have arrived."""
+        if len(self.parts) != 1 or self.pairs is not self.parts[0]:
+            self.pairs = Pairs.join(self.parts)
+            self.parts = [self.pairs]
+        return self.pairs
+
+    def keep(self, rows: IntArray, scores: Scores, start: int) -> None:
+        """Keep the scores of the pairs at `rows`, which begin at row `start` of `scores`.
+
+        Where they are not finite numbers, the pair has none.
         """
-        rows = slice(start, start + len(indices))
-        self.score[indices] = scores.score[rows]
-        self.spread[indices] = scores.spread[rows]
-        self.raw[indices] = scores.raw[rows]
-        if not scores.finite[rows].all():
-            for index, finite in zip(indices, scores.finite[rows], strict=True):
-                if not finite:
-                    self.errors[index] = "the model gave a score that is not a finite number"
-
-    def outcome(self, now: float) -> Outcome:
-        """The result, once nothing is unscored."""
-        return Outcome(
-            score=self.score,
-            spread=self.spread,
-            raw=self.raw,
-            errors=self.errors,
-            tokens=sum(len(pair) for pair in self.pairs),
-            truncated=sum(pair.truncated for pair in self.pairs),
-            seconds=StageSeconds(
-                tokenize=self.tokenize_seconds,
-                queue=max(0.0, self.started_at - self.ready_at),
-                infer=now - self.started_at,
-            ),
-        )
+        found = slice(start, start + len(rows))
+        self.score[rows] = scores.score[found]
+        self.spread[rows] = scores.spread[found]
+        self.raw[rows] = scores.raw[found]
+        if not scores.finite[found].all():
+            self.missing.update(rows[~scores.finite[found]].tolist())

@@ -33,11 +33,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-# How much of a request's time may be gone before its last pair is scored. The pace is an estimate:
-# with a quarter to spare few of the accepted are late, and the backend still has work.
-USABLE_TIME = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,49 +59,14 @@ class Policy:
         """The length that a pair of `length` tokens is padded to."""
         return self.lengths[bisect_left(self.lengths, length)]
 
-    def due(self, arrival: float, deadline: float, tokens: int, seconds_per_token: float) -> float:
-        """When a request of `tokens` is due; all in seconds of the caller's clock."""
-        alone = tokens * seconds_per_token
+    def due(self, arrival: float, deadline: float, alone: float) -> float:
+        """When a request is due that takes `alone` seconds; all on the caller's clock."""
         return min(deadline - alone, arrival + self.patience_seconds + self.stretch * alone)
 
 
 def length_steps(longest: int, step: int) -> tuple[int, ...]:
     """Lengths to pad to: every multiple of `step`, and `longest` itself."""
     return (*range(step, longest, step), longest)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request is refused, and after how many seconds it may be worth asking again."""
-
-    reason: Literal["full", "late"]
-    seconds: float
-
-
-def refusal(
-    tokens: int,
-    time_left: float,
-    *,
-    held: int,
-    before: int,
-    limit: int,
-    seconds_per_token: float,
-) -> Refusal | None:
-    """Whether to refuse a request of `tokens` that has `time_left` seconds; None accepts it.
-
-    `held` tokens wait, at most `limit` may, and `before` of them are due no later than this
-    request. It needs room for its tokens or for half of the limit, whichever is less: a request
-    larger than the queue must be accepted at some time. And it needs time: one that would be late
-    is refused now, because starting it would cost others theirs; but not if nothing is before it,
-    since then asking again would not help.
-
-    >>> refusal(40, 10.0, held=40, before=40, limit=1000, seconds_per_token=0.1)
-    Refusal(reason='late', seconds=0.5)
-    """
-    if held + min(tokens, limit // 2) > limit:
-        return Refusal("full", held * seconds_per_token)
-    late = (before + tokens) * seconds_per_token - USABLE_TIME * time_left
-    return Refusal("late", late) if before > 0 and late > 0 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,237 +1,196 @@
-"""The scorer: the engine's front, where the event loop hands requests in and gets scores back.
+"""The scorer: a front end's side of one engine. Texts go in, scores come out.
 
-Behind it work threads, each of which tokenizes or infers, whichever the queue says is more useful.
-With one more worker than the backend has slots, the next batch is tokenized while the backend
-works; and when nothing else goes on, one worker takes a request all the way without a hand-over.
-A batch that fails is halved and tried again; a pair that still fails gets its own error.
+A request of few texts is tokenized at once, on the event loop, since a thread would cost more; a
+large one in threads, chunk by chunk, while the engine scores the chunks before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from retort.models.arrays import FloatArray
-from retort.models.encoding import PairEncoder
-from retort.models.runtime.base import Backend
-from retort.models.scores import combine
-from retort.service.engine.job import Job, Outcome
-from retort.service.engine.queue import Span, Work, WorkQueue
-from retort.service.engine.scheduler import Policy
-from retort.service.engine.tokenization import CHUNK_PASSAGES, PassageTokens, estimate_tokens
-from retort.service.errors import ClientGone, DeadlinePassed, InferenceFailed
-from retort.service.metrics import Metrics, Role
+from retort.service.engine.job import Outcome, StageSeconds
+from retort.service.engine.link import Link
+from retort.service.engine.tokenization import CHUNK_PASSAGES, Tokenization, Tokens, estimate_tokens
+from retort.service.engine.wire import Chunk, More, Open, Result
+from retort.service.errors import ClientGone, DeadlinePassed, InferenceFailed, Overloaded
 
 logger = logging.getLogger("retort")
 
+# Texts of so many characters take about three milliseconds to tokenize.
+INLINE_CHARACTERS = 8_000
+# How long a refusal holds for other requests, how much smaller they may be, and how much more time
+# they may have.
+REFUSED_SECONDS, LIKE_SIZE, LIKE_TIME = 0.03, 0.5, 1.01
+NO_SCORE = "the model gave no score for this passage; the server's log says why"
 
-class Scorer:
-    """Scores queries against passages, many requests at once.
 
-    `limit_tokens` bounds what waits; `slots` is how many batches the backend may have at once, and
-    `streams` how many of them it computes side by side; `role` labels the metrics.
+class Refusals:
+    """The last refusal of an engine, so that what it would refuse too is refused before any work.
+
+    For a moment, a request of the same client that is about as large or larger, and has hardly more
+    time, gets the same answer.
     """
 
-    def __init__(
-        self,
-        encoder: PairEncoder,
-        backend: Backend,
-        policy: Policy,
-        metrics: Metrics,
-        *,
-        limit_tokens: int,
-        role: Role = "student",
-        tokens: PassageTokens | None = None,
-        slots: int = 1,
-        streams: int = 1,
-        seconds_per_token: float = 1e-5,
-    ) -> None:
-        self._encoder = encoder
-        self._loop = asyncio.get_running_loop()
-        self._queue = WorkQueue(
-            policy, limit_tokens=limit_tokens, slots=slots, streams=streams, clock=time.perf_counter
-        )
-        self._queue.seconds_per_token = seconds_per_token
-        self._keys = itertools.count()
-        self._tokens = PassageTokens(encoder) if tokens is None else tokens
-        self._backend = backend
-        self._metrics = metrics
-        self._role = role
-        self._last_pass_worked = True
-        self._threads = [
-            threading.Thread(target=self._work, name=f"retort-{role}-{number}", daemon=True)
-            for number in range(slots + 1)
-        ]
-        for thread in self._threads:
-            thread.start()
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._client = self._tokens = 0
+        self._time_left = 0.0
+        self._error: Overloaded | None = None
 
-    @property
-    def queue_tokens(self) -> int:
-        """Tokens accepted and not yet scored."""
-        return self._queue.tokens
+    def remember(self, error: Overloaded, client: int, tokens: int, time_left: float) -> None:
+        """The engine has refused a request of so many tokens, with so many seconds left."""
+        self._until = time.perf_counter() + REFUSED_SECONDS
+        self._client, self._tokens, self._time_left = client, tokens, time_left
+        self._error = error
 
-    @property
-    def healthy(self) -> bool:
-        """Whether the last forward pass worked, and every worker lives."""
-        return self._last_pass_worked and all(thread.is_alive() for thread in self._threads)
+    def check(self, client: int, tokens: int, time_left: float) -> None:
+        """Raise `Overloaded` if the engine would."""
+        if self._error is None or time.perf_counter() > self._until or client != self._client:
+            return
+        if tokens >= self._tokens * LIKE_SIZE and time_left <= self._time_left * LIKE_TIME:
+            raise Overloaded(self._error.message, retry_after=self._error.retry_after)
+
+
+class Scorer:
+    """Scores queries against passages on the engine at the other end of `link`."""
+
+    def __init__(self, tokenization: Tokenization, link: Link) -> None:
+        self.link = link
+        self._tokenization = tokenization
+        self._refusals = Refusals()
 
     async def score(
         self,
-        query: str,
+        queries: Sequence[str],
         passages: Sequence[str],
-        timeout_seconds: float,
+        deadline: float,
         gone: asyncio.Future[None] | None = None,
         *,
+        client: int = 0,
         background: bool = False,
+        alone: bool = False,
     ) -> Outcome:
-        """Score `query` against `passages`; in the background: after all foreground requests.
+        """Score passages against the one query, or each against its own, by `deadline`.
 
-        When `gone` is done, the client has left, and what is not yet inferred is dropped. Raises
-        `Overloaded` or `NotReady` at once; later `DeadlinePassed`, `ClientGone` or, if the text
-        could not be tokenized, `InferenceFailed`.
+        `deadline` is on `time.perf_counter`. In the background: after all foreground requests.
+        When `gone` is done, the client has left, and what is not yet inferred is dropped.
+
+        Raises `Overloaded`, `NotReady`, `DeadlinePassed`, `ClientGone`, `EngineLost`, and
+        `InferenceFailed` if the text could not be tokenized.
         """
-        queue = self._queue
-        arrival = queue.clock()
-        deadline = arrival + timeout_seconds
-        tokens = estimate_tokens(query, passages, self._encoder.truncation)
-        due = queue.policy.due(arrival, deadline, tokens, queue.seconds_per_token)
-        job = Job(
-            key=next(self._keys),
-            query=query,
-            passages=passages,
+        start = time.perf_counter()
+        truncation = self._tokenization.truncation
+        estimated = estimate_tokens(queries, passages, truncation)
+        self._refusals.check(client, estimated, deadline - start)
+        heads: list[Tokens] = []
+        first = await self._chunk(queries, passages, heads, 0)
+        seconds = time.perf_counter() - start
+        tokens, truncated = first.tokens, first.truncated
+        message = Open(
+            key=self.link.key(),
+            client=client,
+            pairs=len(passages),
+            remaining_tokens=max(0, estimated - tokens) if len(first) < len(passages) else 0,
             deadline=deadline,
-            due=deadline if background else due,
-            held_tokens=tokens,
-            result=self._loop.create_future(),
+            background=background,
+            alone=alone,
+            chunk=first,
         )
-        queue.put(job)
-        timer = self._loop.call_later(timeout_seconds, _expire, job, timeout_seconds)
+        result = self.link.open(message)
+        loop = asyncio.get_running_loop()
+        allowed = deadline - start
+        timer = loop.call_later(deadline - time.perf_counter(), _expire, result, allowed)
         if gone is not None:
-            gone.add_done_callback(lambda _: _fail(job, ClientGone("the client has gone")))
+            gone.add_done_callback(lambda _: _fail(result, ClientGone("the client has gone")))
         try:
-            return await job.result
+            for begin in range(len(first), len(passages), CHUNK_PASSAGES):
+                if result.done():
+                    break
+                start = time.perf_counter()
+                chunk = await self._chunk(queries, passages, heads, begin)
+                seconds += time.perf_counter() - start
+                self.link.more(More(message.key, chunk))
+                tokens += chunk.tokens
+                truncated += chunk.truncated
+            reply = await result
+        except DeadlinePassed:
+            # The engine may see it first.
+            raise _late(allowed) from None
+        except Overloaded as error:
+            self._refusals.remember(error, client, estimated, allowed)
+            raise
         finally:
             timer.cancel()
-            if not job.dead:
-                queue.leave(job)
+            self.link.leave(message.key)
+        return Outcome(
+            score=reply.score,
+            spread=reply.spread,
+            raw=reply.raw,
+            errors=dict.fromkeys(reply.missing, NO_SCORE),
+            tokens=tokens,
+            truncated=truncated,
+            seconds=StageSeconds(seconds, reply.queue_seconds, reply.infer_seconds),
+        )
 
-    def estimate_seconds(self, query: str, passages: Sequence[str]) -> FloatArray:
+    def estimate_seconds(self, queries: Sequence[str], passages: Sequence[str]) -> FloatArray:
         """Estimate when each passage would be scored, in seconds from now; (passages,).
 
         Everything that waits goes first, and then the passages in their order.
         """
-        own = [estimate_tokens(query, [text], self._encoder.truncation) for text in passages]
-        before = self._queue.tokens + np.cumsum(own, dtype=np.float64)
-        return before * self._queue.seconds_per_token
+        truncation = self._tokenization.truncation
+        own = [estimate_tokens(queries, [text], truncation) for text in passages]
+        board = self.link.board
+        return board.backlog_seconds + np.cumsum(own, dtype=np.float64) * board.token_seconds
 
-    async def close(self) -> None:
-        """Finish what was accepted, accept nothing more, end the workers."""
-        self._queue.close()
-        with ThreadPoolExecutor(1) as pool:
-            for thread in self._threads:
-                await self._loop.run_in_executor(pool, thread.join)
+    async def _chunk(
+        self, queries: Sequence[str], passages: Sequence[str], heads: list[Tokens], start: int
+    ) -> Chunk:
+        """The pairs from `start` on, tokenized; one query for all is kept in `heads`.
 
-    def _work(self) -> None:
-        """The loop of each thread, until the queue is closed and empty."""
-        while (task := self._queue.take()) is not None:
-            if isinstance(task, Job):
-                self._tokenize(task)
-            else:
-                self._infer(task)
+        Raises `InferenceFailed`.
+        """
+        tokenization, stop = self._tokenization, start + CHUNK_PASSAGES
+        part = passages[start:stop]
 
-    def _tokenize(self, job: Job) -> None:
-        start = self._queue.clock()
+        def encode() -> Chunk:
+            own = queries[start:stop] if len(queries) > 1 else []
+            if not heads and not own:
+                heads.extend(tokenization.queries(queries))
+            mine = tokenization.queries(own) if own else heads
+            return tokenization.chunk(mine, tokenization.passages(part))
+
         try:
-            if job.encoded_query is None:
-                job.encoded_query = self._encoder.encode_query(job.query)
-            begin = len(job.pairs)
-            chunk = self._tokens.encode(job.passages[begin : begin + CHUNK_PASSAGES])
-            pairs = [self._encoder.join(job.encoded_query, passage) for passage in chunk]
-        except Exception as error:
+            if tokenization.new_characters(part) <= INLINE_CHARACTERS and len(queries) == 1:
+                return encode()
+            return await asyncio.to_thread(encode)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            # A panic of the tokenizer is no `Exception`.
             logger.exception("tokenizing failed")
-            self._queue.leave(job)
-            failed = InferenceFailed(f"the text could not be tokenized: {error}")
-            self._loop.call_soon_threadsafe(_fail, job, failed)
-            return
-        self._queue.encoded(job, pairs, self._queue.clock() - start)
-
-    def _infer(self, work: Work) -> None:
-        start = self._queue.clock()
-        self._score_pairs(work.spans, work.length)
-        seconds = self._queue.clock() - start
-        tokens = sum(span.tokens for span in work.spans)
-        done = self._queue.scored(work, seconds)
-        if done:
-            # One wake-up of the event loop for all of them.
-            self._loop.call_soon_threadsafe(_resolve, done, self._queue.clock())
-        self._metrics.batch(pairs=work.pairs, tokens=tokens, padded=work.padded_tokens)
-
-    def _score_pairs(self, spans: Sequence[Span], length: int) -> None:
-        pairs = [span.job.pairs[index] for span in spans for index in span.indices]
-        try:
-            batch = self._encoder.collate(pairs, length)
-            start = self._queue.clock()
-            logits = self._backend.infer(batch)
-            seconds = self._queue.clock() - start
-            self._metrics.pair_seconds.add(self._role, len(pairs), seconds)
-            if len(logits) != len(pairs):
-                raise RuntimeError(f"the backend gave {len(logits)} rows for {len(pairs)} pairs")
-            scores = combine(logits)
-            self._last_pass_worked = bool(scores.finite.any())
-        except Exception as error:
-            self._last_pass_worked = False
-            if len(pairs) == 1:
-                logger.exception("a pair of %d tokens could not be scored", len(pairs[0]))
-                spans[0].job.errors[spans[0].indices[0]] = f"the backend failed: {error}"
-                return
-            logger.warning("a batch of %d pairs failed, trying halves: %s", len(pairs), error)
-            for half in _halves(spans, len(pairs) // 2):
-                self._score_pairs(half, length)
-            return
-        row = 0
-        for span in spans:
-            span.job.keep(span.indices, scores, row)
-            row += len(span.indices)
+            raise InferenceFailed(
+                "the text could not be tokenized; the server's log says why"
+            ) from None
 
 
-def _expire(job: Job, timeout_seconds: float) -> None:
-    message = (
+def _expire(result: asyncio.Future[Result], timeout_seconds: float) -> None:
+    _fail(result, _late(timeout_seconds))
+
+
+def _late(timeout_seconds: float) -> DeadlinePassed:
+    return DeadlinePassed(
         f"not scored within {timeout_seconds * 1000:.0f} ms: "
-        "send fewer passages, or allow more in timeout_ms"
+        "send fewer passages, or allow more in timeout_ms",
+        param="timeout_ms",
     )
-    _fail(job, DeadlinePassed(message, param="timeout_ms"))
 
 
-def _fail(job: Job, error: Exception) -> None:
-    if not job.result.done():
-        job.result.set_exception(error)
-
-
-def _resolve(jobs: list[Job], now: float) -> None:
-    for job in jobs:
-        if not job.result.done():
-            job.result.set_result(job.outcome(now))
-
-
-def _halves(spans: Sequence[Span], middle: int) -> tuple[list[Span], list[Span]]:
-    """Split spans after `middle` pairs.
-
-    Example: spans of 3 and 2 pairs, split after 2, are (2) and (1, 2).
-    """
-    left: list[Span] = []
-    right: list[Span] = []
-    for span in spans:
-        room = max(0, middle)
-        if span.indices[:room]:
-            left.append(Span(span.job, span.indices[:room]))
-        if span.indices[room:]:
-            right.append(Span(span.job, span.indices[room:]))
-        middle -= len(span.indices)
-    return left, right
+def _fail(result: asyncio.Future[Result], error: Exception) -> None:
+    if not result.done():
+        result.set_exception(error)

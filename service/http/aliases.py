@@ -5,44 +5,34 @@
     POST /v2/rerank    Cohere v2
     POST /v1/score     vLLM
 
-Any `model` is accepted, since there is one; errors are in our own shape. Fields that change nothing
-here (who asks, how it is billed) are accepted; a value that would have to change something, and
-cannot, is refused rather than ignored. Who scores is the server's `mode`: these shapes have no
-field for it.
+`model` chooses among several students; where there is one, any name will do. Errors are in our own
+shape. Fields that change nothing here (who asks, how it is billed) are accepted; a value that would
+have to change something, and cannot, is refused rather than ignored. Who scores is the server's
+`mode`: these shapes have no field for it.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
+import msgspec
 import orjson
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
-from pydantic import BaseModel, Field, model_validator
+from msgspec import Meta, Raw
 
 from retort.models.arrays import FloatArray
 from retort.service.engine.job import Outcome
 from retort.service.errors import InferenceFailed, InvalidRequest
 from retort.service.http.answers import best_first
-from retort.service.http.schemas import (
-    Query,
-    RequestBody,
-    check_passages,
-    error_responses,
-    not_blank,
-    parse,
-    read_body,
-    request_body,
-)
-from retort.service.modes import Question
+from retort.service.http.bodies import Mistake, check_count
+from retort.service.http.schemas import Positive, RequestBody, not_blank
+from retort.service.http.scoring import ScoringRoute
+from retort.service.modes import Answer, Caller, Question
 from retort.service.service import Service
 
-Texts = Annotated[list[str], Field(min_length=1)]
-# The service, the request and its body, to what is answered as JSON. Raises `ServiceError`.
-Alias = Callable[[Service, Request, bytes], Awaitable[Any]]
+Texts = Annotated[list[str], Meta(min_length=1)]
 
 
 class Document(RequestBody):
@@ -51,48 +41,52 @@ class Document(RequestBody):
     text: str
 
 
-Documents = Annotated[
-    list[Annotated[str | Document, Field(union_mode="left_to_right")]], Field(min_length=1)
-]
+Documents = Annotated[list[str | Document], Meta(min_length=1)]
 
 
 class TeiRequest(RequestBody):
     """text-embeddings-inference, `POST /rerank`."""
 
-    query: Query
+    query: str
     texts: Texts
     truncate: bool | None = None
     truncation_direction: Literal["right", "Right"] = "right"
     raw_scores: bool = False
     return_text: bool = False
-
-
-class _Rerank(RequestBody):
-    query: Query
-    documents: Documents
     model: str | None = None
 
-    def texts(self) -> list[str]:
-        """The documents' texts, in order."""
-        return [d if isinstance(d, str) else d.text for d in self.documents]
+    def __post_init__(self) -> None:
+        not_blank(self.query)
 
 
-class JinaRequest(_Rerank):
+class JinaRequest(RequestBody):
     """Jina, `POST /v1/rerank`; vLLM and infinity take the same. `top_n` 0 means all."""
 
-    top_n: Annotated[int, Field(ge=0)] | None = None
+    query: str
+    documents: Documents
+    model: str | None = None
+    top_n: Annotated[int, Meta(ge=0)] | None = None
     return_documents: bool = True
     raw_scores: bool = False
     user: str | None = None
     request_id: str | None = None
 
+    def __post_init__(self) -> None:
+        not_blank(self.query)
 
-class CohereRequest(_Rerank):
+
+class CohereRequest(RequestBody):
     """Cohere, `POST /v2/rerank`. Documents are cut by the bundle's rule, at fewer tokens."""
 
-    top_n: Annotated[int, Field(ge=1)] | None = None
-    max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = None
+    query: str
+    documents: Documents
+    model: str | None = None
+    top_n: Positive | None = None
+    max_tokens_per_doc: Positive | None = None
     priority: int | None = None
+
+    def __post_init__(self) -> None:
+        not_blank(self.query)
 
 
 class VllmRequest(RequestBody):
@@ -108,157 +102,179 @@ class VllmRequest(RequestBody):
     request_id: str | None = None
     priority: int = 0
 
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        queries, documents = self.sides()
+    def __post_init__(self) -> None:
+        name, queries, documents = self.sides()
         if len(queries) not in (1, len(documents)):
-            raise ValueError(
+            raise Mistake(
+                name,
                 f"{len(queries)} queries and {len(documents)} documents: "
-                "give one query, or as many as documents"
+                "give one query, or as many as documents",
             )
         for query in queries:
-            not_blank(query)
-        return self
+            not_blank(query, name)
 
-    def sides(self) -> tuple[list[str], list[str]]:
-        """Queries and documents. Raises `ValueError` unless exactly one form was used."""
+    def sides(self) -> tuple[str, list[str], list[str]]:
+        """The queries' field, queries, documents. Raises `Mistake` unless one form is used."""
         forms = [
-            (left, right)
-            for left, right in ((self.text_1, self.text_2), (self.queries, self.documents))
+            (name, left, right)
+            for name, left, right in (
+                ("text_1", self.text_1, self.text_2),
+                ("queries", self.queries, self.documents),
+            )
             if left is not None or right is not None
         ]
         if len(forms) != 1 or None in forms[0]:
-            raise ValueError("give text_1 and text_2, or queries and documents")
-        left, right = ([side] if isinstance(side, str) else list(side or ()) for side in forms[0])
-        return left, right
+            name = forms[0][0] if forms else "text_1"
+            raise Mistake(name, "give text_1 and text_2, or queries and documents")
+        name, left, right = forms[0]
+        lists = ([side] if isinstance(side, str) else list(side or ()) for side in (left, right))
+        queries, documents = lists
+        return name, queries, documents
 
 
-def alias_router(service: Service) -> APIRouter:
-    """Routes over `service`."""
-    router = APIRouter(tags=["aliases"])
+class _Peek(msgspec.Struct):
+    """Enough of a body to see whose shape it has."""
 
-    def add(path: str, summary: str, body: type[BaseModel], alias: Alias) -> None:
-        async def answer(request: Request) -> Response:
-            raw = await read_body(request, service.settings.max_body_bytes)
-            content = orjson.dumps(await alias(service, request, raw))
-            return Response(content, media_type="application/json")
-
-        router.add_api_route(
-            path,
-            answer,
-            methods=["POST"],
-            name=path.strip("/").replace("/", "_"),
-            summary=summary,
-            responses=error_responses(),
-            openapi_extra=request_body(body),
-        )
-
-    add("/rerank", "As text-embeddings-inference", TeiRequest, _tei_or_jina)
-    add("/v1/rerank", "As Jina", JinaRequest, _jina)
-    add("/v2/rerank", "As Cohere v2", CohereRequest, _cohere)
-    add("/v1/score", "As vLLM", VllmRequest, _vllm)
-    return router
+    documents: Raw = msgspec.field(default_factory=Raw)
 
 
-async def _tei_or_jina(service: Service, request: Request, raw: bytes) -> Any:
-    try:
-        parsed = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        parsed = None
-    has_documents = isinstance(parsed, dict) and "documents" in parsed
-    return await (_jina if has_documents else _tei)(service, request, raw)
+class TeiOrJina:
+    """Decodes either shape of `POST /rerank`."""
+
+    def __init__(self) -> None:
+        self._peek = msgspec.json.Decoder(_Peek)
+        self._tei = msgspec.json.Decoder(TeiRequest)
+        self._jina = msgspec.json.Decoder(JinaRequest)
+
+    def decode(self, body: bytes) -> TeiRequest | JinaRequest:
+        """Jina's if it has documents. Raises what msgspec raises."""
+        if bytes(self._peek.decode(body).documents):
+            return self._jina.decode(body)
+        return self._tei.decode(body)
 
 
-async def _tei(service: Service, request: Request, raw: bytes) -> Any:
-    body = parse(TeiRequest, raw)
-    outcome = await _outcome(service, request, Question(body.query, body.texts), "texts")
+async def _tei_or_jina(
+    service: Service, caller: Caller, body: TeiRequest | JinaRequest, start: float
+) -> bytes:
+    if isinstance(body, JinaRequest):
+        return await _jina(service, caller, body, start)
+    return await _tei(service, caller, body, start)
+
+
+async def _tei(service: Service, caller: Caller, body: TeiRequest, _: float) -> bytes:
+    answer = await _ask(service, caller, Question([body.query], body.texts), "texts", body.model)
+    outcome = answer.outcome
     if body.truncate is False and outcome.truncated:
         raise InvalidRequest(
             f"{outcome.truncated} texts are too long: shorten them, or leave truncate out",
             param="truncate",
         )
     numbers = outcome.raw if body.raw_scores else outcome.score
-    return [
-        {"index": i, **({"text": body.texts[i]} if body.return_text else {}), "score": score}
-        for i, score in _ranked(numbers, outcome, None)
-    ]
-
-
-async def _jina(service: Service, request: Request, raw: bytes) -> Any:
-    body = parse(JinaRequest, raw)
-    texts = body.texts()
-    top_n = body.top_n or None
-    outcome = await _outcome(service, request, Question(body.query, texts, top_n), "documents")
-    numbers = outcome.raw if body.raw_scores else outcome.score
-    return {
-        "id": uuid.uuid4().hex,
-        "object": "rerank",
-        "model": service.manifest(service.settings.mode).name,
-        "usage": {"prompt_tokens": outcome.tokens, "total_tokens": outcome.tokens},
-        "results": [
-            {
-                "index": i,
-                "relevance_score": score,
-                **({"document": {"text": texts[i]}} if body.return_documents else {}),
-            }
-            for i, score in _ranked(numbers, outcome, top_n)
-        ],
-    }
-
-
-async def _cohere(service: Service, request: Request, raw: bytes) -> Any:
-    body = parse(CohereRequest, raw)
-    question = Question(body.query, body.texts(), body.top_n)
-    outcome = await _outcome(service, request, question, "documents")
-    return {
-        "id": str(uuid.uuid4()),
-        "results": [
-            {"index": i, "relevance_score": score}
-            for i, score in _ranked(outcome.score, outcome, body.top_n)
-        ],
-        "meta": {
-            "api_version": {"version": "2", "is_experimental": False},
-            "billed_units": {"search_units": 1},
-        },
-    }
-
-
-async def _vllm(service: Service, request: Request, raw: bytes) -> Any:
-    body = parse(VllmRequest, raw)
-    queries, documents = body.sides()
-    check_passages(len(documents), service.settings.max_passages, "documents")
-    # One query for all documents is one question; otherwise there is one per query.
-    questions = (
-        [Question(queries[0], documents)]
-        if len(queries) == 1
-        else [Question(query, [text]) for query, text in zip(queries, documents, strict=True)]
+    return orjson.dumps(
+        [
+            {"index": i, **({"text": body.texts[i]} if body.return_text else {}), "score": score}
+            for i, score in _ranked(numbers, outcome, None)
+        ]
     )
-    answers = await service.score_each(request, questions, None)
-    outcomes = [_whole(answer.outcome) for answer in answers]
-    logits = body.use_activation is False
-    scores = [s for o in outcomes for s in (o.raw if logits else o.score).tolist()]
-    tokens = sum(outcome.tokens for outcome in outcomes)
-    return {
-        "id": f"score-{uuid.uuid4().hex}",
-        "object": "list",
-        "created": int(time.time()),
-        "model": service.manifest(service.settings.mode).name,
-        "data": [{"index": i, "object": "score", "score": score} for i, score in enumerate(scores)],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
-    }
 
 
-async def _outcome(service: Service, request: Request, question: Question, param: str) -> Outcome:
-    check_passages(len(question.passages), service.settings.max_passages, param)
-    return _whole((await service.score(request, question, None)).outcome)
+async def _jina(service: Service, caller: Caller, body: JinaRequest, _: float) -> bytes:
+    texts = _texts(body.documents)
+    top_n = body.top_n or None
+    question = Question([body.query], texts, top_n)
+    answer = await _ask(service, caller, question, "documents", body.model)
+    outcome = answer.outcome
+    numbers = outcome.raw if body.raw_scores else outcome.score
+    return orjson.dumps(
+        {
+            "id": uuid.uuid4().hex,
+            "object": "rerank",
+            "model": answer.manifest.name,
+            "usage": {"prompt_tokens": outcome.tokens, "total_tokens": outcome.tokens},
+            "results": [
+                {
+                    "index": i,
+                    "relevance_score": score,
+                    **({"document": {"text": texts[i]}} if body.return_documents else {}),
+                }
+                for i, score in _ranked(numbers, outcome, top_n)
+            ],
+        }
+    )
 
 
-def _whole(outcome: Outcome) -> Outcome:
-    """These shapes have no place for a passage without a score."""
-    if outcome.errors:
-        index, message = min(outcome.errors.items())
+async def _cohere(service: Service, caller: Caller, body: CohereRequest, _: float) -> bytes:
+    question = Question([body.query], _texts(body.documents), body.top_n)
+    outcome = (await _ask(service, caller, question, "documents", body.model)).outcome
+    return orjson.dumps(
+        {
+            "id": str(uuid.uuid4()),
+            "results": [
+                {"index": i, "relevance_score": score}
+                for i, score in _ranked(outcome.score, outcome, body.top_n)
+            ],
+            "meta": {
+                "api_version": {"version": "2", "is_experimental": False},
+                "billed_units": {"search_units": 1},
+            },
+        }
+    )
+
+
+async def _vllm(service: Service, caller: Caller, body: VllmRequest, start: float) -> bytes:
+    queries, documents = body.sides()[1:]
+    answer = await _ask(service, caller, Question(queries, documents), "documents", body.model)
+    outcome = answer.outcome
+    scores = outcome.raw if body.use_activation is False else outcome.score
+    return orjson.dumps(
+        {
+            "id": f"score-{uuid.uuid4().hex}",
+            "object": "list",
+            "created": int(time.time()),
+            "model": answer.manifest.name,
+            "data": [
+                {"index": i, "object": "score", "score": score}
+                for i, score in enumerate(scores.tolist())
+            ],
+            "usage": {
+                "prompt_tokens": outcome.tokens,
+                "total_tokens": outcome.tokens,
+                "completion_tokens": 0,
+            },
+        }
+    )
+
+
+ALIASES: tuple[ScoringRoute[Any], ...] = (
+    ScoringRoute(
+        "/rerank",
+        "As text-embeddings-inference",
+        TeiRequest,
+        _tei_or_jina,
+        tag="aliases",
+        decoder=TeiOrJina(),
+    ),
+    ScoringRoute("/v1/rerank", "As Jina", JinaRequest, _jina, tag="aliases"),
+    ScoringRoute("/v2/rerank", "As Cohere v2", CohereRequest, _cohere, tag="aliases"),
+    ScoringRoute("/v1/score", "As vLLM", VllmRequest, _vllm, tag="aliases"),
+)
+
+
+def _texts(documents: list[str | Document]) -> list[str]:
+    return [document if isinstance(document, str) else document.text for document in documents]
+
+
+async def _ask(
+    service: Service, caller: Caller, question: Question, param: str, model: str | None
+) -> Answer:
+    check_count(len(question.passages), service.settings.max_passages, param)
+    answer = await service.score(caller, question, model=model)
+    errors = answer.outcome.errors
+    if errors:
+        # These shapes have no place for a passage without a score.
+        index, message = min(errors.items())
         raise InferenceFailed(f"document {index}: {message}")
-    return outcome
+    return answer
 
 
 def _ranked(

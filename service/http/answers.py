@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import orjson
 
 from retort.models.arrays import FloatArray
-from retort.models.manifest import Manifest
 from retort.service.engine.job import Outcome
 from retort.service.errors import InferenceFailed
-from retort.service.http.schemas import PassageField, ScoreRequest
+from retort.service.http.bodies import check_count
+from retort.service.http.schemas import SCORE_EXAMPLE, PassageField, ScoreRequest, ScoreResponse
+from retort.service.http.scoring import ScoringRoute
 from retort.service.model import Model
-from retort.service.modes import Answer
+from retort.service.modes import Answer, Caller, Question
 from retort.service.service import Service
 from retort.service.shadow import Recent
 
@@ -29,13 +30,37 @@ def best_first(scores: FloatArray, outcome: Outcome, top_n: int | None) -> list[
     return order[:top_n]
 
 
-def render(request: ScoreRequest, answer: Answer, manifest: Manifest, total_ms: float) -> bytes:
+async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: float) -> bytes:
+    check_count(len(asked.passages), service.settings.max_passages, "passages")
+    question = Question([asked.query], asked.texts(), asked.top_n)
+    answer = await service.score(
+        caller,
+        question,
+        timeout_ms=asked.timeout_ms,
+        mode=asked.mode,
+        model=asked.model,
+        strict=True,
+    )
+    return render(asked, answer, (time.perf_counter() - start) * 1000)
+
+
+SCORE = ScoringRoute(
+    "/score",
+    "Score passages against a query",
+    ScoreRequest,
+    _score,
+    example=SCORE_EXAMPLE,
+    responses={200: {"model": ScoreResponse}},
+)
+
+
+def render(request: ScoreRequest, answer: Answer, total_ms: float) -> bytes:
     """The body of an answer to `POST /score`."""
-    outcome = answer.outcome
+    outcome, seconds = answer.outcome, answer.outcome.seconds
     body: dict[str, Any] = {
         "id": uuid.uuid4().hex,
-        "model": manifest.name,
-        "version": manifest.version,
+        "model": answer.manifest.name,
+        "version": answer.manifest.version,
         "mode": answer.mode,
         "results": list(_results(request, answer)),
     }
@@ -55,7 +80,6 @@ def render(request: ScoreRequest, answer: Answer, manifest: Manifest, total_ms: 
         "teacher_pairs": len(answer.by_teacher),
         "truncated": outcome.truncated,
     }
-    seconds = outcome.seconds
     body["timings_ms"] = {
         "tokenize": round(seconds.tokenize * 1000, 3),
         "queue": round(seconds.queue * 1000, 3),
@@ -84,19 +108,23 @@ def _results(request: ScoreRequest, answer: Answer) -> Iterator[dict[str, Any]]:
         yield result
 
 
-def _identity(passage: PassageField) -> dict[str, str | int]:
-    if isinstance(passage, str) or passage.id is None:
+def _identity(passage: PassageField) -> dict[str, orjson.Fragment]:
+    """The client's id, as it came."""
+    if isinstance(passage, str):
         return {}
-    return {"id": passage.id}
+    raw = bytes(passage.id)
+    return {} if raw in (b"", b"null") else {"id": orjson.Fragment(raw)}
 
 
 def describe(service: Service, release: str) -> dict[str, Any]:
     """The body of `/info`: all that a client or an operator may want to know, and no secret."""
     settings, teacher = service.settings, service.teacher
+    students = list(service.engines.students.values())
     return {
         "release": release,
         "status": service.health.state.value,
-        **_describe(service.student),
+        **(_describe(students[0]) if students else {"model": None, "backend": None}),
+        "models": [{"name": student.name, **_describe(student)} for student in students],
         "teacher": None if teacher is None else {"healthy": teacher.healthy, **_describe(teacher)},
         "mode": settings.mode,
         "modes": ["student"] if teacher is None else ["student", "teacher", "cascade"],
@@ -115,9 +143,9 @@ def describe(service: Service, release: str) -> dict[str, Any]:
 def compared(service: Service) -> dict[str, Any]:
     """The body of `/comparison`, as `ComparisonResponse` says; None where nothing is known yet."""
     student, teacher, shadow = service.student, service.teacher, service.shadow
-    means = {role: service.metrics.pair_seconds.mean(role) for role in ("student", "teacher")}
+    means = {role: service.metrics.mean_pair_seconds(role) for role in ("student", "teacher")}
     faster, slower = means["student"], means["teacher"]
-    agreement = student.manifest.agreement
+    agreement = None if student.served is None else student.served.manifest.agreement
     recent = Recent() if shadow is None else shadow.recent
     return {
         "mode": service.settings.mode,
@@ -134,29 +162,19 @@ def compared(service: Service) -> dict[str, Any]:
 
 def _paced(model: Model, pair_seconds: float | None) -> dict[str, Any]:
     return {
-        "name": model.manifest.name,
-        "version": model.manifest.version,
+        "name": model.name,
+        "version": "" if model.served is None else model.served.manifest.version,
         "pair_ms": None if pair_seconds is None else pair_seconds * 1000,
     }
 
 
 def _describe(model: Model) -> dict[str, Any]:
-    loaded = model.loaded
-    described: dict[str, Any] = {
-        "model": model.manifest.model_dump(mode="json", exclude={"files", "schema_version"}),
-        "digest": model.bundle.digest,
-        "backend": None,
+    served = model.served
+    if served is None:
+        return {"model": None, "digest": None, "backend": None}
+    manifest = served.manifest
+    return {
+        "model": manifest.model_dump(mode="json", exclude={"files", "schema_version"}),
+        "digest": served.bundle.digest,
+        "backend": served.backend,
     }
-    if loaded is not None:
-        chosen = loaded.chosen
-        described["backend"] = {
-            **asdict(chosen.backend.info),
-            "batch_tokens": loaded.policy.batch_tokens,
-            "overhead_tokens": loaded.policy.overhead_tokens,
-            "threads": loaded.threads,
-            "slots": loaded.slots,
-            "streams": loaded.streams,
-            "golden": asdict(chosen.golden),
-            "measured_pairs_per_second": chosen.pairs_per_second,
-        }
-    return described

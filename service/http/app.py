@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -13,26 +12,18 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from retort.service.engines import State
 from retort.service.errors import ServiceError, error_body
-from retort.service.http.aliases import alias_router
-from retort.service.http.answers import compared, describe, render
+from retort.service.http.admin import add_models
+from retort.service.http.aliases import ALIASES
+from retort.service.http.answers import SCORE, compared, describe
 from retort.service.http.gate import Gate
 from retort.service.http.page import add_pages
-from retort.service.http.schemas import (
-    ComparisonResponse,
-    ScoreRequest,
-    ScoreResponse,
-    check_passages,
-    error_responses,
-    parse,
-    read_body,
-    request_body,
-)
-from retort.service.modes import Question
-from retort.service.service import Service, State
-
-JSON = "application/json"
+from retort.service.http.schemas import ComparisonResponse
+from retort.service.http.scoring import JSON, add_scoring
+from retort.service.service import Service
 
 
 def create_app(service: Service) -> FastAPI:
@@ -40,11 +31,11 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.start()
+        await service.start()
         yield
         await service.stop()
 
-    app = FastAPI(
+    app = App(
         title="Retort",
         description="Scores how well passages answer a query.",
         version=package_version(),
@@ -52,16 +43,35 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    _add_scoring(app, service)
-    app.include_router(alias_router(service))
+    handlers = {route.path: add_scoring(app, service, route) for route in (SCORE, *ALIASES)}
+    add_models(app, service)
     _add_watching(app, service)
     add_pages(app)
     _add_errors(app, service)
-    secret = service.settings.api_key
-    key = secret.get_secret_value() if secret else None
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
-    app.add_middleware(Gate, metrics=service.metrics, api_key=key, paths=paths)
+    app.gate = Gate(
+        app.ungated,
+        settings=service.settings,
+        metrics=service.metrics,
+        handlers=handlers,
+        paths=paths,
+        draining=service.health.draining,
+    )
     return app
+
+
+class App(FastAPI):
+    """The app, behind its gate: what the gate answers costs none of FastAPI's own layers."""
+
+    gate: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self.gate(scope, receive, send)
+
+    async def ungated(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one that the gate lets through."""
+        await super().__call__(scope, receive, send)
 
 
 def package_version() -> str:
@@ -72,44 +82,25 @@ def package_version() -> str:
         return "0"
 
 
-def _add_scoring(app: FastAPI, service: Service) -> None:
-    settings = service.settings
-    total = service.metrics.stages["total"]
-
-    @app.post(
-        "/score",
-        summary="Score passages against a query",
-        responses={200: {"model": ScoreResponse}, **error_responses()},
-        openapi_extra=request_body(ScoreRequest),
-    )
-    async def score(request: Request) -> Response:
-        start = time.perf_counter()
-        asked = parse(ScoreRequest, await read_body(request, settings.max_body_bytes))
-        check_passages(len(asked.passages), settings.max_passages, "passages")
-        question = Question(asked.query, asked.texts(), asked.top_n)
-        answer = await service.score(request, question, asked.timeout_ms, asked.mode)
-        seconds = time.perf_counter() - start
-        total.observe(seconds)
-        body = render(asked, answer, service.manifest(answer.mode), seconds * 1000)
-        return Response(body, media_type=JSON)
-
-
 def _add_watching(app: FastAPI, service: Service) -> None:
-    health = service.health
-
     def answer(status: int, body: dict[str, Any]) -> Response:
         return Response(orjson.dumps(body), status, media_type=JSON)
 
-    @app.get("/livez", summary="Whether the server is alive")
+    @app.get("/livez", summary="Whether the server is alive, or can mend itself")
     async def livez() -> Response:
-        return answer(200, {"status": "alive"})
+        if service.engines.alive:
+            return answer(200, {"status": "alive"})
+        reason = service.health.reason or "an engine hangs, or cannot be replaced"
+        return answer(503, {"status": "failed", "reason": reason})
 
     @app.get("/readyz", summary="Whether the server is ready for requests")
     async def readyz() -> Response:
-        if await service.ready():
+        health = service.health
+        if service.ready:
             return answer(200, {"status": "ready"})
-        reason = health.reason or "the last forward pass failed"
-        state = "failing" if health.state is State.READY else health.state.value
+        ready = health.state is State.READY
+        reason = health.reason or "the last forward pass failed, or takes too long"
+        state = "failing" if ready else health.state.value
         return answer(503, {"status": state, "reason": reason})
 
     app.get("/health", summary="The same as /readyz")(readyz)

@@ -1,84 +1,102 @@
-"""Schemas of `POST /score`: its requests and how they are read, its answers, and both in OpenAPI.
+"""Shapes: what `POST /score` takes, and what our routes answer, also in OpenAPI.
 
-Types are strict and unknown fields are refused, because a misspelt option that is ignored in
-silence costs its user more than an error.
+Requests are decoded by msgspec, strictly: unknown fields are refused, because a misspelt option
+that is ignored in silence costs its user more than an error. Answers are only described here;
+answers.py writes them.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import ClientDisconnect, Request
+import msgspec
+from msgspec import Meta, Raw
+from pydantic import BaseModel, Field
 
-from retort.service.errors import ANSWERED, ClientGone, InvalidRequest, TooLarge
+from retort.service.errors import ANSWERED
+from retort.service.http.bodies import Mistake
 from retort.service.settings import Mode
 
 
-class RequestBody(BaseModel):
+class RequestBody(msgspec.Struct, forbid_unknown_fields=True):
     """A request's body."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+
+def not_blank(query: str, field: str = "query") -> None:
+    """Raise `Mistake` for a query of nothing but white space."""
+    if not query.strip():
+        raise Mistake(field, "the query is empty")
 
 
-Body = TypeVar("Body", bound=RequestBody)
+Positive = Annotated[int, Meta(ge=1)]
+Id = Annotated[
+    Raw,
+    Meta(extra_json_schema={"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}),
+]
 
 
 class Passage(RequestBody):
-    """A passage with the client's own id, which is echoed."""
+    """A passage with the client's own id, a string or a whole number, which comes back as it is."""
 
-    id: str | int | None = None
     text: str
+    id: Id = msgspec.field(default_factory=Raw)
+
+    def __post_init__(self) -> None:
+        raw = bytes(self.id)
+        number = raw[:1].isdigit() or raw[:1] == b"-"
+        fraction = number and any(mark in raw for mark in (b".", b"e", b"E"))
+        if fraction or not (number or raw[:1] in (b"", b'"') or raw == b"null"):
+            raise Mistake("id", "expected a string or a whole number")
 
 
-def not_blank(query: str) -> str:
-    """Refuse a query of nothing but white space."""
-    if not query.strip():
-        raise ValueError("the query is empty")
-    return query
-
-
-Query = Annotated[str, Field(min_length=1), AfterValidator(not_blank)]
-PassageField = Annotated[str | Passage, Field(union_mode="left_to_right")]
+PassageField = str | Passage
 
 
 class ScoreRequest(RequestBody):
     """A query and the passages that may answer it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "query": "how tall is the eiffel tower",
-                    "passages": [
-                        "The tower is 330 metres tall.",
-                        {"id": "b7", "text": "Paris is in France."},
-                    ],
-                    "top_n": 10,
-                }
-            ]
-        }
-    )
+    query: Annotated[str, Meta(description="The question; a very long one is cut at its end.")]
+    passages: Annotated[
+        list[PassageField],
+        Meta(
+            min_length=1,
+            description='Texts, or objects {"id", "text"}; too long ones are cut, and counted.',
+        ),
+    ]
+    top_n: Annotated[
+        Positive | None,
+        Meta(description="Number of results to return, the best ones; by default all."),
+    ] = None
+    return_passages: Annotated[
+        bool, Meta(description="Repeat each passage's text in its result.")
+    ] = False
+    raw_scores: Annotated[bool, Meta(description="Mean logits instead of probabilities.")] = False
+    timeout_ms: Annotated[
+        Positive | None, Meta(description="Answer 504 if it would take longer.")
+    ] = None
+    mode: Annotated[
+        Mode | None, Meta(description="Who scores; by default the server's own mode. See /info.")
+    ] = None
+    model: Annotated[
+        str | None, Meta(description="Which student; by default the first. See /v1/models.")
+    ] = None
 
-    query: Query = Field(description="The question; a very long one is cut at its end.")
-    passages: Annotated[list[PassageField], Field(min_length=1)] = Field(
-        description='Texts, or objects {"id", "text"}; too long ones are cut, and counted.'
-    )
-    top_n: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Number of results to return, the best ones; by default all."
-    )
-    return_passages: bool = Field(False, description="Repeat each passage's text in its result.")
-    raw_scores: bool = Field(False, description="Mean logits instead of probabilities.")
-    timeout_ms: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Answer 504 if it would take longer."
-    )
-    mode: Mode | None = Field(
-        None, description="Who scores; by default the server's own mode. See /info."
-    )
+    def __post_init__(self) -> None:
+        not_blank(self.query)
 
     def texts(self) -> list[str]:
         """The passages' texts, in order."""
         return [p if isinstance(p, str) else p.text for p in self.passages]
+
+
+SCORE_EXAMPLE = {
+    "query": "how tall is the eiffel tower",
+    "passages": [
+        "The tower is 330 metres tall.",
+        {"id": "b7", "text": "Paris is in France."},
+    ],
+    "top_n": 10,
+}
 
 
 class Result(BaseModel):
@@ -176,63 +194,6 @@ class ErrorResponse(BaseModel):
     error: ErrorDetail
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """Read the body; the bytes that arrive are counted, not those that Content-Length announces.
-
-    Raises `TooLarge` at the first chunk past the limit, `ClientGone` if the client leaves.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit_bytes:
-                raise TooLarge(
-                    f"the body is larger than {limit_bytes} bytes: send fewer or shorter passages"
-                )
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise ClientGone("the client left before its body was read") from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def parse(model: type[Body], body: bytes) -> Body:
-    """Read a request body. Raises `InvalidRequest` that names the first field at fault."""
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        raise _invalid(error) from None
-
-
-def check_passages(count: int, limit: int, param: str) -> None:
-    """Raise `TooLarge` for more passages than `limit`."""
-    if count > limit:
-        raise TooLarge(
-            f"{count} passages, the limit is {limit}: send them in several requests", param=param
-        )
-
-
-def _invalid(error: ValidationError) -> InvalidRequest:
-    mistakes: list[Any] = list(error.errors(include_url=False, include_context=False))
-    first = mistakes[0]
-    if first["type"] == "json_invalid":
-        return InvalidRequest(f"the body is not JSON in UTF-8: {first['msg']}")
-    where = list(first["loc"])
-    if len(where) > 2 and isinstance(where[1], int):
-        # One element of a list that may be of several types: pydantic reports each of them.
-        alternatives = [m for m in mistakes if list(m["loc"][:2]) == where[:2]]
-        inside = [m for m in alternatives if len(m["loc"]) > 3]
-        if inside:
-            where, message = [*where[:2], *inside[0]["loc"][3:]], inside[0]["msg"]
-        else:
-            where, message = where[:2], 'expected a string or {"id", "text"}'
-    else:
-        message = first["msg"]
-    message = message.removeprefix("Value error, ")
-    param = ".".join(map(str, where)) or None
-    return InvalidRequest(f"{param or 'the body'}: {message}", param=param)
-
-
 def error_responses() -> dict[int | str, dict[str, Any]]:
     """For OpenAPI: every error that a scoring route may answer."""
     return {
@@ -241,19 +202,26 @@ def error_responses() -> dict[int | str, dict[str, Any]]:
     }
 
 
-def request_body(model: type[BaseModel]) -> dict[str, Any]:
+def request_body(shape: type[msgspec.Struct], example: Any = None) -> dict[str, Any]:
     """For OpenAPI: the body of a route that reads it itself."""
-    schema = model.model_json_schema()
-    # Nested models would need a place of their own in the document: put them in their users.
-    shape = _inline(schema, schema.pop("$defs", {}))
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shape}}}}
+    (schema,), definitions = msgspec.json.schema_components(
+        [shape], ref_template=f"{_REFERENCE}{{name}}"
+    )
+    # Nested shapes would need a place of their own in the document: put them in their users.
+    told = _inline(schema, definitions)
+    if example is not None:
+        told["examples"] = [example]
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": told}}}}
 
 
 def _inline(node: Any, definitions: dict[str, Any]) -> Any:
     if isinstance(node, dict):
         if "$ref" in node:
-            return _inline(definitions[node["$ref"].rpartition("/")[2]], definitions)
+            return _inline(definitions[node["$ref"].removeprefix(_REFERENCE)], definitions)
         return {key: _inline(value, definitions) for key, value in node.items()}
     if isinstance(node, list):
         return [_inline(value, definitions) for value in node]
     return node
+
+
+_REFERENCE = "#/"

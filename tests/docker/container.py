@@ -25,11 +25,25 @@ USER, GROUP = only(FINAL, "USER").text.split(":")
 UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"]
 AS_USER = ["setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups",
            "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]  # fmt: skip
-# $1 is the volume; the rest is what to run.
+# $1 is the volume, $2 the folder of the interpreter, $3 a folder above it that only root may enter
+# or "": there the user gets a folder with nothing but the interpreter. The rest is what to run.
 READ_ONLY = """
 mount --make-rprivate / && mount --bind "$1" "$1"
-mount -o remount,bind,ro / && shift && exec "$@"
+if [ -n "$3" ]; then
+    mkdir -p /mnt/interpreter && mount --bind "$2" /mnt/interpreter
+    mount -t tmpfs -o mode=755 none "$3" && mkdir -p "$2" && mount --bind /mnt/interpreter "$2"
+    mount -o remount,ro "$3"
+fi
+mount -o remount,bind,ro / && shift 3 && exec "$@"
 """
+
+
+def interpreter() -> tuple[str, str]:
+    """The interpreter's folder, and one above it that only root may enter, or ""."""
+    folder = Path(sys.base_prefix).resolve()
+    above = reversed(folder.parents)
+    closed = next((str(path) for path in above if not path.stat().st_mode & 0o001), "")
+    return str(folder), closed
 
 
 @functools.cache
@@ -44,10 +58,11 @@ def possible() -> bool:
         READ_ONLY,
         "sh",
         "/var/tmp",
+        *interpreter(),
         *AS_USER,
         sys.executable,
         "-c",
-        "",
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)",
     ]
     try:
         return subprocess.run(asked, capture_output=True, timeout=60).returncode == 0
@@ -65,7 +80,7 @@ class Container:
         if possible():
             os.chown(image.cache, int(USER), int(GROUP))
             command = [*UNSHARE, "sh", "-euc", READ_ONLY, "sh", str(image.cache),
-                       *AS_USER, *command]  # fmt: skip
+                       *interpreter(), *AS_USER, *command]  # fmt: skip
         self.log = (image.folder / "log").open("w+", encoding="utf-8")
         # The path is the container's, by which `retort` is found; it has unshare in it as well.
         self.process = subprocess.Popen(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -20,10 +21,12 @@ from retort.loadtest.load import (
     Answer,
     Generator,
     Outcome,
+    Recording,
     Step,
     complete,
     require_answers,
     run_step,
+    run_together,
 )
 from retort.loadtest.rounds import percentile
 from tests.loadtest.stalling import Stall, serve
@@ -176,6 +179,30 @@ def test_nobody_listening_is_an_error_and_no_crash(run: Callable[..., Outcome]) 
         found = run(f"http://127.0.0.1:{port}", seconds=0.3, users=2)
     assert set(found.statuses) == {NO_ANSWER}
     assert found.error_share == 1
+
+
+def test_several_processes_share_the_users_and_count_at_the_same_time() -> None:
+    with serve() as host:
+        step = Step(host, BODIES, (2, 1), 0.5, users=5, warmup_s=0.3, timeout_s=5.0)
+        found = run_together(step, 2)
+        with pytest.raises(ValueError, match="an open step runs in one process"):
+            run_together(replace(step, loop="open"), 2)
+    assert found.error_share == 0
+    # Five closed users: at any time five requests are in flight, or about to be.
+    for moment in (0.1, 0.25, 0.4):
+        assert 3 <= sum(answer.sent <= moment < answer.done for answer in found.answers) <= 5
+
+
+def test_counting_begins_at_the_moment_that_was_set() -> None:
+    begin = perf_counter() + 60
+    for step, expected in ((replace(STEP, begin=begin), 60.0), (STEP, STEP.seconds)):
+        waits = Recording(step).waits()
+        assert next(waits) == (None, step.warmup_s)
+        condition, _ = next(waits)
+        assert condition is not None
+        condition, seconds = next(waits)
+        assert condition is None
+        assert seconds == pytest.approx(expected, abs=1.0 if step.begin else 0.0)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from retort.cli import app
 from retort.loadtest.cli import measuring
-from retort.loadtest.report import markers, publish, render, to_markdown, words
+from retort.loadtest.report import main, markers, publish, render, to_markdown, words
 from retort.loadtest.result import Column, Measurement, Plot, Setup, Table, Unit, read, write
 from retort.loadtest.rounds import Spread
 from retort.plots import Axis, Line, Panel
@@ -129,6 +129,20 @@ def test_a_page_gets_section_record_and_plots(tmp_path: Path) -> None:
     picture = written[2].read_bytes()
     render(page, read(written[0]))
     assert (page.read_text(encoding="utf-8"), written[2].read_bytes()) == (text, picture)
+
+
+def test_a_record_from_elsewhere_replaces_the_parts_that_it_has(tmp_path: Path) -> None:
+    page, elsewhere = tmp_path / "performance.md", tmp_path / "record.json"
+    publish(page, [FOUND, replace(FOUND, part="overload", title="Overload")])
+    write(elsewhere, [replace(FOUND, title="Measured again")])
+    main([str(page), str(elsewhere)])
+    titles = re.findall(r"^### (Padding|Overload|Measured again)$", page.read_text(), re.MULTILINE)
+    assert titles == ["Measured again", "Overload"]
+
+
+def test_a_section_names_the_script_that_writes_it() -> None:
+    assert "`loadtest/gpu.sh`" in markers("gpu")[0]
+    assert "`retort bench`" in markers("bench")[0]
 
 
 @pytest.mark.parametrize("record", sorted(DOCS.glob("measured/*.json")), ids=lambda p: p.stem)

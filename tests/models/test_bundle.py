@@ -62,7 +62,7 @@ def test_writing_replaces_a_bundle_and_leaves_nothing_else(tmp_path: Path) -> No
 
 
 def test_a_failed_write_keeps_the_old_bundle(bundle: Bundle) -> None:
-    with pytest.raises(InvalidGolden, match="3 golden pairs, at least 64"):
+    with pytest.raises(InvalidGolden, match="3 golden pairs, from 64"):
         write_bundle(
             bundle.folder,
             manifest=make_manifest(),
@@ -147,6 +147,35 @@ def test_a_manifest_may_not_leave_out_a_file_or_point_outside(bundle: Bundle) ->
         read_bundle(bundle.folder)
     edit_manifest(bundle, lambda raw: raw.update(files={**files, "../secret": "00"}))
     with pytest.raises(DamagedFile, match="outside the bundle"):
+        read_bundle(bundle.folder)
+
+
+def test_a_link_and_a_file_that_nobody_vouches_for_are_refused(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    weights = bundle.folder / "weights.bin"
+    weights.write_bytes(b"unchecked")
+    with pytest.raises(DamagedFile, match=r"weights\.bin: is not in the manifest"):
+        read_bundle(bundle.folder)
+    weights.unlink()
+    tokenizer = bundle.folder / "tokenizer.json"
+    moved = tokenizer.rename(tmp_path / "elsewhere.json")
+    tokenizer.symlink_to(moved)
+    with pytest.raises(DamagedFile, match=r"tokenizer\.json: is a link"):
+        read_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize("text", ['{"a":1}', "[]", "", '{"version": "1.0", "model": {}}'])
+def test_a_tokenizer_that_is_none_is_a_damaged_file(bundle: Bundle, text: str) -> None:
+    bundle.tokenizer_path.write_text(text)
+    with pytest.raises(DamagedFile, match=r"tokenizer\.json: is no tokenizer"):
+        bundle.encoder()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "3", "null", '{"files": 3}'])
+def test_a_manifest_of_another_shape_is_invalid(bundle: Bundle, text: str) -> None:
+    (bundle.folder / "manifest.json").write_text(text)
+    with pytest.raises(InvalidManifest):
         read_bundle(bundle.folder)
 
 

@@ -19,7 +19,9 @@ import httpx
 from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
+from retort.service.engines import LocalEngines
 from retort.service.http.app import create_app
+from retort.service.metrics import Metrics
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.fake_bundle import FakeBackend, InferFunction, make_encoder, overlap
@@ -34,6 +36,24 @@ AppTest = Callable[[httpx.AsyncClient, Service], Awaitable[None]]
 POISON = make_encoder().encode_passages(["%"])[0].ids[0]
 
 
+def fake_service(
+    bundle: Bundle,
+    infer: InferFunction,
+    settings: Settings,
+    teacher_infer: InferFunction | None = None,
+) -> Service:
+    """A service of one process over functions."""
+    backends = {bundle.manifest.name: FakeBackend(infer)}
+    teacher = None
+    if teacher_infer is not None:
+        manifest = bundle.manifest.model_copy(update={"name": "fake-teacher"})
+        teacher = replace(bundle, manifest=manifest)
+        backends["fake-teacher"] = FakeBackend(teacher_infer)
+        settings = settings.model_copy(update={"teacher": "fake-teacher"})
+    engines = LocalEngines(settings, Metrics(), [bundle], teacher, backends=backends)
+    return Service(settings, engines)
+
+
 @asynccontextmanager
 async def in_process(
     bundle: Bundle,
@@ -45,14 +65,7 @@ async def in_process(
 
     With `teacher_infer` the bundle has itself, renamed, for a teacher over that function.
     """
-    renamed = replace(bundle, manifest=bundle.manifest.model_copy(update={"name": "fake-teacher"}))
-    service = Service(
-        settings,
-        bundle,
-        teacher=None if teacher_infer is None else renamed,
-        backend=FakeBackend(infer),
-        teacher_backend=None if teacher_infer is None else FakeBackend(teacher_infer),
-    )
+    service = fake_service(bundle, infer, settings, teacher_infer)
     app = create_app(service)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
@@ -100,11 +113,11 @@ def ended_at_start(*flags: str) -> subprocess.CompletedProcess[str]:
 
 
 class ServerProcess:
-    """`retort serve` in a process of its own; `url` once it listens."""
+    """`retort serve`, its processes too; `url` once it listens. `module` is what to run."""
 
-    def __init__(self, *flags: str, **environment: str) -> None:
+    def __init__(self, *flags: str, module: str = "retort", **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "retort", "serve", *flags],
+            [sys.executable, "-W", "error", "-m", module, "serve", *flags],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             stderr=subprocess.PIPE,
@@ -142,9 +155,9 @@ class ServerProcess:
 
 
 @contextmanager
-def server(*flags: str, **environment: str) -> Iterator[ServerProcess]:
+def server(*flags: str, module: str = "retort", **environment: str) -> Iterator[ServerProcess]:
     """A server on a port of its own, ready; killed in the end if it has not stopped."""
-    running = ServerProcess("--port", "0", *flags, **environment)
+    running = ServerProcess("--port", "0", *flags, module=module, **environment)
     try:
         running.wait_until_ready()
         yield running

@@ -15,7 +15,7 @@ from tests.commands import COMMANDS, options
 from tests.tiny_texts import PASSAGES, QUERIES
 
 ROOT = Path(__file__).parents[2]
-SECRETS = {"api_key"}
+SECRETS = {"admin_api_key", "api_key"}
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from retort.models.runtime.choose import CANDIDATES, load_backend
 from retort.models.runtime.options import RuntimeOptions
 from retort.models.runtime.base import BackendUnavailable
 from retort.service.server import serve
-from retort.service.service import Service
+from retort.service.alone import LocalEngines, Metrics, Service
 from retort.service.settings import Settings
 bundle = read_bundle(Path(sys.argv[1]))
-create_app(Service(Settings(), bundle))
+create_app(Service(Settings(), LocalEngines(Settings(), Metrics(), [bundle])))
 for info in CANDIDATES:
     try:
         load_backend(info, bundle, RuntimeOptions(threads=1), Path(sys.argv[1]))
@@ -42,6 +42,18 @@ def test_what_serving_imports(tiny_bundle: Bundle) -> None:
         check=False,
     )
     assert ended.stdout == "[] True\n", ended.stderr
+
+
+def test_neither_engines_nor_their_supervisor_import_http() -> None:
+    program = (
+        "import retort.service.processes.engine, retort.service.processes.supervisor, sys; "
+        "print([m for m in ('fastapi', 'starlette', 'uvicorn', 'retort.service.http') "
+        "if m in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "[]\n", ended.stderr
 
 
 def test_the_command_line_imports_no_engine() -> None:

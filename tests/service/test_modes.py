@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
+from retort.service.engine.link import LocalLink
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.fake_bundle import overlap
@@ -180,7 +182,10 @@ def test_a_teacher_that_would_be_too_slow_is_not_asked(fake_bundle: Bundle) -> N
 
     async def slow(client: httpx.AsyncClient, service: Service) -> None:
         assert service.teacher is not None
-        service.teacher.scorer._queue.seconds_per_token = 100.0
+        link = service.teacher.now().scorer.link
+        assert isinstance(link, LocalLink)
+        link.engine.queue.pace.observed(1, 1e6)
+        await asyncio.sleep(0.2)
 
     late(fake_bundle, teacher, slow)
     assert teacher.pairs == 0
@@ -209,8 +214,11 @@ def test_readiness_asks_who_answers(fake_bundle: Bundle) -> None:
             assert (await client.get("/info")).json()["teacher"]["healthy"] is False
             assert (await client.get("/readyz")).status_code == status
             teacher.broken = False
-            if status != 200:
-                assert (await client.get("/readyz")).status_code == 200
+            # Its engine tries by itself.
+            end = time.monotonic() + PATIENCE_SECONDS
+            while (await client.get("/readyz")).status_code != 200:
+                assert time.monotonic() < end
+                await asyncio.sleep(0.02)
 
         by_mode(fake_bundle, test, teacher, settings(mode=mode))
 

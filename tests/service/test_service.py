@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import httpx
 
@@ -11,7 +12,7 @@ from retort.models.encoding import Batch
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.fake_bundle import overlap
-from tests.service.running import ask
+from tests.service.running import PATIENCE_SECONDS, ask
 
 QUERY = "how tall is the eiffel tower"
 
@@ -34,8 +35,11 @@ def test_readiness_follows_the_last_forward_pass(fake_bundle: Bundle) -> None:
         assert reply.json()["status"] == "failing"
         assert (await client.get("/livez")).status_code == 200
         down = False
-        # It asks the backend itself: no traffic is needed to become ready again.
-        assert (await client.get("/readyz")).status_code == 200
+        # The engine tries by itself: no traffic is needed to become ready again.
+        end = time.monotonic() + PATIENCE_SECONDS
+        while (await client.get("/readyz")).status_code != 200:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
 
     ask(fake_bundle, test, infer)
 
@@ -61,8 +65,9 @@ def test_while_draining_it_is_not_ready(fake_bundle: Bundle) -> None:
     async def test(client: httpx.AsyncClient, service: Service) -> None:
         service.health.drain()
         assert (await client.get("/readyz")).json()["status"] == "draining"
+        # What still comes in is answered: a balancer may not know yet.
         reply = await client.post("/score", json={"query": QUERY, "passages": ["paris"]})
-        assert reply.status_code == 503
+        assert reply.status_code == 200
 
     ask(fake_bundle, test)
 
@@ -96,4 +101,4 @@ def test_overload_and_deadlines(fake_bundle: Bundle) -> None:
         assert 'retort_rejected_total{reason="overloaded"} 1.0' in text
         assert 'retort_rejected_total{reason="deadline_passed"} 1.0' in text
 
-    ask(fake_bundle, test, slow, Settings(queue_tokens=60))
+    ask(fake_bundle, test, slow, Settings(queue_tokens=100))

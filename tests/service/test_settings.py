@@ -11,7 +11,7 @@ from retort.service.settings import Settings, load_settings
 
 def test_defaults() -> None:
     settings = load_settings()
-    assert (settings.bundle, settings.port) == ("retort-small", 8080)
+    assert (settings.bundle, settings.port) == (("retort-small",), 8080)
 
 
 @pytest.mark.parametrize(

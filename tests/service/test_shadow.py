@@ -151,11 +151,11 @@ def test_while_the_student_is_busy_the_teacher_is_not_asked(fake_bundle: Bundle)
         assert service.shadow is not None
         service.shadow._patience = 0.2
         go.set()
-        outcome = await service.student.scorer.score(QUERY, PASSAGES, 60)
+        served, outcome = await service.student.score([QUERY], PASSAGES, 60)
         go.clear()
         waiting = asyncio.create_task(client.post("/score", json=BODY))
         await until(lambda: service.student.queue_tokens > 0)
-        service.shadow.offer(QUERY, PASSAGES, outcome)
+        service.shadow.offer(QUERY, PASSAGES, outcome, served.manifest)
         await until(lambda: outcomes(service)["dropped"] == 1)
         assert teacher.pairs == 0
         service.shadow._patience = PATIENCE_SECONDS
@@ -235,6 +235,16 @@ def test_the_window_forgets_and_the_total_does_not() -> None:
     assert recent.total == 3
 
 
+def test_front_ends_keep_their_comparisons_together(tmp_path: Path) -> None:
+    one, other = Recent(tmp_path / "recent", size=3), Recent(tmp_path / "recent", size=3)
+    for number in range(4):
+        (one if number % 2 else other).add(Comparison(number > 1, None, 0.1 * number, 0.0, False))
+    assert one.total == other.total == 4
+    assert one.top1_agreement == other.top1_agreement == pytest.approx(2 / 3)
+    assert one.kendall_tau is None
+    assert other.score_difference == pytest.approx(0.2)
+
+
 def test_before_the_first_comparison_there_are_no_means() -> None:
     recent = Recent()
     assert (recent.top1_agreement, recent.kendall_tau, recent.score_difference) == (None,) * 3
@@ -242,21 +252,18 @@ def test_before_the_first_comparison_there_are_no_means() -> None:
 
 
 FOUND = (
-    Sample("who wrote hamlet", ["Shakespeare.", "Köln"], np.array([0.2, 0.7])),
+    Sample(
+        "who wrote hamlet", ["Shakespeare.", "Köln"], np.array([0.2, 0.7]), make_manifest("student")
+    ),
     np.array([0.9, 0.1]),
+    make_manifest("teacher"),
 )
 
 
 def disagreement_file(
     path: Path, *, texts: bool = True, max_bytes: int = 10_000
 ) -> DisagreementFile:
-    return DisagreementFile(
-        path,
-        texts=texts,
-        max_bytes=max_bytes,
-        student=make_manifest("student"),
-        teacher=make_manifest("teacher"),
-    )
+    return DisagreementFile(path, texts=texts, max_bytes=max_bytes)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -17,9 +17,9 @@ from retort.models.arrays import LogitArray
 from retort.models.bundle import read_bundle
 from retort.models.encoding import Batch
 from retort.service.http.app import create_app
-from retort.service.service import Service
 from retort.service.settings import Settings
-from tests.fake_bundle import FakeBackend, overlap
+from tests.fake_bundle import overlap
+from tests.service.running import fake_service
 
 BATCH_SECONDS = 0.002
 TOKEN_SECONDS = 100e-6
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     asked = parser.parse_args()
     settings = Settings(batch_tokens=BATCH_TOKENS, passage_cache=100)
-    app = create_app(Service(settings, read_bundle(asked.bundle), backend=FakeBackend(sleepy)))
+    app = create_app(fake_service(read_bundle(asked.bundle), sleepy, settings))
     uvicorn.run(app, host=asked.host, port=asked.port, log_level="warning")
 
 

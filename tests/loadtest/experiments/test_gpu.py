@@ -6,24 +6,23 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
-from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from packaging.requirements import Requirement
 
-from retort.loadtest.experiments.gpu import VARIANTS, parse, torch_encoder, write_report
-from retort.loadtest.result import Column, Measurement, Setup, Table, read
-from retort.loadtest.rounds import Spread
+from retort.loadtest.experiments.gpu.options import parse
+from retort.loadtest.experiments.gpu.parts import write_part
+from retort.loadtest.experiments.gpu.passes import torch_encoder
+from retort.loadtest.experiments.gpu.report import write_report
+from retort.loadtest.experiments.gpu.variants import VARIANTS
+from retort.loadtest.result import read
 from retort.models.bundle import Bundle
 from retort.models.runtime.base import BackendUnavailable, same_batch
 from retort.models.runtime.choose import CANDIDATES
 from retort.service.settings import load_settings
-from tests.tiny_texts import PASSAGES, QUERIES
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "loadtest" / "gpu.sh"
@@ -46,38 +45,37 @@ def measure(out: Path, **settings: str) -> str:
 
 @pytest.mark.slow
 def test_it_measures_everything_and_reports_what_failed(tmp_path: Path) -> None:
-    pairs = tmp_path / "pairs.tsv"
-    lines = [f"{query}\t{passage}" for query in QUERIES for passage in PASSAGES]
-    pairs.write_text("\n".join(lines) + "\n")
     shown = measure(
         tmp_path / "out",
-        BUNDLE="tests/tiny-bundle",
-        TEACHER=str(tmp_path / "no-such-bundle"),
-        PAIRS=str(pairs),
+        SERVERS="fp16-graphs null fp16",
+        WORKERS="",
         PASSAGES="2",
         TOKENS="32",
+        BATCH_TOKENS="128",
+        PAIRS_IN_FLIGHT="8",
         ROUNDS="2",
-        SECONDS_EACH="0.1",
-        CLIENTS="2",
+        SECONDS_EACH="0.3",
         TEACHERS="1x64",
     )
     found = json.loads((tmp_path / "out" / "gpu.json").read_text())
-    assert set(found["failed"]) == {"http-teacher"}, found["failed"]
-    assert "no-such-bundle" in found["failed"]["http-teacher"]
+    assert found["failed"] == {}
     assert found["probe-fp32"]["passed"]
     (first, second) = found["bare"]["rounds"]
     assert len(first) == 3
     assert list(second) == list(reversed(first)), "every other round goes backwards"
-    assert set(found["http-fp32"]) == {"2"}
-    rates = found["http-fp32"]["2"]["tables"][0]
-    assert rates["rows"][1][1]["value"] > 0
+    assert set(first["ONNX Runtime cpu fp32"]) == {"2", "4"}
+    (load,) = found["http-fp32"]["loads"]
+    assert len(load["rates"]) == len(load["bare"]) == len(load["idle_p50"]) == 2
+    (null,) = found["http-null"]["loads"]
+    assert min(null["rates"]) > max(load["rates"]), "it answers at once"
     (record,) = read(tmp_path / "out" / "record.json")
-    servers = record.table("servers").rows
-    assert [row[0] for row in servers] == ["fp32, 2 passages"]
+    assert [row[0] for row in record.table("servers").rows] == [
+        "fp32, usual front ends, 2 passages",
+        "null, usual front ends, 2 passages",
+    ]
     page = (tmp_path / "out" / "gpu.md").read_text()
     assert page in shown
     assert "| fp32 | reproduced |" in page
-    assert "Part `http-teacher` failed:" in page
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         "gpu.md", "gpu.json", "gpu.log", "record.json",
     }  # fmt: skip
@@ -93,21 +91,12 @@ def test_without_time_it_still_reports(tmp_path: Path) -> None:
 def test_a_part_takes_a_variant_of_its_device(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["probe", "fp16", "--device", "cpu", "--out", "x"])
-    assert "probe on cpu takes one of ['fp32']" in capsys.readouterr().err
-    assert parse(["http", "fp16", "--out", "x", "--teacher", "t"]).name == "http-fp16-teacher"
-
-
-def test_the_wheels_it_installs_are_pinned() -> None:
-    text = SCRIPT.read_text()
-    listed = text.partition('NEEDED="')[2].partition('"')[0].split()
-    pinned = {
-        line.partition("==")[0].lower().replace("_", "-")
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
-    }
-    names = {name.lower().replace("_", "-") for name in listed}
-    assert names <= pinned
-    needed = [Requirement(line) for line in requires("fastapi") or () if "extra" not in line]
-    assert {requirement.name for requirement in needed} <= names
+    assert "probe on cpu takes one of ['fp32'], not 'fp16'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse(["bare", "fp16", "--out", "x"])
+    options = parse(["http", "fp16", "--out", "x", "--workers", "1", "4", "--batch-tokens"])
+    assert (options.name, options.workers, options.batch_tokens) == ("http-fp16", (1, 4), ())
+    assert parse(["http", "null", "--out", "x", "--device", "cpu"]).name == "http-null"
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS["cuda"]))
@@ -143,12 +132,6 @@ def test_pytorch_answers_every_pair() -> None:
         torch_encoder("teacher", "large", "cpu", 100)
 
 
-def part(out: Path, name: str, found: dict[str, Any]) -> None:
-    """Leave a part's file, as the part does."""
-    (out / "parts").mkdir(exist_ok=True)
-    (out / "parts" / f"{name}.json").write_text(json.dumps(found))
-
-
 def a_round(fast: float, slow: float) -> dict[str, Any]:
     """Two forward passes."""
     return {
@@ -159,7 +142,7 @@ def a_round(fast: float, slow: float) -> dict[str, Any]:
 
 def test_ratios_are_taken_within_a_round(tmp_path: Path) -> None:
     rounds = [a_round(30.0, 10.0), a_round(90.0, 45.0), a_round(50.0, 10.0)]
-    part(tmp_path, "bare", {"rounds": rounds})
+    write_part(tmp_path, "bare", {"rounds": rounds})
     write_report(tmp_path)
     page = (tmp_path / "gpu.md").read_text()
     assert "| ONNX Runtime cuda fp16 | 50 [30, 90] | 3.00 [2.00, 5.00] | 0.50 |" in page
@@ -169,7 +152,7 @@ def test_ratios_are_taken_within_a_round(tmp_path: Path) -> None:
 def test_what_failed_is_shown_and_leaves_the_rest(tmp_path: Path) -> None:
     golden = {"max_difference": 0.02, "tolerance": 0.01}
     probe = {"passed": False, "golden": golden, "cuda_graphs": True, "seconds": 3.0}
-    part(tmp_path, "probe-fp16-graphs", probe)
+    write_part(tmp_path, "probe-fp16-graphs", probe)
     (tmp_path / "parts" / "probe-tensorrt-fp16.failed").write_text("no libnvinfer\nstatus 1")
     write_report(tmp_path)
     page = (tmp_path / "gpu.md").read_text()
@@ -183,24 +166,23 @@ def test_what_failed_is_shown_and_leaves_the_rest(tmp_path: Path) -> None:
 
 
 def test_servers_have_their_rate_their_share_and_their_latency(tmp_path: Path) -> None:
-    columns = (Column("pairs/s"), Column("median", "pairs/s"))
-    latencies = ("latency", "p50", "p95", "p99", "n", "failed")
-    measurement = Measurement(
-        "bench", "bench", Setup("2026-01-01", "gpu.sh", "a machine", "tiny"), (),
-        (
-            Table("rates", columns, (("bare", 24_000.0), ("server", Spread(21_000.0, 1, 2, 3)))),
-            Table("ratios", columns, (("server / bare", Spread(0.85, 0.8, 0.9, 3)),)),
-            Table(
-                "latencies", tuple(map(Column, latencies)),
-                (("busy", 1.0, 2.0, 80.0, 9, 1), ("idle", 2.5, 3.0, 4.0, 9, 0),
-                 ("forward", 1.0, 1.0, 1.0, 9, None)),
-            ),
-        ),
-    )  # fmt: skip
-    part(tmp_path, "http-fp16-graphs", {"100": asdict(measurement)})
+    load = {
+        "workers": 8,
+        "passages": 100,
+        "clients": 32,
+        "rates": [20_000.0, 22_000.0],
+        "bare": [25_000.0, 25_000.0],
+        "busy_p99": [70.0, 90.0],
+        "idle_p50": [],
+        "client_cpu": [0.2, 0.31],
+        "failed": 3,
+    }
+    write_part(tmp_path, "http-fp16-graphs", {"loads": [load]})
+    write_part(tmp_path, "http-null", {"loads": [{**load, "bare": [], "idle_p50": [0.5]}]})
     write_report(tmp_path)
     page = (tmp_path / "gpu.md").read_text()
     assert (
-        "| fp16-graphs, 100 passages | 21,000 [1, 2] | 0.85 [0.80, 0.90] | 2.50 | 80 | 1 | 0 |"
-        in page
+        "| fp16-graphs, 8 front ends, 100 passages | 21,000 [20,000, 22,000] | 0.84 [0.80, 0.88] "
+        "|  | 80 | 3 | 32 | 31.0% |" in page
     )
+    assert "| null, 8 front ends, 100 passages | 21,000 [20,000, 22,000] |  | 0.50 | 80 |" in page

@@ -177,7 +177,8 @@ def test_the_server_takes_the_settings_file(tmp_path: Path) -> None:
     file = tmp_path / "new" / "tuned.yaml"
     tuned().write(file)
     settings = load_settings(file)
-    assert (settings.bundle, settings.backend, settings.streams) == ("retort-small", "openvino", 2)
+    assert (settings.bundle, settings.backend) == (("retort-small",), "openvino")
+    assert settings.streams == 2
     head = [line for line in file.read_text().splitlines() if line.startswith("#")]
     for part in ("2026-01-01", "retort tune --quick", "a machine", "0.2.0", "1.50 times"):
         assert part in "\n".join(head)
@@ -250,7 +251,7 @@ def test_a_brief_run_finds_settings_that_the_server_takes(
     assert any(line.startswith("finalists: ") for line in lines)
     found.write(tmp_path / "tuned.yaml")
     settings = load_settings(tmp_path / "tuned.yaml")
-    assert (settings.bundle, settings.backend) == (folder, "onnxruntime")
+    assert (settings.bundle, settings.backend) == ((folder,), "onnxruntime")
 
 
 @pytest.mark.slow

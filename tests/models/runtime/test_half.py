@@ -72,6 +72,47 @@ def test_a_student_of_linear_heads_alone(tmp_path: Path, heads: tuple[Head, ...]
     assert logits(half, batch) == pytest.approx(logits(tmp_path / "model.onnx", batch), abs=5e-3)
 
 
+@pytest.mark.parametrize("name", ["retort-small", "tests/tiny-bundle"])
+def test_every_layers_attention_is_one_node(name: str) -> None:
+    bundle = read_bundle(find_bundle(name))
+    model = onnx.load_from_string(half_graph(bundle.graph_path, None, ["CPUExecutionProvider"]))
+    kinds = Counter(node.op_type for node in model.graph.node)
+    layers = bundle.manifest.architecture.layers
+    assert kinds["Attention"] == kinds["BiasGelu"] == layers
+    assert kinds["SkipLayerNormalization"] == 2 * layers
+    assert kinds["Softmax"] == 0
+
+
+def test_attention_may_be_told_lengths_instead_of_a_mask(tiny_bundle: Bundle) -> None:
+    made = half_graph(tiny_bundle.graph_path, None, ["CPUExecutionProvider"], lengths=True)
+    model = onnx.load_from_string(made)
+    attentions = [node for node in model.graph.node if node.op_type == "Attention"]
+    assert {node.input[3] for node in attentions} == {"row_numbers"}
+    # The CPU has no such attention, but it can compute the numbers.
+    needed = {"Mask_Int32"} | {name for name in outputs(model) if name.startswith("row_")}
+    nodes = [node for node in model.graph.node if set(node.output) & needed]
+    part = onnx.helper.make_graph(
+        nodes,
+        "numbers",
+        [onnx.helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["b", "s"])],
+        [onnx.helper.make_tensor_value_info("row_numbers", TensorProto.INT32, ["n"])],
+        [tensor for tensor in model.graph.initializer if tensor.name in read_by(nodes)],
+    )
+    alone = onnx.helper.make_model(part, opset_imports=model.opset_import, ir_version=10)
+    session = onnxruntime.InferenceSession(alone.SerializeToString())
+    mask = np.array([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]])
+    (numbers,) = session.run(None, {"attention_mask": mask})
+    assert numbers.tolist() == [3, 1, 4, 0, 4, 8, 12, 0, 4, 8, 12]
+
+
+def outputs(model: onnx.ModelProto) -> set[str]:
+    return {name for node in model.graph.node for name in node.output}
+
+
+def read_by(nodes: list[onnx.NodeProto]) -> set[str]:
+    return {name for node in nodes for name in node.input}
+
+
 def test_it_is_made_once(tiny_bundle: Bundle, tmp_path: Path) -> None:
     made = half_graph(tiny_bundle.graph_path, tmp_path / "kept", CPU)
     (file,) = (tmp_path / "kept").iterdir()

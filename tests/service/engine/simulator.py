@@ -7,25 +7,22 @@ an arrival or the end of a batch; tokenizing takes no time.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
 
-from retort.models.encoding import EncodedPair
 from retort.service.engine.job import Job
+from retort.service.engine.pace import Pace
+from retort.service.engine.pairs import Pairs
 from retort.service.engine.queue import Work, WorkQueue
 from retort.service.engine.scheduler import Policy, length_steps
 from retort.service.errors import Overloaded
 
 LONGEST = 128
-LOOP = asyncio.new_event_loop()
-LOOP.close()
-PAIRS = [EncodedPair(np.zeros(n, dtype=np.int64), 2, False) for n in range(LONGEST + 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,12 @@ class Machine:
         steps = length_steps(LONGEST, self.length_step)
         return Policy(steps, self.batch_tokens, self.overhead_tokens)
 
+    @property
+    def pace(self) -> Pace:
+        token = self.streams / self.tokens_per_second
+        overhead = self.overhead_tokens * token
+        return Pace(overhead, token, batch_tokens=self.batch_tokens, streams=self.streams)
+
     def seconds(self, pairs: int, length: int) -> float:
         return (self.overhead_tokens + pairs * length) * self.streams / self.tokens_per_second
 
@@ -55,6 +58,7 @@ class Request:
     at: float
     lengths: tuple[int, ...]
     timeout: float = 60.0
+    client: int = 0
     last_start: float = 0.0
     finish: float | None = None
     refused: bool = False
@@ -76,17 +80,24 @@ class Ran:
     lengths: tuple[int, ...]
 
 
-def simulate(requests: Iterable[Request], machine: Machine) -> list[Ran]:
-    """Serve the requests until nothing is left; fills them in and returns the batches."""
+def simulate(
+    requests: Iterable[Request],
+    machine: Machine,
+    slowness: Callable[[float], float] = lambda _: 1.0,
+) -> list[Ran]:
+    """Serve the requests until nothing is left; fills them in and returns the batches.
+
+    `slowness` is how many times longer a batch takes that starts at a moment, in seconds.
+    """
     now = 0.0
     queue = WorkQueue(
         machine.policy,
+        machine.pace,
         limit_tokens=machine.queue_tokens,
         slots=machine.streams,
         streams=machine.streams,
         clock=lambda: now,
     )
-    queue.seconds_per_token = 1 / machine.tokens_per_second
     numbers = itertools.count()
     events: list[tuple[float, int, Request | Work]] = []
     for request in requests:
@@ -97,41 +108,49 @@ def simulate(requests: Iterable[Request], machine: Machine) -> list[Ran]:
     while events:
         now, number, event = heapq.heappop(events)
         if isinstance(event, Request):
-            job = _job(number, event, queue)
+            job = _job(number, event)
             jobs[job.key] = event
             try:
-                queue.put(job)
+                queue.put(job, _pairs(event.lengths))
             except Overloaded:
                 event.refused = True
         else:
             for job in queue.scored(event, now - started.pop(number)):
-                # The event loop's timer has answered what is late.
+                # The front end's timer has answered what is late.
                 if now <= job.deadline:
                     jobs[job.key].finish = now
-        while (task := queue.poll()) is not None:
-            if isinstance(task, Job):
-                lengths = jobs[task.key].lengths
-                queue.encoded(task, [PAIRS[n] for n in lengths], 0.0)
-                continue
-            batch = []
-            for span in task.spans:
-                jobs[span.job.key].scored.extend(span.indices)
+        queue.expire()
+        while (work := queue.poll()) is not None:
+            batch: list[int] = []
+            for span in work.spans:
+                jobs[span.job.key].scored.extend(span.indices.tolist())
                 jobs[span.job.key].last_start = now
-                batch += [len(span.job.pairs[index]) for index in span.indices]
-            finish = now + machine.seconds(len(batch), task.length)
-            ran.append(Ran(now, finish, task.length, tuple(batch)))
+                batch += span.pairs.lengths[span.indices].tolist()
+            finish = now + machine.seconds(len(batch), work.length) * slowness(now)
+            ran.append(Ran(now, finish, work.length, tuple(batch)))
             number = next(numbers)
             started[number] = now
-            heapq.heappush(events, (finish, number, task))
+            heapq.heappush(events, (finish, number, work))
     assert queue.tokens == 0
     return ran
 
 
-def _job(key: int, request: Request, queue: WorkQueue) -> Job:
-    tokens, deadline = sum(request.lengths), request.at + request.timeout
-    due = queue.policy.due(request.at, deadline, tokens, queue.seconds_per_token)
-    result = LOOP.create_future()
-    return Job(key, "", ["" for _ in request.lengths], deadline, due, tokens, result)
+def _pairs(lengths: tuple[int, ...]) -> Pairs:
+    ids = np.zeros(sum(lengths), np.uint16)
+    return Pairs(ids, np.array(lengths), np.full(len(lengths), 2), 0)
+
+
+def _job(key: int, request: Request) -> Job:
+    return Job(
+        key=key,
+        client=request.client,
+        size=len(request.lengths),
+        deadline=request.at + request.timeout,
+        coming_tokens=0,
+        background=False,
+        alone=False,
+        done=lambda *_: None,
+    )
 
 
 def poisson(

@@ -151,9 +151,9 @@ def test_a_request_larger_than_a_batch_is_split() -> None:
 def test_short_work_passes_long_work_and_a_deadline_passes_both() -> None:
     policy = Policy((16,), patience_seconds=0.5)
     pace = 1e-4
-    long = policy.due(0.0, 60.0, tokens=500_000, seconds_per_token=pace)
-    short = policy.due(1.0, 61.0, tokens=1_000, seconds_per_token=pace)
-    urgent = policy.due(1.1, 1.3, tokens=1_000, seconds_per_token=pace)
+    long = policy.due(0.0, 60.0, alone=500_000 * pace)
+    short = policy.due(1.0, 61.0, alone=1_000 * pace)
+    urgent = policy.due(1.1, 1.3, alone=1_000 * pace)
     assert urgent < short < long
 
 
@@ -177,18 +177,18 @@ def test_what_waits_is_shared_out_among_idle_streams() -> None:
 def test_who_has_a_deadline_leads_while_there_is_time_for_it() -> None:
     policy = Policy((16,), patience_seconds=0.5)
     # Three seconds of work within ten: it must lead from the seventh on.
-    assert policy.due(0.0, 10.0, tokens=3_000, seconds_per_token=1e-3) == 7.0
-    assert policy.due(0.0, 60.0, tokens=3_000, seconds_per_token=1e-3) == 12.5
+    assert policy.due(0.0, 10.0, alone=3.0) == 7.0
+    assert policy.due(0.0, 60.0, alone=3.0) == 12.5
 
 
 def test_nothing_starves_under_a_stream_of_short_requests() -> None:
     """A simulated server at full load: short requests keep coming, the long one still ends."""
     policy = Policy((16, 64), batch_tokens=128, overhead_tokens=0)
     pace = 1.0 / 128  # a full batch takes one second
-    long = Waiting(0, policy.due(0.0, 1e9, 64 * 20, pace), {64: 20})
+    long = Waiting(0, policy.due(0.0, 1e9, 64 * 20 * pace), {64: 20})
     waiting, now, key = [long], 0.0, 1
     while any(request.key == 0 for request in waiting):
-        waiting.append(Waiting(key, policy.due(now, 1e9, 128, pace), {16: 8}))
+        waiting.append(Waiting(key, policy.due(now, 1e9, 128 * pace), {16: 8}))
         waiting = take(waiting, next_batch(waiting, policy))
         key, now = key + 1, now + 1.0
         assert now < 100

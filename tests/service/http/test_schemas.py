@@ -1,22 +1,27 @@
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import httpx
+import msgspec
 import orjson
 import pytest
 
 from retort.models.bundle import Bundle
 from retort.service.errors import InvalidRequest, TooLarge
-from retort.service.http.schemas import ScoreRequest, check_passages, parse
+from retort.service.http.bodies import check_count, parse
+from retort.service.http.schemas import ScoreRequest
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.service.running import ask
 
+DECODER = msgspec.json.Decoder(ScoreRequest)
+
 
 def test_passages_are_texts_or_objects() -> None:
     body = b'{"query": "q", "passages": ["a", {"id": 7, "text": "b"}, {"text": "c"}]}'
-    request = parse(ScoreRequest, body)
+    request = parse(DECODER, body, 4_000)
     assert request.texts() == ["a", "b", "c"]
 
 
@@ -48,7 +53,7 @@ def test_passages_are_texts_or_objects() -> None:
 def test_what_is_wrong_is_named(change: dict[str, object], param: str) -> None:
     body = orjson.dumps({"query": "q", "passages": ["p"]} | change)
     with pytest.raises(InvalidRequest) as caught:
-        parse(ScoreRequest, body)
+        parse(DECODER, body, 4_000)
     told = caught.value.param
     assert told is not None
     assert told == param or told.startswith(f"{param}.")
@@ -56,22 +61,60 @@ def test_what_is_wrong_is_named(change: dict[str, object], param: str) -> None:
     assert "Value error" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("raw", "param"),
+    [
+        ('{"query":"q","passages":["ok","cut \\ud83d"]}', "passages.1"),
+        ('{"query":"q","passages":["ok",{"id":1,"text":"\\ude00 cut"}]}', "passages.1.text"),
+        ('{"query":"\\ud83d","passages":["ok"]}', "query"),
+    ],
+)
+def test_half_a_character_is_found(raw: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(DECODER, raw.encode(), 4_000)
+    assert caught.value.param == param
+
+
+def test_a_byte_order_mark_is_no_mistake() -> None:
+    assert parse(DECODER, b'\xef\xbb\xbf{"query":"q","passages":["a"]}', 10).texts() == ["a"]
+
+
+@pytest.mark.parametrize(
+    "element", [b'"a"', b'""', b'"\\""', b'{"text":"a","id":1}', b'["a","a","a","a","a","a","a"]']
+)
+def test_elements_are_counted_before_they_are_made(element: bytes) -> None:
+    many = b",".join([element] * 100_000)
+    start = time.process_time()
+    with pytest.raises((TooLarge, InvalidRequest)) as caught:
+        parse(DECODER, b'{"query":"q","passages":[' + many + b"]}", 100)
+    # To make them all takes longer.
+    assert time.process_time() - start < 0.05
+    assert caught.value.param is not None
+    assert caught.value.param.startswith("passages")
+
+
+def test_passages_with_many_words_in_quotes_are_no_reason_to_refuse() -> None:
+    text = '"yes", he said. ' * 100
+    body = orjson.dumps({"query": "q", "passages": [text] * 100})
+    assert parse(DECODER, body, 100).texts() == [text] * 100
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"query": "\xff", "passages": ["a"]}'])
 def test_what_is_no_json_in_utf8(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="not JSON in UTF-8"):
-        parse(ScoreRequest, body)
+        parse(DECODER, body, 4_000)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"3", b"null"])
 def test_what_is_no_object(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="the body"):
-        parse(ScoreRequest, body)
+        parse(DECODER, body, 4_000)
 
 
 def test_too_many_passages() -> None:
-    check_passages(10, 10, "passages")
+    check_count(10, 10, "passages")
     with pytest.raises(TooLarge, match="11 passages, the limit is 10"):
-        check_passages(11, 10, "passages")
+        check_count(11, 10, "passages")
 
 
 def test_the_body_is_counted_as_it_comes(fake_bundle: Bundle) -> None:

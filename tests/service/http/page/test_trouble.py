@@ -20,11 +20,11 @@ from retort.models.bundle import Bundle
 from retort.service.http.app import create_app
 from retort.service.service import Service
 from retort.service.settings import Settings
-from tests.fake_bundle import FakeBackend, overlap
+from tests.fake_bundle import overlap
 from tests.service.browser import complaints
 from tests.service.http.page.reading import QUERY, one, rank, texts, wait_for, write
 from tests.service.picture import wait_for_verdict
-from tests.service.running import PATIENCE_SECONDS, ServerProcess, fragile, server
+from tests.service.running import PATIENCE_SECONDS, ServerProcess, fake_service, fragile, server
 
 pytestmark = pytest.mark.slow
 
@@ -84,13 +84,7 @@ def test_a_server_that_is_gone_is_said_to_be(page: Chrome, tiny_bundle: Bundle) 
 @contextmanager
 def fragile_pair(bundle: Bundle) -> Iterator[tuple[str, Service]]:
     """The address of an app whose teacher fails for every per cent sign, and its service."""
-    service = Service(
-        Settings(),
-        bundle,
-        teacher=bundle,
-        backend=FakeBackend(overlap),
-        teacher_backend=FakeBackend(fragile),
-    )
+    service = fake_service(bundle, overlap, Settings(), fragile)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = create_app(service)
@@ -117,9 +111,9 @@ def test_what_could_not_be_scored_is_said(page: Chrome, fake_bundle: Bundle) -> 
         assert rank(page, QUERY, ("5 %", "100 %")).endswith("; the teacher gave no ranking.")
         assert texts(page, "#teacher .note")[0].startswith("The model could not score this: ")
         assert len(texts(page, "#student .row")) == 2
-        service.health.drain()
+        service.health.fail("the disk is gone")
         one(page, "#form button").click()
-        told = "The server is not ready: the server is shutting down. Try again in 1 s."
+        told = "The server is not ready: the disk is gone. Try again in 1 s."
         assert wait_for(page, "#error", ".") == told
         assert one(page, "#columns").is_displayed() is False
     complaints(page)

@@ -23,11 +23,10 @@ FOUND = (
 
 
 def write(path: Path, bundle: Bundle, *, texts: bool) -> Path:
-    file = DisagreementFile(
-        path, texts=texts, max_bytes=10_000, student=bundle.manifest, teacher=bundle.manifest
-    )
+    file, manifest = DisagreementFile(path, texts=texts, max_bytes=10_000), bundle.manifest
     for query, passages, student, teacher in FOUND:
-        assert file.write(Sample(query, passages, np.array(student)), np.array(teacher))
+        sample = Sample(query, passages, np.array(student), manifest)
+        assert file.write(sample, np.array(teacher), manifest)
     return path
 
 

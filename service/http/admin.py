@@ -1,0 +1,90 @@
+"""Models: which are served, and another version in the place of one, while the server runs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from retort.service.http.bodies import decode, read_body
+from retort.service.http.schemas import ErrorResponse, RequestBody, request_body
+from retort.service.http.scoring import JSON
+from retort.service.model import Model
+from retort.service.service import Service
+
+
+class LoadRequest(RequestBody):
+    """Which bundle to load, by name or path; by default the one that the model came from."""
+
+    bundle: str | None = None
+
+
+class LoadResponse(BaseModel):
+    """What answers now, and what did before."""
+
+    model: str
+    version: str
+    digest: str
+    previous_version: str | None
+    previous_digest: str | None
+
+
+class ModelEntry(BaseModel):
+    """A model that is served; `created` is the bundle's, in Unix seconds."""
+
+    id: str
+    object: str
+    created: int
+    owned_by: str
+    version: str
+    role: str
+
+
+class ModelList(BaseModel):
+    """Every model, in OpenAI's shape; the first is for requests that name none."""
+
+    object: str
+    data: list[ModelEntry]
+
+
+def add_models(app: FastAPI, service: Service) -> None:
+    """Add the routes to `app`."""
+    decoder = msgspec.json.Decoder(LoadRequest)
+
+    @app.get("/v1/models", summary="Models by name", responses={200: {"model": ModelList}})
+    async def models() -> Response:
+        listed = [_entry(model) for model in service.engines.models if model.served is not None]
+        return Response(orjson.dumps({"object": "list", "data": listed}), media_type=JSON)
+
+    @app.post(
+        "/admin/models/{name}",
+        summary="Load a version of a model, and let it take over",
+        responses={
+            200: {"model": LoadResponse},
+            **{status: {"model": ErrorResponse} for status in (401, 403, 409, 422)},
+        },
+        openapi_extra=request_body(LoadRequest, {"bundle": "models/retort-small"}),
+    )
+    async def load(name: str, request: Request) -> Response:
+        settings = service.settings
+        raw = await read_body(request.receive, settings.max_body_bytes, service.health.draining)
+        asked = await decode(decoder, raw, settings.max_passages) if raw else LoadRequest()
+        loaded = await service.engines.load(name, asked.bundle)
+        return Response(orjson.dumps(loaded), media_type=JSON)
+
+
+def _entry(model: Model) -> dict[str, Any]:
+    manifest = model.now().manifest
+    return {
+        "id": manifest.name,
+        "object": "model",
+        "created": int(datetime.fromisoformat(manifest.created).timestamp()),
+        "owned_by": "retort",
+        "version": manifest.version,
+        "role": model.role,
+    }

@@ -1,0 +1,233 @@
+"""Bodies: bytes of a request to its values, at a cost that is bounded whatever they are.
+
+The bytes are decoded straight into the request's shape, and decoding stops at the first mistake,
+which the error names. Before that, elements are counted without being made: a million short strings
+take eight megabytes of a body, and twenty times as much as objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from starlette.types import Receive
+
+from retort.service.errors import ClientGone, InvalidRequest, NotReady, TooLarge
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+BodyOut = TypeVar("BodyOut", bound=msgspec.Struct, covariant=True)
+
+
+class Decoder(Protocol[BodyOut]):
+    """What makes a shape of bytes, and raises what msgspec raises."""
+
+    def decode(self, body: bytes, /) -> BodyOut:
+        """The body's shape."""
+        ...
+
+
+BOM = b"\xef\xbb\xbf"
+# A larger body is decoded in a thread.
+INLINE_BYTES = 65_536
+# Strings that a passage may need, keys among them: {"id": …, "text": …} has four.
+STRINGS_PER_PASSAGE = 8
+# A larger body that holds half a character is refused without saying where.
+SEARCHED_BYTES = 1_000_000
+# While the server drains, how long a body may still take to come.
+LAST_BODY_SECONDS = 1.0
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+_MISTAKE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
+_FIELD = re.compile(r"Object (contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_KINDS = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_ELEMENT = re.compile(r"\.(passages|documents|texts)\[\d+\]")
+
+
+class Mistake(ValueError):
+    """What a shape finds wrong with its field `field`."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+async def read_body(receive: Receive, limit_bytes: int, draining: asyncio.Event) -> bytes:
+    """Read the body; the bytes that arrive are counted, not those that are announced.
+
+    Raises `TooLarge` at the first chunk past the limit, `ClientGone` if the client leaves, and
+    `NotReady` if the server drains and the rest does not come.
+    """
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        # Most come in one piece.
+        whole: bytes = message["body"]
+        if len(whole) > limit_bytes:
+            raise _too_large(limit_bytes)
+        return whole
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client left before its body was read")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+        message = await _unless_draining(receive, draining)
+
+
+async def decode(decoder: Decoder[Body], body: bytes, max_passages: int) -> Body:
+    """Decode a body. Raises `InvalidRequest` that names the first mistake, or `TooLarge`."""
+    if len(body) <= INLINE_BYTES:
+        return parse(decoder, body, max_passages)
+    return await asyncio.to_thread(parse, decoder, body, max_passages)
+
+
+def parse(decoder: Decoder[Body], body: bytes, max_passages: int) -> Body:
+    """As `decode`, at once."""
+    if body.startswith(BOM):
+        body = body[len(BOM) :]
+    # Whoever hides quotes as escaped ones hides half of the strings at most.
+    strings = (body.count(b'"') - body.count(b'\\"')) // 2
+    if strings > STRINGS_PER_PASSAGE * max_passages + 64:
+        _count_elements(body, max_passages)
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        where = _half_character(body)
+        if where is not None:
+            raise InvalidRequest(
+                f"{where}: holds half a character (a lone surrogate): cut the text between "
+                "characters",
+                param=where,
+            ) from None
+        raise InvalidRequest(f"the body is not JSON in UTF-8: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
+
+
+def check_count(count: int, limit: int, param: str) -> None:
+    """Raise `TooLarge` for more passages than `limit`."""
+    if count > limit:
+        raise TooLarge(
+            f"{count} passages, the limit is {limit}: send them in several requests", param=param
+        )
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit_bytes} bytes: send fewer or shorter passages")
+
+
+async def _unless_draining(receive: Receive, draining: asyncio.Event) -> Any:
+    receiving = asyncio.ensure_future(receive())
+    drained = asyncio.ensure_future(draining.wait())
+    try:
+        await asyncio.wait((receiving, drained), return_when=asyncio.FIRST_COMPLETED)
+        if not receiving.done():
+            await asyncio.wait((receiving,), timeout=LAST_BODY_SECONDS)
+        if not receiving.done():
+            raise NotReady("the server is shutting down: ask another one", retry_after=1)
+        return receiving.result()
+    finally:
+        receiving.cancel()
+        drained.cancel()
+
+
+def _count_elements(body: bytes, limit: int) -> None:
+    """Raise `TooLarge` if a list of the request has more elements than `limit`."""
+    depth = elements = 0
+    key = name = b""
+    for token in _tokens(body):
+        if token in b"{[":
+            depth += 1
+            if depth == 2:
+                name, elements = key, 1
+        elif token in b"}]":
+            depth -= 1
+        elif token == b",":
+            elements += depth == 2
+            if elements > limit:
+                param = name.strip(b'"').decode(errors="replace")[:40]
+                raise TooLarge(
+                    f"more than {limit} {param}: send them in several requests", param=param
+                )
+        elif depth == 1:
+            key = token
+
+
+def _tokens(body: bytes) -> Iterator[bytes]:
+    return (match[0] for match in _TOKEN.finditer(body))
+
+
+def _invalid(error: msgspec.ValidationError) -> InvalidRequest:
+    """The error in our words. Msgspec's are `Expected …, got … - at $.passages[3]` and the like."""
+    found = _MISTAKE.fullmatch(str(error))
+    assert found is not None
+    what, at = found["what"], found["path"] or ""
+    where = at.replace("[", ".").replace("]", "").strip(".")
+    if isinstance(error.__cause__, Mistake):
+        name, said = error.__cause__.field, error.__cause__.message
+        where = f"{where}.{name}" if where else name
+    elif field := _FIELD.fullmatch(what):
+        name = field["name"]
+        where = f"{where}.{name}" if where else name
+        unknown = "unknown" in field[1]
+        said = "there is no such field" if unknown else "this field is missing"
+    elif _ELEMENT.fullmatch(at) and what.startswith("Expected `str | object`"):
+        said = (
+            f'expected a string or an object with "text", got {_kind(what.rpartition("got ")[2])}'
+        )
+    else:
+        said = re.sub(r"`([^`]*)`", lambda kind: _kind(kind[1]), what)
+        said = said[:1].lower() + said[1:]
+    param = where[:200] or None
+    return InvalidRequest(f"{param or 'the body'}: {said}", param=param)
+
+
+def _kind(names: str) -> str:
+    kinds = [name.strip(" `") for name in names.split("|")]
+    return " or ".join(_KINDS.get(kind, kind) for kind in kinds)
+
+
+def _half_character(body: bytes) -> str | None:
+    """Where a text ends or begins within a surrogate pair; None if that is not what is wrong."""
+    if b"\\u" not in body or len(body) > SEARCHED_BYTES:
+        return None
+    try:
+        # This decoder lets them pass.
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return next(_broken(values, ""), None)
+
+
+def _broken(value: Any, where: str) -> Iterator[str]:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            yield where
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _broken(part, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _broken(part, f"{where}.{index}" if where else str(index))
