@@ -129,7 +129,7 @@ class Engines(ABC):
 
     @abstractmethod
     async def load(self, name: str, bundle: str | None) -> dict[str, Any]:
-        """Load a version of the model `name` beside the one that answers, and let it take over.
+        """Load a version of the model `name` while the present one answers, and let it take over.
 
         From the place of the one that answers, or from `bundle`, a name or path. Returns what
         answers now. Raises `LoadFailed`; then nothing has changed.

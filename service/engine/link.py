@@ -51,11 +51,6 @@ class Link(ABC):
         """What the engine cannot mend by itself; one of another process is replaced."""
         return None
 
-    @property
-    def in_flight(self) -> int:
-        """Jobs that wait for their result."""
-        return len(self._waiting)
-
     def key(self) -> int:
         """A key for a new job."""
         return next(self._keys)

@@ -9,6 +9,7 @@ thread; they leave their replies and wake it up.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -127,6 +128,9 @@ class EngineProcess:
         for source in (self._data, self._channel.socket, self._woken):
             poller.register(source, zmq.POLLIN)
         self._engine.tick()
+        # What lives as long as the process is nothing to look through again and again.
+        gc.collect()
+        gc.freeze()
         self._channel.send({"type": "ready", **ready})
         stopping = False
         while True:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -77,8 +76,3 @@ def take(kind: type[AnyOrder]) -> AnyOrder:
     os.dup2(nowhere, sys.stdin.fileno())
     os.close(nowhere)
     return kind(**orjson.loads(line))
-
-
-def beside(folder: Path, name: str) -> str:
-    """A ZeroMQ endpoint in `folder`."""
-    return f"ipc://{folder / name}"

@@ -7,6 +7,7 @@ here, the tokenizer is read before the first request goes there, so nothing wait
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -70,6 +71,9 @@ class RemoteEngines(Engines):
         self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._follow())]
         self._channel.send({"type": "listening"})
         await self._first.wait()
+        # What lives as long as the process is nothing to look through again and again.
+        gc.collect()
+        gc.freeze()
 
     async def stop(self) -> None:
         """Let go of the engines."""

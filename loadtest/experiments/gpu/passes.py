@@ -1,7 +1,7 @@
 """Forward passes on a GPU, without a server: does a variant score right, and how fast is it.
 
-Encoders in PyTorch stand beside them. Those have random weights: a matrix product takes equally
-long whatever is in it.
+Encoders in PyTorch are compared with them. Those have random weights: a matrix product takes as
+long, whatever is in it.
 """
 
 from __future__ import annotations
