@@ -19,8 +19,8 @@ STEP = 0.1
 FIRST_MARGIN, LEAST_MARGIN, LARGEST_MARGIN = 1.33, 1.05, 6.0
 # What the estimate of a short wait may be off by, whatever the margin.
 SLACK_SECONDS = 0.005
-# A wait this short says little about the margin.
-TELLING_SECONDS = 0.02
+# Shorter waits say little about the margin: most of them is a batch that happens to run.
+TELLING_SECONDS = 0.1
 # A request larger than the queue is accepted at some time: at the latest when half of it is free.
 LARGEST_SHARE = 0.5
 # Clients that were refused together should not all come back together.
