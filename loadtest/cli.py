@@ -5,7 +5,7 @@ A command imports what it needs when it runs, so that `retort --help` is quick.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -168,12 +168,7 @@ def stress(
 
     with measuring("psutil", "scipy", *_plotting(output)) as log:
         measurements, failed = run_stress(options, log)
-    for part, why in failed.items():
-        typer.echo(f"{part} could not be measured: {why}", err=True)
-    if measurements:
-        show(measurements, output, as_json)
-    if failed:
-        raise typer.Exit(1)
+    _show_parts(measurements, failed, output, as_json)
 
 
 def chaos(options: ChaosOptions, output: OutputOption = None, as_json: JsonOption = False) -> None:
@@ -193,12 +188,7 @@ def chaos(options: ChaosOptions, output: OutputOption = None, as_json: JsonOptio
 
     with measuring("psutil") as log:
         measurements, failed = run_chaos(options, log)
-    for part, why in failed.items():
-        typer.echo(f"{part} could not be measured: {why}", err=True)
-    if measurements:
-        show(measurements, output, as_json)
-    if failed:
-        raise typer.Exit(1)
+    _show_parts(measurements, failed, output, as_json)
 
 
 def tune(
@@ -229,6 +219,21 @@ def tune(
         tuned.write(output)
     typer.echo(f"wrote {output}: retort serve --settings {output}", err=True)
     show([tuned.measurement], page, as_json)
+
+
+def _show_parts(
+    measurements: Sequence[Measurement],
+    failed: Mapping[str, str],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what was measured; parts that could not be end the command with status 1."""
+    for part, why in failed.items():
+        typer.echo(f"{part} could not be measured: {why}", err=True)
+    if measurements:
+        show(measurements, output, as_json)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _plotting(output: Path | None) -> tuple[str, ...]:

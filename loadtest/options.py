@@ -6,7 +6,7 @@ An experiment gets them as one value. `retort --help` reads this module: nothing
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import wraps
 from pathlib import Path
@@ -265,6 +265,17 @@ class TuneOptions:
         """The backend, provider and precision that were asked for."""
         asked = {name: getattr(self, name) for name in CHOICES}
         return {name: value for name, value in asked.items() if value != "auto"}
+
+
+def chosen(names: Iterable[str], parts: Iterable[str]) -> tuple[str, ...]:
+    """Those of `parts` that `--only` names, in the order of `parts`; all where none is named.
+
+    Raises `ValueError` for a name that does not exist.
+    """
+    known, wanted = tuple(parts), set(names)
+    if unknown := sorted(wanted.difference(known)):
+        raise ValueError(f"no part {', '.join(unknown)}: there are {', '.join(known)}")
+    return tuple(part for part in known if part in wanted or not wanted)
 
 
 def as_command(run: Callable[..., None]) -> Callable[..., None]:

@@ -14,16 +14,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from retort.models.bundle import Bundle, find_bundle, read_bundle
+from retort.models.bundle import Bundle
 from retort.models.errors import BundleError, StartError
 from retort.models.manifest import Manifest
 from retort.models.runtime.base import Backend, BackendInfo
 from retort.service.engine.engine import Engine
 from retort.service.engine.link import LocalLink
-from retort.service.engine.load import load_model
+from retort.service.engine.load import load_model, read_model
 from retort.service.engine.scorer import Scorer
 from retort.service.engine.tokenization import Lookups, Tokenization
-from retort.service.errors import LoadFailed
+from retort.service.errors import LoadFailed, not_loaded
 from retort.service.metrics import Metrics, Role
 from retort.service.model import Model, Served
 from retort.service.settings import Settings
@@ -198,20 +198,13 @@ class LocalEngines(Engines):
         try:
             async with self._one_at_a_time:
                 place = bundle or (name if model is None else self._bundles[model].folder)
-                found = await asyncio.to_thread(lambda: read_bundle(find_bundle(place)))
-                if found.manifest.name != name:
-                    raise StartError(
-                        f"the bundle at {found.folder} is named {found.manifest.name}, not {name}: "
-                        "give one of that name, or load it under its own"
-                    )
+                found = await asyncio.to_thread(read_model, place, name)
                 served = await self._engine(
                     role, found, before=None if model is None else model.served
                 )
         except (BundleError, StartError) as error:
             self.metrics.reloads.labels(name, "failed").inc()
-            raise LoadFailed(
-                f"{name} was not loaded, and what was served before still is: {error}"
-            ) from None
+            raise LoadFailed(not_loaded(name, str(error))) from None
         if model is None:
             model = self.students[name] = Model(role, name)
         self._bundles[model] = found

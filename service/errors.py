@@ -93,6 +93,11 @@ class LoadFailed(ServiceError):
     type = "load_failed"
 
 
+def not_loaded(name: str, problem: str) -> str:
+    """What a `LoadFailed` says of the model `name`."""
+    return f"{name} was not loaded, and what was served before still is: {problem}"
+
+
 class Overloaded(ServiceError):
     """The queue is full, or the request would be late."""
 

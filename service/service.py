@@ -153,7 +153,7 @@ class Service:
 
 @lru_cache(4096)
 def client_number(who: str) -> int:
-    """A number for a client's key or address, the same in every process."""
+    """A number for a client's address or admin key, the same in every process."""
     return int.from_bytes(hashlib.blake2b(who.encode(), digest_size=8).digest(), "little")
 
 

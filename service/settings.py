@@ -180,7 +180,9 @@ class Settings(BaseSettings):
         None, description="Key for /admin, which is closed without one; it opens the rest too."
     )
     drain_delay_seconds: Annotated[int, Field(ge=0)] = Field(
-        0, description="After SIGTERM, time to accept requests while /readyz says no already."
+        0,
+        description="After SIGTERM, time to accept requests while /readyz says no already; "
+        "0.3 s at least.",
     )
     drain_seconds: Annotated[int, Field(ge=0)] = Field(
         30, description="Time to finish what was accepted, after that."
@@ -217,13 +219,8 @@ class Settings(BaseSettings):
 
     def to_json(self) -> dict[str, Any]:
         """Every value, secrets too: for another process of this server, never for a log."""
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in {**self.model_dump(mode="json"), **self._secrets()}.items()
-        }
-
-    def _secrets(self) -> dict[str, SecretStr]:
-        return {name: value for name, value in self if isinstance(value, SecretStr)}
+        secrets = {name: v.get_secret_value() for name, v in self if isinstance(v, SecretStr)}
+        return self.model_dump(mode="json") | secrets
 
     @property
     def runtime(self) -> RuntimeOptions:

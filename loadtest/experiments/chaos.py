@@ -14,13 +14,13 @@ measured one at a time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 from retort.loadtest.experiments.chaos_faults import engine, reload, terminate
 from retort.loadtest.experiments.chaos_floods import bodies, fuzz, overload
 from retort.loadtest.experiments.chaos_setting import Found, Setting
-from retort.loadtest.options import ChaosOptions
+from retort.loadtest.options import ChaosOptions, chosen
 from retort.loadtest.result import Measurement, Setup, read, write
 from retort.loadtest.rounds import Log
 from retort.models.bundle import find_bundle, read_bundle
@@ -48,7 +48,7 @@ def run_chaos(options: ChaosOptions, log: Log) -> tuple[list[Measurement], dict[
         )
         # Rough figures must not mix with measured ones in a record.
         record = options.keep / "quick" / "chaos.json"
-    names = check_parts(options.only)
+    names = chosen(options.only, PARTS)
     setting = Setting(read_bundle(find_bundle(options.bundle)), options, log)
     failed: dict[str, str] = {}
     for name in names:
@@ -65,13 +65,3 @@ def run_chaos(options: ChaosOptions, log: Log) -> tuple[list[Measurement], dict[
         part = Measurement("chaos", name, setup, (), (found.table,), found.notes, (), title)
         write(record, [part])
     return read(record) if record.exists() else [], failed
-
-
-def check_parts(names: Sequence[str]) -> tuple[str, ...]:
-    """The parts of these names in their order, all where none is named.
-
-    Raises `ValueError` for a name that does not exist.
-    """
-    if unknown := sorted(set(names) - set(PARTS)):
-        raise ValueError(f"no part {', '.join(unknown)}: there are {', '.join(PARTS)}")
-    return tuple(part for part in PARTS if part in names or not names)

@@ -26,7 +26,7 @@ from retort.loadtest.experiments.stress_parts import (
     overload,
     padding,
 )
-from retort.loadtest.options import StressOptions
+from retort.loadtest.options import StressOptions, chosen
 from retort.loadtest.result import Measurement, Setup, read, write
 from retort.loadtest.rounds import Log
 from retort.loadtest.servers import Server
@@ -50,13 +50,8 @@ PARTS: dict[str, tuple[str, Callable[[Subject], Part]]] = {
 
 
 def check_parts(names: Sequence[str]) -> tuple[str, ...]:
-    """The parts of these names in their order, all where none is named.
-
-    Raises `ValueError` for a name that does not exist.
-    """
-    if unknown := sorted(set(names) - set(PARTS)):
-        raise ValueError(f"no part {', '.join(unknown)}: there are {', '.join(PARTS)}")
-    return tuple(part for part in PARTS if part in names or not names)
+    """The parts of these names in their order; see `chosen`."""
+    return chosen(names, PARTS)
 
 
 def about_s(options: StressOptions, names: Sequence[str]) -> float:

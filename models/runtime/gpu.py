@@ -11,7 +11,6 @@ session; callers lay out their arrays in their own while the device works.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import numpy as np
 from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
 from retort.models.manifest import Range, ShapeProfile
-from retort.models.runtime.base import INPUTS, OUTPUT
+from retort.models.runtime.base import INPUTS, OUTPUT, fastest
 
 COLUMN_STEP = 16
 # (rows, step): up to `rows` rows, those of a bucket are a multiple of `step`. From 100 on, at most
@@ -197,13 +196,5 @@ def faster_alike(runner: DeviceRunner, other: DeviceRunner, longest: int) -> boo
     found, expected = runner.infer(batch), other.infer(batch)
     if not np.allclose(found, expected, atol=TRIED_TOLERANCE):
         return False
-    return _fastest(runner, batch) < _fastest(other, batch)
-
-
-def _fastest(runner: DeviceRunner, batch: Batch) -> float:
-    times = []
-    for _ in range(TRIED_RUNS):
-        start = time.perf_counter()
-        runner.infer(batch)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    times = [fastest(each.infer, batch, TRIED_RUNS) for each in (runner, other)]
+    return times[0] < times[1]

@@ -59,8 +59,6 @@ class OnnxRuntimeBackend:
         _require(provider)
         self.info = BackendInfo("onnxruntime", provider, precision)
         self.cuda_graphs = False
-        # How attention is told what is padding: by a mask, or on CUDA perhaps by lengths.
-        self.attention: Literal["mask", "lengths"] = "mask"
         self._session: Any = None
         self._runner: DeviceRunner | None = None
         if provider == "cpu":
@@ -104,7 +102,7 @@ class OnnxRuntimeBackend:
             lengths = half_graph(graph, kept, fused, lengths=True)
             told = self._on_cuda(lengths, longest, cuda_graphs)
             if faster_alike(told, masked, longest):
-                self.attention = "lengths"
+                logger.info("attention is told the lengths of rows in place of their mask")
                 return told
         except Exception as problem:
             # A graph of another kind, or a device without such kernels: the mask always works.

@@ -9,6 +9,7 @@ all golden pairs again. What it cannot mend it says: `trouble`, and `overdue_at`
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -82,7 +83,7 @@ class Engine:
         self._recheck_seconds = recheck_seconds
         self._jobs: dict[tuple[bytes, int], tuple[Job, Reply]] = {}
         self._lock = threading.Lock()
-        self._keys = 0
+        self._keys = itertools.count(1)
         self._limits: dict[int, float] = {}
         self._tick_at = self._probe_at = 0.0
         self._closing = threading.Event()
@@ -158,9 +159,8 @@ class Engine:
                 reply(Failure(message.key, error))
 
         with self._lock:
-            self._keys += 1
             job = Job(
-                key=self._keys,
+                key=next(self._keys),
                 client=message.client,
                 size=message.pairs,
                 deadline=message.deadline,
@@ -263,18 +263,16 @@ class Engine:
         golden = self._bundle.golden[0]
         encoder = self._loaded.encoder
         pairs = Pairs.of(encoder.encode(golden.query, [golden.passage]))
-        with self._lock:
-            self._keys += 1
-            job = Job(
-                key=self._keys,
-                client=0,
-                size=1,
-                deadline=time.perf_counter() + 1.0,
-                coming_tokens=0,
-                background=True,
-                alone=True,
-                done=lambda *_: None,
-            )
+        job = Job(
+            key=next(self._keys),
+            client=0,
+            size=1,
+            deadline=time.perf_counter() + 1.0,
+            coming_tokens=0,
+            background=True,
+            alone=True,
+            done=lambda *_: None,
+        )
         with suppress(ServiceError):
             self.queue.put(job, pairs)
 

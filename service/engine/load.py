@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from retort.models.bundle import Bundle
-from retort.models.encoding import Batch, PairEncoder
-from retort.models.runtime.base import Backend, BackendInfo, same_batch
+from retort.models.bundle import Bundle, find_bundle, read_bundle
+from retort.models.encoding import PairEncoder
+from retort.models.errors import StartError
+from retort.models.runtime.base import Backend, BackendInfo, fastest, same_batch
 from retort.models.runtime.choose import Chosen, choose_backend
 from retort.models.runtime.golden import compare_golden, require
 from retort.models.runtime.gpu import COLUMN_STEP, row_buckets
@@ -84,6 +86,20 @@ class Loaded:
                 spent += time.perf_counter() - start
 
 
+def read_model(place: str | Path, name: str) -> Bundle:
+    """The bundle at `place`, a name or path, which has to be named `name`.
+
+    Raises `BundleError` if it cannot be read, `StartError` if it has another name.
+    """
+    bundle = read_bundle(find_bundle(place))
+    if bundle.manifest.name != name:
+        raise StartError(
+            f"the bundle at {bundle.folder} is named {bundle.manifest.name}, not {name}: "
+            "give one of that name, or load it under its own"
+        )
+    return bundle
+
+
 def load_model(
     settings: Settings,
     bundle: Bundle,
@@ -150,8 +166,8 @@ def _warm(
         for length in lengths:
             _run(pool, backend, batch_tokens // length, length, encoder.pad_id, streams)
     rows, longest = batch_tokens // lengths[-1], lengths[-1]
-    full = _fastest(backend, same_batch(rows, longest, encoder.pad_id))
-    least = _fastest(backend, same_batch(1, lengths[0], encoder.pad_id))
+    full = fastest(backend.infer, same_batch(rows, longest, encoder.pad_id), TIMED_RUNS)
+    least = fastest(backend.infer, same_batch(1, lengths[0], encoder.pad_id), TIMED_RUNS)
     token = full / (rows * longest)
     return max(0.0, least - token * lengths[0]), token
 
@@ -161,12 +177,3 @@ def _run(
 ) -> None:
     # Each stream has code of its own, so each meets every shape.
     list(pool.map(backend.infer, [same_batch(rows, length, token)] * streams))
-
-
-def _fastest(backend: Backend, batch: Batch) -> float:
-    times = []
-    for _ in range(TIMED_RUNS):
-        start = time.perf_counter()
-        backend.infer(batch)
-        times.append(time.perf_counter() - start)
-    return min(times)

@@ -33,7 +33,7 @@ Clock = Callable[[], float]
 FAIRNESS = 64.0
 # A plan looks at the requests that are due first, as many as fill so many batches.
 PLANNED_BATCHES = 4
-# Up to so many pairs a loop is quicker than numpy.
+# Up to this many pairs a Python loop is quicker than numpy.
 FEW_PAIRS = 40
 # A client that gives up so shortly before its deadline has seen it pass.
 LATE_SECONDS = 0.02
@@ -246,7 +246,7 @@ class WorkQueue:
             rows = np.arange(start, start + len(pairs))
             found = {length: rows[padded == length] for length in np.unique(padded).tolist()}
             return found, int(padded.sum())
-        # For a handful a loop takes a third of the time.
+        # For ten pairs a Python loop takes 0.4 of the time.
         lists: dict[int, list[int]] = {}
         total = 0
         for row, length in enumerate(pairs.lengths.tolist(), start):

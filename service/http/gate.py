@@ -13,9 +13,9 @@ from collections.abc import Container, Mapping
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retort.service.errors import Forbidden, ServiceError, Unauthorized
+from retort.service.errors import Forbidden, InternalError, ServiceError, Unauthorized
 from retort.service.http import page
-from retort.service.http.scoring import UNFORESEEN, respond
+from retort.service.http.scoring import respond
 from retort.service.metrics import Metrics
 from retort.service.settings import Settings
 
@@ -26,6 +26,7 @@ OPEN_PATHS = frozenset(
     {"/livez", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", *page.FILES}
 )
 ADMIN_PREFIX = "/admin/"
+UNFORESEEN = InternalError("an unexpected error; the server's log has it")
 
 
 class Gate:

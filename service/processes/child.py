@@ -30,7 +30,6 @@ class Child:
         self.name = order.name
         self.board = Board(Path(order.board))
         self.started_at = self.board.beat = time.perf_counter()
-        self.ready = False
         warnings = [f"-W{option}" for option in sys.warnoptions]
         self.process = subprocess.Popen(
             [sys.executable, *warnings, *command],

@@ -22,13 +22,13 @@ from typing import Any
 
 import zmq
 
-from retort.models.bundle import TOKENIZER_FILE, Bundle, find_bundle, read_bundle
+from retort.models.bundle import TOKENIZER_FILE, Bundle
 from retort.models.errors import BundleError, StartError
 from retort.models.manifest import MANIFEST_FILE
 from retort.models.runtime.base import BackendInfo
 from retort.service.engine.board import Board
 from retort.service.engine.engine import Engine, Reply
-from retort.service.engine.load import Wrap, load_model
+from retort.service.engine.load import Wrap, load_model, read_model
 from retort.service.engine.wire import BadFrame, Failure, Result, read_request
 from retort.service.log import log_to_stderr
 from retort.service.metrics import Metrics
@@ -57,12 +57,7 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
     metrics = Metrics(Path(order.metrics), order.name)
     options = settings.runtime if order.role == "student" else settings.teacher_runtime
     try:
-        bundle = read_bundle(find_bundle(order.bundle))
-        if bundle.manifest.name != order.model:
-            raise StartError(
-                f"the bundle at {bundle.folder} is named {bundle.manifest.name}, not "
-                f"{order.model}: give one of that name, or load it under its own"
-            )
+        bundle = read_model(order.bundle, order.model)
         preferred = BackendInfo(**order.preferred) if order.preferred else None
         loaded = load_model(settings, bundle, options, wrap=wrap, preferred=preferred)
     except Exception as error:

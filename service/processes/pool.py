@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from retort.service.errors import not_loaded
 from retort.service.metrics import Metrics, Role
 from retort.service.processes.child import Child
 from retort.service.settings import Settings
@@ -56,7 +57,6 @@ class EngineChild:
     """An engine process; `told` is what it said of itself when it was ready."""
 
     child: Child
-    bundle: str
     address: str
     leave: Callable[[], None]  # tells it to finish what it has, and end
     told: dict[str, Any] = field(default_factory=dict)
@@ -294,7 +294,6 @@ class Pool:
             return
         self._metrics.reloads.labels(self.name, "failed" if problem else "loaded").inc()
         if problem:
-            kept = "and what was served before still is"
-            logger.error("%s was not loaded, %s: %s", self.name, kept, problem)
-            problem = f"{self.name} was not loaded, {kept}: {problem}"
+            problem = not_loaded(self.name, problem)
+            logger.error("%s", problem)
         reload.ended(problem)

@@ -155,7 +155,7 @@ class RemoteEngines(Engines):
                 self.serve(model, None)
             elif engine["id"] not in self._links:
                 try:
-                    served = await self._reach(told["role"], engine)
+                    served = await self._reach(engine)
                 except (BundleError, OSError) as error:
                     problems[engine["id"]] = str(error)
                     continue
@@ -173,7 +173,7 @@ class RemoteEngines(Engines):
             return self.teacher
         return self.students.setdefault(name, Model("student", name))
 
-    async def _reach(self, role: str, engine: dict[str, Any]) -> Served:
+    async def _reach(self, engine: dict[str, Any]) -> Served:
         digest = engine["digest"]
         if digest not in self._known:
             if engine["info"]["provider"] == "cpu":

@@ -335,7 +335,7 @@ class Supervisor:
             self._metrics.forget(name)
             child = Child(self._engine_command, order)
             leave = partial(self._channel.send, identity, {"type": "stop"})
-            return EngineChild(child, bundle, address, leave)
+            return EngineChild(child, address, leave)
 
         return Pool(model.role, model.name, model.bundle, self._settings, self._metrics, launch)
 

@@ -33,15 +33,21 @@ print(sorted(loaded & (heavy | {"openvino_telemetry"})), "openvino" in loaded)
 """
 
 
-def test_what_serving_imports(tiny_bundle: Bundle) -> None:
+def printed(program: str, *arguments: str) -> str:
+    """What a program prints in a process of its own."""
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tiny_bundle.folder)],
+        [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.stdout == "[] True\n", ended.stderr
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_what_serving_imports(tiny_bundle: Bundle) -> None:
+    assert printed(PROGRAM, str(tiny_bundle.folder)) == "[] True\n"
 
 
 def test_neither_engines_nor_their_supervisor_import_http() -> None:
@@ -50,10 +56,7 @@ def test_neither_engines_nor_their_supervisor_import_http() -> None:
         "print([m for m in ('fastapi', 'starlette', 'uvicorn', 'retort.service.http') "
         "if m in sys.modules])"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert ended.stdout == "[]\n", ended.stderr
+    assert printed(program) == "[]\n"
 
 
 def test_the_command_line_imports_no_engine() -> None:
@@ -62,7 +65,4 @@ def test_the_command_line_imports_no_engine() -> None:
         "print([m for m in ('onnxruntime', 'openvino', 'torch', 'fastapi', 'numpy') "
         "if m in sys.modules])"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert ended.stdout == "[]\n", ended.stderr
+    assert printed(program) == "[]\n"

@@ -12,7 +12,7 @@ from retort.models.runtime.choose import load_compared
 from retort.models.runtime.golden import GoldenReport
 from retort.models.runtime.options import RuntimeOptions
 
-# Beside the variants there are servers of a null bundle.
+# Besides the variants, servers of a null bundle are measured.
 NULL = "null"
 
 

@@ -105,6 +105,18 @@ class Held:
         assert await asyncio.to_thread(self.entered.wait, 60)
 
 
+class Failing:
+    """A backend's function that raises while it is down."""
+
+    def __init__(self) -> None:
+        self.down = True
+
+    def __call__(self, batch: Batch) -> LogitArray:
+        if self.down:
+            raise RuntimeError("out of memory")
+        return overlap(batch)
+
+
 def expected(query: str, passages: list[str]) -> list[float]:
     logits = [overlap(ENCODER.collate(ENCODER.encode(query, [text]))) for text in passages]
     return [float(combine(row).score[0]) for row in logits]
@@ -323,20 +335,14 @@ def test_one_bad_pair_fails_alone() -> None:
 
 
 def test_a_backend_that_is_down_fails_every_pair_and_comes_back() -> None:
-    down = threading.Event()
-    down.set()
-
-    def infer(batch: Batch) -> LogitArray:
-        if down.is_set():
-            raise RuntimeError("out of memory")
-        return overlap(batch)
+    failing = Failing()
 
     async def main() -> None:
-        async with running(infer) as scorer:
+        async with running(failing) as scorer:
             outcome = await scorer.score(QUERIES[0], list(PASSAGES), 60)
             assert sorted(outcome.errors) == [0, 1, 2, 3]
             assert not scorer.engine.board.healthy
-            down.clear()
+            failing.down = False
             outcome = await scorer.score(QUERIES[0], list(PASSAGES), 60)
             assert outcome.errors == {}
             assert scorer.engine.board.healthy
@@ -481,19 +487,13 @@ def test_a_pass_that_takes_far_too_long_is_on_the_board() -> None:
 
 
 def test_after_a_failed_pass_the_engine_tries_by_itself() -> None:
-    down = threading.Event()
-    down.set()
-
-    def infer(batch: Batch) -> LogitArray:
-        if down.is_set():
-            raise RuntimeError("out of memory")
-        return overlap(batch)
+    failing = Failing()
 
     async def main() -> None:
-        async with running(infer) as front:
+        async with running(failing) as front:
             await front.score(QUERIES[0], ["paris"], 60)
             assert not front.engine.board.healthy
-            down.clear()
+            failing.down = False
             end = time.monotonic() + 60
             while not front.engine.board.healthy:
                 assert time.monotonic() < end

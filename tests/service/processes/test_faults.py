@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,7 +56,11 @@ class Asking:
                     continue
                 self.statuses.append(reply.status_code)
                 if reply.status_code == 200:
-                    self.rankings.add(tuple(r["index"] for r in reply.json()["results"]))
+                    self.rankings.add(ranking(reply))
+
+
+def ranking(reply: httpx.Response) -> tuple[int, ...]:
+    return tuple(result["index"] for result in reply.json()["results"])
 
 
 def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> float:
@@ -201,6 +206,30 @@ def test_a_slow_engine_is_left_alone(tiny_bundle: Bundle, fault: Path) -> None:
             assert httpx.post(f"{running.url}/score", json=BODY, timeout=60).status_code == 200
         assert ready(running)
         assert engines(running)[0].pid == engine.pid
+
+
+def test_a_full_queue_refuses_at_once_and_then_accepts_again(
+    tiny_bundle: Bundle, fault: Path
+) -> None:
+    with faulty(tiny_bundle, fault, "--queue-tokens", "200") as running:
+
+        def ask(_: int) -> httpx.Response:
+            return httpx.post(f"{running.url}/score", json=BODY, timeout=60)
+
+        alone = ranking(ask(0))
+        fault.write_text("slow")
+        with ThreadPoolExecutor(24) as pool:
+            replies = list(pool.map(ask, range(24)))
+        fault.unlink()
+        refused = [reply for reply in replies if reply.status_code == 429]
+        answered = [reply for reply in replies if reply.status_code == 200]
+        assert refused
+        assert answered
+        assert len(refused) + len(answered) == 24
+        assert all(reply.json()["error"]["type"] == "overloaded" for reply in refused)
+        assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
+        assert all(ranking(reply) == alone for reply in answered)
+        assert ask(0).status_code == 200
 
 
 def test_sigterm_ends_a_server_whose_engines_hang(tiny_bundle: Bundle, fault: Path) -> None:
