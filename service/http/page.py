@@ -1,6 +1,6 @@
-"""The pages: `/` shows student and teacher side by side, `/docs` the API.
+"""The pages: `/` ranks passages and shows how, `/docs` the API.
 
-They are a handful of static files in `service/http/static/`, without a build step and without any
+They are static files in `service/http/static/`, without a build step and without any
 other host; they know the service only by its HTTP API. Nobody needs a key to get them: `/` asks for
 one when the API does.
 """
@@ -30,7 +30,9 @@ FILES = {
     "/page/api.js": ("api.js", _SCRIPT),
     "/page/live.js": ("live.js", _SCRIPT),
     "/page/numbers.js": ("numbers.js", _SCRIPT),
+    "/page/passage.js": ("passage.js", _SCRIPT),
     "/page/ranking.js": ("ranking.js", _SCRIPT),
+    "/page/share.js": ("share.js", _SCRIPT),
     "/page/icon.svg": ("icon.svg", _SVG),
 }
 

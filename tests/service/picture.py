@@ -3,7 +3,7 @@
     retort serve --teacher NAME --shadow 1       # and some requests, so that there are figures
     python -m tests.service.picture http://127.0.0.1:8080 docs/page.png [--dark] [--width 1120]
 
-It ranks the page's own example and waits for both rankings. The page is set in the
+It ranks one of the page's own examples and waits for both rankings. The page is set in the
 reader's system font; on a bare Debian, `apt-get install fonts-inter` and --font Inter look like it.
 Where there is `pngquant` (Debian has it), the file becomes a third as large.
 """
@@ -19,7 +19,6 @@ from pathlib import Path
 
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.service.browser import browser, set_media, set_size
@@ -53,6 +52,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--width", type=int, default=1120)
+    parser.add_argument("--example", choices=("short", "long"), default="short")
     parser.add_argument("--font", help="take this font for the system's")
     asked = parser.parse_args()
     with browser() as driver:
@@ -64,7 +64,7 @@ def main() -> None:
             driver.execute_script("document.body.style.fontFamily = arguments[0]", asked.font)
         # Twice: the first request also pays for whatever was cold.
         for _ in range(2):
-            driver.find_element(By.ID, "query").send_keys(Keys.CONTROL, Keys.ENTER)
+            driver.find_element(By.CSS_SELECTOR, f"[data-example={asked.example}]").click()
             print(wait_for_verdict(driver))
         driver.execute_script("document.activeElement.blur()")
         time.sleep(REFRESH_SECONDS)

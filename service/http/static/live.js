@@ -55,6 +55,7 @@ export class Live {
   #show() {
     const { student, teacher, speedup, top1_agreement, compared, agreement_at_export } = this.known;
     at("live").hidden = !teacher;
+    document.body.classList.toggle("wide", Boolean(teacher));
     this.#note("");
     if (!teacher) return;
     at("speedup").textContent = speedup === null ? "–" : times(speedup);

@@ -1,28 +1,33 @@
 // The ranking: one model's column, and the lines that join two of them.
 
-import { milliseconds, ordinal, score } from "./numbers.js";
+import { count, milliseconds, ordinal, percent, score } from "./numbers.js";
+import { make, show } from "./passage.js";
 
+// So many rows at first, and with each press of a button.
 const SHOWN = 100;
+// What the server's stages are called here.
+const STAGES = {
+  tokenize: "reading",
+  queue: "waiting",
+  infer: "scoring",
+  highlight: "finding sentences",
+};
 // Between a row and its line, in pixels.
 const EDGE = 8;
-
-/** An element with a class and a text: texts are set by textContent alone. */
-function make(tag, name, text = "") {
-  const element = document.createElement(tag);
-  element.className = name;
-  element.textContent = text;
-  return element;
-}
 
 /** A column of the page; `root` is its section. */
 export class Column {
   constructor(root) {
     this.root = root;
     this.list = root.querySelector("ol");
+    this.more = root.querySelector(".more");
+    this.more.addEventListener("click", () => this.#extend());
     /** Milliseconds of the last answer; null while there is none. */
     this.ms = null;
     /** The last answer's results, best first. */
     this.results = [];
+    /** The column that this one is compared with, if any. */
+    this.other = null;
   }
 
   #set(name, text) {
@@ -33,7 +38,9 @@ export class Column {
   clear(note, { failed = false, busy = false } = {}) {
     this.ms = null;
     this.results = [];
+    this.other = null;
     this.list.replaceChildren();
+    this.more.hidden = true;
     for (const name of [".time", ".stages"]) this.#set(name, "");
     this.#set(".note", note);
     this.root.querySelector(".note").classList.toggle("error", failed);
@@ -50,27 +57,38 @@ export class Column {
   show(answer, passages) {
     this.clear("");
     this.name({ name: answer.model, version: answer.version });
-    const { tokenize, queue, infer, total } = answer.timings_ms;
+    const { total, ...stages } = answer.timings_ms;
     this.ms = total;
     this.results = answer.results;
+    this.passages = passages;
     this.#set(".time", milliseconds(total));
-    const stages = { tokenize, queue, infer };
-    const times = Object.entries(stages).map(([stage, ms]) => `${stage} ${milliseconds(ms)}`);
-    this.#set(".stages", times.join(" · "));
-    this.#set(".note", leftOut(answer));
+    const times = Object.entries(stages).map(([name, ms]) => `${STAGES[name]} ${milliseconds(ms)}`);
+    this.#set(".stages", `of these: ${times.join(", ")}`);
+    this.#set(".note", notes(answer));
+    this.#extend();
+  }
+
+  /** Show more rows. */
+  #extend() {
     // A model with one head has no spread.
-    const unsure = answer.results.some(({ spread }) => spread > 0);
-    const rows = answer.results.slice(0, SHOWN).map((result, place) => {
+    const unsure = this.results.some(({ spread }) => spread > 0);
+    const there = this.list.children.length;
+    const rows = this.results.slice(there, there + SHOWN).map((result, place) => {
       const row = make("li", "row");
       row.dataset.index = result.index;
       row.append(
-        make("span", "rank", String(place + 1)),
-        make("p", "text", passages[result.index]),
+        make("span", "rank", String(there + place + 1)),
+        ...show(this.passages[result.index], result),
         measure(result, unsure),
       );
       return row;
     });
-    this.list.replaceChildren(...rows);
+    this.list.append(...rows);
+    const left = this.results.length - there - rows.length;
+    this.more.hidden = left === 0;
+    this.more.textContent = `Show ${count(Math.min(left, SHOWN))} more of ${count(left)}`;
+    if (this.other) this.compare(this.other, this.whose);
+    this.root.dispatchEvent(new CustomEvent("unfold", { bubbles: true }));
   }
 
   /** Draw the time as a share, 0 to 1, of the slower column's. */
@@ -85,6 +103,7 @@ export class Column {
 
   /** Show at each row where `other`, whose name is `whose`, has it, if elsewhere. */
   compare(other, whose) {
+    Object.assign(this, { other, whose });
     const there = other.places();
     for (const [place, row] of [...this.list.children].entries()) {
       row.querySelector(".elsewhere")?.remove();
@@ -99,19 +118,21 @@ export class Column {
   }
 }
 
-/** What the column does not show, in sentences. */
-function leftOut({ results, errors = [], usage }) {
-  const sentences = [];
-  if (results.length > SHOWN) sentences.push(`The best ${SHOWN} of ${results.length} are shown.`);
+/** What a reader should know of the answer, in sentences. */
+function notes({ errors = [], warnings = [] }) {
+  const sentences = warnings.map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`);
   if (errors.length) {
     const which = errors.length === 1 ? "One passage has" : `${errors.length} passages have`;
     sentences.push(`${which} no score: ${errors[0].message}.`);
   }
-  if (usage.truncated) {
-    const which = usage.truncated === 1 ? "One passage was" : `${usage.truncated} passages were`;
-    sentences.push(`${which} too long: only the beginning was read.`);
-  }
   return sentences.join(" ");
+}
+
+/** How likely any of the passages answers, in a sentence; empty if the server does not say. */
+export function answerable({ answerable: chance }) {
+  if (chance === undefined) return "";
+  const rounded = percent(Math.min(0.99, Math.max(0.01, Math.round(chance * 100) / 100)));
+  return `It is ${rounded} likely that any of these passages answers.`;
 }
 
 /** The score as bar and number, with its spread. */

@@ -33,11 +33,17 @@ def test_a_phone_shows_all_of_it(page: Chrome, pair: ServerProcess) -> None:
     assert sideways(page) == 0
     rank(page, QUERY, (*PASSAGES, "w" * 300))
     assert sideways(page) == 0
-    student, teacher = one(page, "#student").rect, one(page, "#teacher").rect
-    assert teacher["y"] >= student["y"] + student["height"]
     assert one(page, "#links").is_displayed() is False
     # No lines, so the sentences are seen.
     assert one(page, "#student .elsewhere").rect["height"] > 10
+    # One ranking at a time, in the same place.
+    assert one(page, "#teacher").is_displayed() is False
+    top = one(page, "#student").rect["y"]
+    one(page, "[data-tab=teacher]").click()
+    assert one(page, "#student").is_displayed() is False
+    assert one(page, "#teacher").rect["y"] == pytest.approx(top, abs=1)
+    assert one(page, "[data-tab=teacher]").get_attribute("aria-pressed") == "true"
+    assert sideways(page) == 0
 
 
 def luminance(colour: list[int]) -> float:
@@ -69,6 +75,8 @@ def test_texts_stand_out_by_day_and_by_night(
     for ink in INKS:
         light, dark = sorted((paper, colour(ink)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, ink
+    light, dark = sorted((colour("--mark"), colour("--ink")), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 def test_the_keyboard_is_enough(page: Chrome, pair: ServerProcess) -> None:

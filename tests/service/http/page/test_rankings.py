@@ -44,7 +44,7 @@ def test_one_click_ranks_the_example(page: Chrome, pair: ServerProcess) -> None:
 def test_both_rankings_are_the_servers(page: Chrome, pair: ServerProcess) -> None:
     page.get(pair.url)
     rank(page)
-    assert texts(page, "#count") == ["3 passages"]
+    assert texts(page, "#count") == ["3 passages, one per line"]
     for role in ("student", "teacher"):
         results = ask(pair, role)
         assert texts(page, f"#{role} .rank") == ["1", "2", "3"]
@@ -60,7 +60,7 @@ def test_both_rankings_are_the_servers(page: Chrome, pair: ServerProcess) -> Non
             assert fill == pytest.approx(score, abs=0.02)
         (time_told,) = texts(page, f"#{role} .time")
         assert re.fullmatch(r"[\d.,]+ ms", time_told)
-        assert all(stage in texts(page, f"#{role} .stages")[0] for stage in ("queue", "infer"))
+        assert all(stage in texts(page, f"#{role} .stages")[0] for stage in ("waiting", "scoring"))
 
 
 def test_where_they_differ_is_seen_and_heard(page: Chrome, pair: ServerProcess) -> None:

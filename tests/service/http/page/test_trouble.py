@@ -40,11 +40,17 @@ def test_what_is_missing_is_said_and_the_reader_put_there(
     one(page, "#query").send_keys(QUERY)
     write(page, "#passages", " \n\n")
     one(page, "#form button").click()
-    assert wait_for(page, "#error", "Paste") == "Paste at least one passage, one per line."
+    assert wait_for(page, "#error", "Paste") == "Paste at least one passage."
     assert page.switch_to.active_element.get_attribute("id") == "passages"
     assert one(page, "#columns").is_displayed() is False
     rank(page)
     assert one(page, "#error").text == ""
+    # What was ranked before is not shown as the answer to nothing.
+    one(page, "#query").clear()
+    one(page, "#form button").click()
+    assert wait_for(page, "#error", ".") == "Type a question first."
+    assert one(page, "#columns").is_displayed() is False
+    assert one(page, "#verdict").text == ""
 
 
 def test_a_key_is_asked_for_and_a_lone_student_says_so(page: Chrome, locked: ServerProcess) -> None:
@@ -61,7 +67,7 @@ def test_a_key_is_asked_for_and_a_lone_student_says_so(page: Chrome, locked: Ser
     assert one(page, "#error").text == ""
     assert len(texts(page, "#student .row")) == 6
     assert "retort serve --teacher" in one(page, "#alone").text
-    for gone in ("#teacher", "#live", "#links"):
+    for gone in ("#teacher", "#live", "#links", "#tabs", "#student .clock"):
         assert one(page, gone).is_displayed() is False
     write(page, "#passages", "\n".join(["too many"] * 7))
     one(page, "#form button").click()
