@@ -58,10 +58,29 @@ def _score(manifest: Manifest) -> str:
     rows = [(head.name, head.kind, head.teacher or default) for head in manifest.heads]
     return f"""## What a score is
 
-The mean over the heads of `sigmoid(logit)`: the probability that the passage answers
-the query. `spread` is the standard deviation over the heads.
+{_meaning(manifest)}
 
 {_table(("head", "kind", "learned from"), rows)}"""
+
+
+def _meaning(manifest: Manifest) -> str:
+    known, lists = manifest.calibration, manifest.answerability
+    if known is None:
+        text = """The mean over the heads of `sigmoid(logit)`: the probability that the passage
+answers the query. `spread` is the standard deviation over the heads."""
+    else:
+        text = f"""The mean over the heads of `sigmoid(logit)`, made a probability that the passage
+answers the query: its log-odds times {known.gain:.3f}, {known.shift:+.3f}. That was fitted on
+validation pairs and keeps every order. `spread` is the standard deviation over the heads, each
+mapped likewise. Where a larger or a smaller share of pairs is relevant than there, scores are too
+low or too high; `retort calibrate` fits them to pairs of your own."""
+    if lists is None:
+        return text
+    return f"""{text}
+
+`answerable` is the probability that any passage of a list answers. Of one passage it is the score;
+of n passages, with the log-odds z1 and z2 of the two best scores, its log-odds are
+`{lists.intercept:.3f} {lists.best:+.3f} z1 {lists.second:+.3f} z2 {lists.count:+.3f} ln(n)`."""
 
 
 def _quality(quality: dict[str, Figure]) -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from retort.models.answerability import Answerability
 from retort.models.card import render_card
 from retort.models.manifest import Agreement, DataSource
+from retort.models.scores import Calibration
 from tests.fake_bundle import make_manifest
 from tests.models.test_manifest import full_manifest
 
@@ -45,3 +47,16 @@ def test_an_ensemble_and_an_agreement_are_on_the_card() -> None:
     assert "| encoders | 3, together 18 layers" in card
     assert "On 90.0% of 600 held-out queries" in card
     assert "`teachers` does (95% interval 0.85 to 0.94)." in card
+
+
+def test_the_maps_of_score_and_answerable_are_on_the_card() -> None:
+    plain = render_card(make_manifest())
+    assert "calibrate" not in plain
+    assert "answerable" not in plain
+    maps = {
+        "calibration": Calibration(1.25, -0.5),
+        "answerability": Answerability(0.125, 1.5, -0.25, -0.75),
+    }
+    card = render_card(make_manifest().model_copy(update=maps))
+    assert "times 1.250, -0.500" in card
+    assert "`0.125 +1.500 z1 -0.250 z2 -0.750 ln(n)`" in card

@@ -15,25 +15,25 @@ from transformers import (
 from tests.tiny_texts import make_tokenizer
 
 
-def tiny_config(vocabulary: int) -> BertConfig:
-    """Two layers, width 32, positions for 64 tokens."""
+def tiny_config(vocabulary: int, positions: int = 64) -> BertConfig:
+    """Two layers, width 32."""
     return BertConfig(
         vocab_size=vocabulary,
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
         initializer_range=0.1,  # a random encoder that tells words apart learns in seconds
     )
 
 
-def save_backbone(folder: Path) -> Path:
-    """An encoder without a head."""
+def save_backbone(folder: Path, positions: int = 64) -> Path:
+    """An encoder without a head, with positions for so many tokens."""
     torch.manual_seed(3)
     tokenizer = make_tokenizer()
     folder.mkdir(parents=True)
-    BertModel(tiny_config(tokenizer.get_vocab_size())).save_pretrained(folder)
+    BertModel(tiny_config(tokenizer.get_vocab_size(), positions)).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
 

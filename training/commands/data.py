@@ -135,27 +135,44 @@ def sets_command(
     out: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("runs/sets"),
     queries: Annotated[int, typer.Option(help="Queries per re-ranking set.")] = 150,
     depth: Annotated[int, typer.Option(min=2, help="BM25 passages per query.")] = 100,
+    choose_queries: Annotated[
+        int, typer.Option(min=1, help="Queries of the re-ranking set that chooses.")
+    ] = 100,
     choose: Annotated[
         list[str] | None, typer.Option(help="Only this validation set; repeatable.")
     ] = None,
+    long_queries: Annotated[int, typer.Option(min=1, help="Questions per long set.")] = 300,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build the evaluation sets: OUT/measure from test splits, OUT/choose from validation splits.
 
-    OUT/parity holds the pairs by which an exported graph is judged.
+    OUT/parity holds the pairs by which an exported graph is judged; OUT/long passages of 300 words
+    with the answer at several depths.
 
     Example: retort data sets runs/sets --queries 150
     """
     from retort.training.data.catalog import data_root
-    from retort.training.data.sets import choose_sets, measure_sets, named, parity_pairs, ranking
+    from retort.training.data.long_sets import long_sets
+    from retort.training.data.sets import (
+        SEED,
+        choose_sets,
+        measure_sets,
+        named,
+        parity_pairs,
+        ranking,
+    )
 
     with reported():
         root = data_root(data)
-        made = {"measure": measure_sets(root, queries, depth), "choose": choose_sets(root, depth)}
+        made = {
+            "measure": measure_sets(root, queries, depth),
+            "choose": choose_sets(root, depth, choose_queries),
+        }
         if choose:
             made["choose"] = named(made["choose"], choose)
         made["parity"] = [ranking("parity", parity_pairs(made["measure"]), "nDCG@10")]
+        made["long"] = long_sets(root, long_queries, SEED)
         _write_sets(out, made, as_json)
 
 

@@ -1,4 +1,4 @@
-"""The commands `retort evaluate` and `retort cascade`."""
+"""The commands `retort evaluate`, `retort cascade` and `retort trust`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from retort.training.commands.common import name_and_value, reported, write
+from retort.training.commands.common import DataOption, name_and_value, reported, write
 
 Sets = Annotated[
     Path | None, typer.Argument(help="Folder of evaluation sets (sets.json and *.jsonl).")
@@ -35,7 +35,8 @@ Example:
 
 A system is NAME=WHAT. WHAT is a checkpoint folder, a bundle (path or name), a teacher
 (`cross-encoder:FOLDER`, `bi-encoder:PLACE`, `hub-cross-encoder:NAME`), an .npz of scores by set,
-or `ensemble:a,b` of other systems.
+or `ensemble:a,b` of other systems. A bundle is measured as it is served: calibrated, and with long
+passages read in windows; teachers and checkpoints read as much of a pair as they learned with.
 
 `retort evaluate --from docs/quality.json --report docs/quality.md` writes the page again.
 """
@@ -54,10 +55,26 @@ Student and teacher are bundles, by name or path; the rankings among the sets ar
 """
 
 
+TRUST_HELP = """Measure how far the numbers that come with a bundle's scores can be trusted.
+
+Example:
+
+    retort trust retort-small runs/sets --keep runs/eval/trust
+    --out docs/scores.json --report docs/scores.md
+
+The folder is what `retort data sets` wrote; the data sets themselves are read too. Without --part
+everything is measured, in about 40 minutes on two cores; with it, the other parts of --out stay as
+they are.
+
+`retort trust --from docs/scores.json --report docs/scores.md` writes the page again.
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command("evaluate", help=EVALUATE_HELP)(evaluate_command)
     app.command("cascade", help=CASCADE_HELP)(cascade_command)
+    app.command("trust", help=TRUST_HELP)(trust_command)
 
 
 def evaluate_command(
@@ -158,7 +175,14 @@ def cascade_command(
                 logits_of(bundle, chosen, keep, progress=True) for bundle in (first, second)
             )
             result = measure_cascade(
-                [opinions(s, combine(ours[s.name]), combine(theirs[s.name])) for s in chosen],
+                [
+                    opinions(
+                        s,
+                        combine(ours[s.name], first.manifest.calibration),
+                        combine(theirs[s.name], second.manifest.calibration),
+                    )
+                    for s in chosen
+                ],
                 f"{first.manifest.name} {first.manifest.version}",
                 f"{second.manifest.name} {second.manifest.version}",
                 share=share,
@@ -183,3 +207,58 @@ def cascade_command(
         if picture is not None:
             write(picture, plot_cascade(result))
     typer.echo(text if as_json else page, nl=False)
+
+
+def trust_command(
+    bundle: Annotated[str | None, typer.Argument(help="The bundle, by name or path.")] = None,
+    sets: Annotated[
+        Path | None, typer.Argument(help="Folder of `retort data sets`: measure and long.")
+    ] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="Measure this part alone; repeatable.")
+    ] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep the logits in this folder.")] = None,
+    data: DataOption = None,
+    out: Out = None,
+    report: Page = None,
+    source: Source = None,
+    as_json: FiguresAsJson = False,
+) -> None:
+    """Measure, or read what was measured; then write and print."""
+    with reported():
+        from retort.training.evaluate.scores_page import (
+            DEPTHS_PLOT,
+            SCORES_PLOT,
+            plot_depths,
+            plot_scores,
+            render_scores,
+        )
+        from retort.training.evaluate.trust import PARTS, TrustReport, read_trust
+
+        result: TrustReport | None = None
+        if source is not None:
+            result = read_trust(source)
+        elif bundle and sets is not None:
+            from retort.models.bundle import find_bundle, read_bundle
+            from retort.training.data.catalog import data_root
+            from retort.training.evaluate.trust_parts import measure_trust
+
+            measured, root = read_bundle(find_bundle(bundle)), data_root(data)
+            if part and out is not None and out.is_file():
+                result = read_trust(out)
+            for name in part or PARTS:
+                result = measure_trust(name, measured, sets, root, keep, result)
+                if out is not None:
+                    write(out, result.to_json())  # each part takes minutes
+        if result is None:
+            raise ValueError("nothing to measure: give a bundle and a folder of sets, or --from")
+        page = ""
+        if report is not None or not as_json:
+            page = render_scores(result, str(out or source or ""), str(report or ""))
+        if report is not None:
+            write(report, page)
+            if result.scores:
+                write(report.with_name(SCORES_PLOT), plot_scores(result))
+            if result.depths:
+                write(report.with_name(DEPTHS_PLOT), plot_depths(result))
+    typer.echo(result.to_json() if as_json else page, nl=False)

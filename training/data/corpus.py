@@ -40,15 +40,37 @@ def bm25(
     """
     if not passages:
         raise ValueError("an index over no passages: give at least one")
+    index, tokens = _index(passages), _words(queries)
+    found, scores = index.retrieve(tokens, k=min(k, len(passages)), show_progress=progress)
+    return np.asarray(found, dtype=np.int64), np.asarray(scores, dtype=np.float32)
+
+
+def bm25_scores(
+    passages: Sequence[str], queries: Sequence[str], rows: Sequence[Sequence[int]]
+) -> list[NDArray[np.float32]]:
+    """BM25 of those `passages` that `rows` (queries,) name, one array for each of `queries`.
+
+    Words weigh what they weigh in all passages together.
+    """
+    index = _index(passages)
+    return [
+        np.asarray(index.get_scores(words)[list(own)], dtype=np.float32)
+        for words, own in zip(_words(queries), rows, strict=True)
+    ]
+
+
+def _index(passages: Sequence[str]) -> bm25s.BM25:
     index = bm25s.BM25(backend="numba")
     index.index(
         bm25s.tokenize(list(passages), stopwords="en", show_progress=False), show_progress=False
     )
+    return index
+
+
+def _words(queries: Sequence[str]) -> list[list[str]]:
     tokens = bm25s.tokenize(list(queries), stopwords="en", return_ids=False, show_progress=False)
     # bm25s refuses a query without tokens; a token outside the vocabulary scores 0 instead.
-    tokens = [words or ["\x00"] for words in tokens]
-    found, scores = index.retrieve(tokens, k=min(k, len(passages)), show_progress=progress)
-    return np.asarray(found, dtype=np.int64), np.asarray(scores, dtype=np.float32)
+    return [words or ["\x00"] for words in tokens]
 
 
 def build_corpus(

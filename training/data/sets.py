@@ -67,16 +67,16 @@ def parity_pairs(measured: Sequence[EvaluationSet], queries: int = 50) -> tuple[
     return tuple(chosen)
 
 
-def choose_sets(root: Path, depth: int = DEPTH) -> list[EvaluationSet]:
+def choose_sets(root: Path, depth: int = DEPTH, queries: int = 100) -> list[EvaluationSet]:
     """NeuronBlocks valid (BERT-large's verdicts for labels), WikiQA dev, TREC-QA dev, and topics.
 
-    The topical set asks questions of SQuAD train, less those that recipes train on.
+    The topical set asks `queries` questions of SQuAD train, less those that recipes train on.
     """
     trained = HeldOut(read_pairs(root, "squad-reqa/train"))
     asked = read_pairs(root, "squad-nqg/test")
     pool = [pair.passage for pair in (*asked, *read_pairs(root, "qed/train"))]
     unseen = [pair for pair in asked if not trained.has_query(pair.query)]
-    topical = reranking_pairs(unseen, pool, depth // 2, 100, SEED)
+    topical = reranking_pairs(unseen, pool, depth // 2, queries, SEED)
     return [
         classification("neuronblocks-valid", read_pairs(root, "neuronblocks/valid")),
         ranking("wikiqa-dev", answered(read_pairs(root, "wikiqa/dev")), "AP"),

@@ -1,13 +1,18 @@
 """Calibration: making a score of 0.8 mean right in 80% of cases.
 
-Each head's logit z becomes `gain * z + shift`, fitted on labelled validation pairs by logistic
-regression (Platt, 1999). The gain stays above zero, so the order that one head gives never flips.
-Heads that are each calibrated still average to an underconfident probability (where they disagree,
-the mean lies near one half), so one more gain and shift, common to all, is fitted to the mean.
+Logistic regression (Platt, 1999) on labelled validation pairs gives one gain and one shift for the
+log-odds of a score. The score is the mean over the heads, so that the map cannot change an order.
+Averaged heads are underconfident (where they disagree, the mean lies near one half), and the gain
+is mostly above 1.
+
+A map for each head, before they are averaged, weights the heads anew. That is needed where they
+are on scales of their own: a bi-encoder gives cosines. Elsewhere it is noise unless there are many
+right pairs. With 12 of them, maps per head made nDCG@10 of a student fall from 0.82 to 0.74.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,96 +20,128 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from retort.models.scores import combine
+from retort.models.scores import Calibration, combine, log_odds
 
 Floats = NDArray[np.float64]
 
-# In units of a head's own deviation: what a head that says nothing about the label keeps.
+# In units of the logits' own deviation: what logits that say nothing about the label keep.
 MIN_GAIN = 1e-2
+FOLDS = 5
 
 
 class CalibrationError(ValueError):
-    """There is nothing to calibrate on."""
+    """There is nothing to calibrate on, or too little."""
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """One gain and shift per head: `logit' = gain * logit + shift`."""
+class Fitted:
+    """How logits become probabilities: a map for each head, or `heads` empty, and the mean's."""
 
-    gain: tuple[float, ...]
-    shift: tuple[float, ...]
+    heads: tuple[Calibration, ...]
+    mean: Calibration
 
     def apply(self, logits: ArrayLike) -> Floats:
-        """Logits (pairs, heads) to calibrated logits of that shape."""
-        mapped: Floats = np.asarray(logits, dtype=np.float64) * self.gain + self.shift
-        return mapped
+        """Logits (pairs, heads) as the heads' maps make them, of that shape."""
+        values = np.asarray(logits, dtype=np.float64)
+        return map_heads(values, self.heads) if self.heads else values
 
     def probability(self, logits: ArrayLike) -> Floats:
-        """Logits (pairs, heads) to scores (pairs,), TMKD equation 6."""
-        return combine(self.apply(logits)).score
+        """Logits (pairs, heads) to scores (pairs,): TMKD equation 6, calibrated."""
+        return combine(self.apply(logits), self.mean).score
 
 
-def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
-    """Fit gains and shifts on logits (pairs, heads) and labels (pairs,), 0 or 1.
+def map_heads(logits: ArrayLike, maps: Sequence[Calibration]) -> Floats:
+    """Logits (pairs, heads), each head's through its own map.
 
-    Raises `CalibrationError` unless both labels occur.
+    Raises `CalibrationError` for another number of maps than heads.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    if len(maps) != values.shape[1]:
+        raise CalibrationError(
+            f"{len(maps)} maps for {values.shape[1]} heads: fit them on these heads' logits"
+        )
+    mapped: Floats = values * [one.gain for one in maps] + [one.shift for one in maps]
+    return mapped
+
+
+def fit(
+    logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None, *, per_head: bool
+) -> Fitted:
+    """Fit the mean's map on logits (pairs, heads), after one map for each head if `per_head`.
+
+    `labels` (pairs,) are 0 or 1, or between them where a teacher gave them; `weights` (pairs,) say
+    how much each pair counts. Raises `CalibrationError` unless both kinds of labels occur.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    if values.ndim != 2:
+        raise CalibrationError(f"logits have shape {values.shape}: expected (pairs, heads)")
+    heads = tuple(fit_map(head, labels, weights) for head in values.T) if per_head else ()
+    scores = combine(map_heads(values, heads) if heads else values).score
+    return Fitted(heads, fit_map(log_odds(scores), labels, weights))
+
+
+def fit_map(logits: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> Calibration:
+    """The gain and shift that make `sigmoid(gain * logit + shift)` a probability.
+
+    `logits`, `labels` and `weights` have shape (pairs,). Raises `CalibrationError` unless both
+    kinds of labels occur.
     """
     values = np.asarray(logits, dtype=np.float64)
     truth = np.asarray(labels, dtype=np.float64)
-    if values.ndim != 2 or truth.shape != values.shape[:1]:
+    counts = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not values.shape == truth.shape == counts.shape or values.ndim != 1:
         raise CalibrationError(
-            f"logits have shape {values.shape} and labels {truth.shape}: "
-            "expected (pairs, heads) and (pairs,)"
+            f"logits have shape {values.shape}, labels {truth.shape} and weights {counts.shape}: "
+            "expected one of each per pair"
         )
-    positives = int((truth > 0.5).sum())
-    if not 0 < positives < len(truth):
-        raise CalibrationError(f"{positives} of {len(truth)} labels are 1: both kinds are needed")
-    targets = _targets(truth > 0.5)
-    gain, shift = (
-        np.asarray(column)
-        for column in zip(*(_fit_head(head, targets) for head in values.T), strict=True)
-    )
-    common_gain, common_shift = _fit_mean(values * gain + shift, targets)
-    gain, shift = gain * common_gain, shift * common_gain + common_shift
-    return Calibration(tuple(map(float, gain)), tuple(map(float, shift)))
-
-
-def _targets(positive: NDArray[np.bool_]) -> Floats:
-    """Platt's smoothed targets: without them the gain of a head that never errs has no bound."""
-    high = (positive.sum() + 1.0) / (positive.sum() + 2.0)
-    low = 1.0 / ((~positive).sum() + 2.0)
-    targets: Floats = np.where(positive, high, low)
-    return targets
-
-
-def _fit_head(logits: Floats, targets: Floats) -> tuple[float, float]:
-    mean, deviation = float(logits.mean()), float(logits.std()) or 1.0
-    scaled = (logits - mean) / deviation
+    targets, shares = _targets(truth), counts / counts.sum()
+    mean = float(shares @ values)
+    deviation = float(np.sqrt(shares @ np.square(values - mean))) or 1.0
+    scaled = (values - mean) / deviation
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         z = parameters[0] * scaled + parameters[1]
-        error = expit(z) - targets
-        value = float((np.logaddexp(0.0, z) - targets * z).mean())
-        return value, np.asarray([(error * scaled).mean(), error.mean()])
+        error = shares * (expit(z) - targets)
+        value = float(shares @ (np.logaddexp(0.0, z) - targets * z))
+        return value, np.asarray([error @ scaled, error.sum()])
 
-    gain, shift = _minimise(loss, np.asarray([1.0, 0.0]))
-    return gain / deviation, shift - gain * mean / deviation
-
-
-def _fit_mean(logits: Floats, targets: Floats) -> tuple[float, float]:
-    def loss(parameters: Floats) -> tuple[float, Floats]:
-        heads = expit(parameters[0] * logits + parameters[1])
-        mean = np.clip(heads.mean(axis=1), 1e-9, 1 - 1e-9)
-        value = -float((targets * np.log(mean) + (1 - targets) * np.log1p(-mean)).mean())
-        slope = ((mean - targets) / (mean * (1 - mean)))[:, None] * heads * (1 - heads)
-        slope = slope / logits.shape[1]
-        return value, np.asarray([(slope * logits).sum(axis=1).mean(), slope.sum(axis=1).mean()])
-
-    return _minimise(loss, np.asarray([1.0, 0.0]))
+    bounds = [(MIN_GAIN, None), (None, None)]
+    found = minimize(loss, np.asarray([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
+    gain, shift = map(float, found.x)
+    return Calibration(gain / deviation, shift - gain * mean / deviation)
 
 
-def _minimise(loss: object, start: Floats) -> tuple[float, float]:
-    result = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=[(MIN_GAIN, None), (None, None)]
-    )
-    return float(result.x[0]), float(result.x[1])
+def out_of_fold(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    groups: Sequence[str],
+    weights: ArrayLike | None = None,
+    *,
+    seed: int = 0,
+) -> Floats:
+    """Scores (pairs,) with maps per head that never saw the pair's group, in `FOLDS` parts.
+
+    Raises `CalibrationError` where a part leaves one kind of label alone.
+    """
+    values, truth = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    counts = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=np.float64)
+    names = list(dict.fromkeys(groups))
+    order = np.random.default_rng(seed).permutation(len(names))
+    part = {names[index]: place % FOLDS for place, index in enumerate(order)}
+    places = np.asarray([part[group] for group in groups])
+    scores = np.zeros(len(truth))
+    for fold in range(FOLDS):
+        rows, others = places == fold, places != fold
+        fitted = fit(values[others], truth[others], counts[others], per_head=True)
+        scores[rows] = fitted.probability(values[rows])
+    return scores
+
+
+def _targets(truth: Floats) -> Floats:
+    """Platt's smoothed targets: without them the gain of scores that never err has no bound."""
+    positives = int((truth >= 0.5).sum())
+    if not 0 < positives < len(truth):
+        raise CalibrationError(f"{positives} of {len(truth)} labels are 1: both kinds are needed")
+    high = (positives + 1.0) / (positives + 2.0)
+    low = 1.0 / (len(truth) - positives + 2.0)
+    return np.clip(truth, low, high)

@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 
 TITLES = {"AP": "MAP", "RR": "MRR"}  # the means over queries have names of their own
 BINS = 15  # of the calibration error
+MASS_BINS = 10  # where pairs are few: as many in each bin
 
 
 class MeasureError(ValueError):
@@ -112,6 +113,51 @@ def expected_calibration_error(
     place = np.minimum((scores * bins).astype(np.int64), bins - 1)
     distance = np.bincount(place, weights=scores - truth, minlength=bins)
     return float(np.abs(distance).sum() / len(scores))
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """The pairs of one bin: their mean score, the share of relevant ones, how many there are."""
+
+    score: float
+    relevant: float
+    pairs: int
+
+
+def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = MASS_BINS) -> list[Bin]:
+    """The reliability curve over bins of equal mass, as many pairs in each as in another.
+
+    `labels` and `probabilities` have shape (pairs,).
+    """
+    truth = np.asarray(labels, dtype=np.float64)
+    scores = np.asarray(probabilities, dtype=np.float64)
+    parts = np.array_split(np.argsort(scores, kind="stable"), bins)
+    return [
+        Bin(float(scores[rows].mean()), float(truth[rows].mean()), len(rows))
+        for rows in parts
+        if len(rows)
+    ]
+
+
+def equal_mass_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = MASS_BINS) -> float:
+    """Mean distance between score and share of relevant pairs, over bins of equal mass."""
+    found = reliability(labels, probabilities, bins)
+    total = sum(one.pairs for one in found)
+    return sum(one.pairs * abs(one.score - one.relevant) for one in found) / total
+
+
+def noise_floor(
+    probabilities: ArrayLike, bins: int = MASS_BINS, draws: int = 200, seed: int = 0
+) -> float:
+    """The `equal_mass_error` that these probabilities (pairs,) would show if they were all right.
+
+    The mean over `draws` of labels drawn by the probabilities: few pairs per bin look uncalibrated
+    by chance.
+    """
+    scores = np.asarray(probabilities, dtype=np.float64)
+    draw = np.random.default_rng(seed)
+    labels = draw.uniform(size=(draws, len(scores))) < scores
+    return float(np.mean([equal_mass_error(row, scores, bins) for row in labels]))
 
 
 def passage_ids(items: EvaluationSet) -> list[str]:

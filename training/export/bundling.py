@@ -1,6 +1,8 @@
 """Bundling: a student, or its teachers, and held-out pairs become a bundle that can be served.
 
 calibrate (if pairs are given) → export → parity gate → golden pairs → models.bundle.write_bundle
+
+What is calibrated, and when it is refused, is said in calibrating.py.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ from retort.models.manifest import (
     ShapeProfile,
     WeightPrecision,
 )
-from retort.models.scores import combine
+from retort.models.scores import Calibration, combine
 from retort.training.data.pairs import Pair
-from retort.training.evaluate.calibration import Calibration, CalibrationError, fit_calibration
+from retort.training.evaluate.calibration import CalibrationError, map_heads
 from retort.training.evaluate.evaluation import EvaluationReport
 from retort.training.export.builder import FloatArray
+from retort.training.export.calibrating import Meaning, ScoredSet, find_meaning
 from retort.training.export.ensemble import build_ensemble_graph
 from retort.training.export.graph import build_graph, reads_first_alone
 from retort.training.export.parity import (
@@ -53,6 +56,8 @@ from retort.training.teachers.ensemble import CrossMember, Ensemble
 GOLDEN_PAIRS = 96
 # Golden pairs are drawn in turn from this many bands of score, so that none is left out.
 BANDS = 16
+# Tokens of a pair of a question and a paragraph.
+TYPICAL = 128
 
 
 class BundlingError(ValueError):
@@ -81,7 +86,8 @@ def build_bundle(
     held_out: Sequence[Pair],
     spec: BundleSpec,
     *,
-    calibration: Sequence[Pair] = (),
+    calibration: Sequence[Sequence[Pair]] = (),
+    calibrate_heads: bool = False,
     progress: bool = False,
     log: Callable[[str], None] = lambda text: None,
 ) -> Bundle:
@@ -89,25 +95,42 @@ def build_bundle(
 
     `held_out` are labelled pairs, several per query, that the student never trained on: the parity
     gate judges by them and the golden pairs are drawn from them. `calibration`, if given, are
-    labelled pairs by which the heads' gains and shifts are set; the student keeps them. Raises
-    `ParityError` if the graph fails the gate, and `BundlingError` for too few pairs, or for a
-    bi-encoder without calibration.
+    sets of labelled pairs that make the mean a probability; with `calibrate_heads`, and of several
+    teachers always, each head gets a map before, which the student keeps. Raises `ParityError` if
+    the graph fails the gate, `CalibrationError` as `find_meaning` does, and `BundlingError` for too
+    few pairs, or for a bi-encoder without calibration.
     """
     if isinstance(student, Ensemble) and student.uncalibrated and not calibration:
         raise BundlingError(
             f"{', '.join(student.uncalibrated)} gives cosines, which are no logits: give labelled "
             "pairs to calibrate on (--calibrate)"
         )
+    if calibrate_heads and not calibration:
+        raise BundlingError("no pairs to calibrate the heads on: give some (--calibrate)")
     encoder = PairEncoder.from_file(tokenizer, truncation)
     model = student_model(student)
-    if calibration:
-        log(f"calibrating on {len(calibration)} pairs")
-        logits = run(model, encoder, calibration, progress="calibrate" if progress else "")
-        labels = [float((pair.label or 0.0) >= 0.5) for pair in calibration]
-        calibrate(student, fit_calibration(logits, labels))
     log(f"scoring {len(held_out)} held-out pairs with the PyTorch student")
     reference = run(model, encoder, held_out, progress="PyTorch" if progress else "")
-    golden = golden_pairs(held_out, reference)
+    meaning = Meaning()
+    if calibration:
+        sets = [
+            ScoredSet(
+                tuple(pairs), run(model, encoder, pairs, progress="calibrate" if progress else "")
+            )
+            for pairs in calibration
+        ]
+        several = isinstance(student, Ensemble) and len(student.heads) > 1
+        meaning = find_meaning(
+            sets,
+            ScoredSet(tuple(held_out), reference),
+            per_head=calibrate_heads or several,
+            alike=not several,
+            log=log,
+        )
+        if meaning.heads:
+            calibrate(student, meaning.heads)
+            reference = map_heads(reference, meaning.heads).astype(np.float32)
+    golden = golden_pairs(held_out, reference, meaning.mean)
     with tempfile.TemporaryDirectory() as work:
         graph = Path(work) / "model.onnx"
         export_graph(student, graph, spec.storage)
@@ -115,12 +138,20 @@ def build_bundle(
         exported = run(
             graph_model(graph), encoder, held_out, progress="ONNX Runtime" if progress else ""
         )
-        parity = measure_parity(held_out, reference, exported, spec.bounds)
+        parity = measure_parity(held_out, reference, exported, spec.bounds, meaning.mean)
         check_parity(parity)
-        manifest = describe(student, truncation, spec, parity)
+        manifest = describe(student, truncation, spec, parity, meaning)
         width = manifest.architecture.width
         lower = measure_precisions(
-            graph, spec.storage, width, encoder, held_out, reference, spec.bounds, progress=progress
+            graph,
+            spec.storage,
+            width,
+            encoder,
+            held_out,
+            reference,
+            spec.bounds,
+            meaning.mean,
+            progress=progress,
         )
         for precision, reached in lower.items():
             verdict = "; ".join(reached.failures()) or "ranks as the original does"
@@ -167,37 +198,45 @@ def is_trimmed(student: Student | Ensemble) -> bool:
 
 
 def shape_profiles(truncation: Truncation) -> tuple[ShapeProfile, ...]:
-    """Shapes that TensorRT builds engines for: one for few pairs, one for many.
+    """Shapes that TensorRT builds engines for: by lengths, and for few pairs and many.
 
-    An engine is fastest near its `opt` shape, so a single passage and a full batch get one each.
+    An engine is fastest near its `opt` shape. A single passage and a full batch get one each; and
+    a student that reads more than `TYPICAL` tokens has engines for pairs of that length, which most
+    still have, and others for windows that fill its room.
     """
     longest = truncation.max_length
-    sequence = Range(min=min(8, longest), opt=min(128, longest), max=longest)
-    return (
-        ShapeProfile(batch=Range(min=1, opt=10, max=16), sequence=sequence),
-        ShapeProfile(batch=Range(min=16, opt=64, max=256), sequence=sequence),
+    typical = min(TYPICAL, longest)
+    lengths = [Range(min=min(8, typical), opt=typical, max=typical)]
+    if longest > typical:
+        lengths.append(Range(min=typical + 1, opt=longest, max=longest))
+    batches = (Range(min=1, opt=10, max=16), Range(min=16, opt=64, max=256))
+    return tuple(
+        ShapeProfile(batch=batch, sequence=sequence) for sequence in lengths for batch in batches
     )
 
 
-def calibrate(student: Student | Ensemble, calibration: Calibration) -> None:
-    """Apply `calibration`, fitted on the student's present logits, to its gains and shifts.
+def calibrate(student: Student | Ensemble, maps: Sequence[Calibration]) -> None:
+    """Apply one map for each head, fitted on the student's present logits, to gains and shifts.
 
-    Raises `CalibrationError` if it was fitted for another number of heads.
+    Raises `CalibrationError` if there are as many maps as another student has heads.
     """
-    if len(calibration.gain) != len(student.heads):
+    if len(maps) != len(student.heads):
         raise CalibrationError(
-            f"{len(calibration.gain)} gains for {len(student.heads)} heads: "
-            "fit them on this student's logits"
+            f"{len(maps)} maps for {len(student.heads)} heads: fit them on this student's logits"
         )
-    gain = torch.tensor(calibration.gain, dtype=student.gain.dtype)
-    shift = torch.tensor(calibration.shift, dtype=student.shift.dtype)
+    gain = torch.tensor([one.gain for one in maps], dtype=student.gain.dtype)
+    shift = torch.tensor([one.shift for one in maps], dtype=student.shift.dtype)
     with torch.no_grad():
         student.shift.copy_(student.shift.cpu() * gain + shift)
         student.gain.copy_(student.gain.cpu() * gain)
 
 
 def describe(
-    student: Student | Ensemble, truncation: Truncation, spec: BundleSpec, parity: Parity | None
+    student: Student | Ensemble,
+    truncation: Truncation,
+    spec: BundleSpec,
+    parity: Parity | None,
+    meaning: Meaning | None = None,
 ) -> Manifest:
     """The manifest, without hashes."""
     configs = student.configs if isinstance(student, Ensemble) else (student.config,)
@@ -223,6 +262,8 @@ def describe(
             )
             for head in student.heads
         ),
+        calibration=meaning.mean if meaning else None,
+        answerability=meaning.answerability if meaning else None,
         precision=WeightPrecision(storage=spec.storage),
         methods=spec.methods,
         data=spec.data,
@@ -234,14 +275,17 @@ def describe(
 
 
 def golden_pairs(
-    pairs: Sequence[Pair], logits: Logits, count: int = GOLDEN_PAIRS
+    pairs: Sequence[Pair],
+    logits: Logits,
+    calibration: Calibration | None = None,
+    count: int = GOLDEN_PAIRS,
 ) -> tuple[GoldenPair, ...]:
     """Choose pairs whose scores are spread over the whole range, low to high.
 
-    `logits` (pairs, heads) are the PyTorch student's. Raises `BundlingError` for fewer distinct
-    pairs than a bundle needs.
+    `logits` (pairs, heads) are the PyTorch student's, `calibration` the map of their mean. Raises
+    `BundlingError` for fewer distinct pairs than a bundle needs.
     """
-    scores = combine(logits).score
+    scores = combine(logits, calibration).score
     distinct = list({pair.key: index for index, pair in enumerate(pairs)}.values())
     if len(distinct) < MIN_GOLDEN_PAIRS:
         raise BundlingError(

@@ -25,7 +25,7 @@ from retort.models.manifest import Parity, ParityBounds
 from retort.models.rankings import compare, rows_by_query
 from retort.models.runtime.base import BackendUnavailable, Precision
 from retort.models.runtime.openvino import OpenVinoBackend
-from retort.models.scores import combine
+from retort.models.scores import Calibration, combine
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
 from retort.training.evaluate.measures import query_values
@@ -55,11 +55,12 @@ def measure_parity(
     reference: ArrayLike,
     exported: ArrayLike,
     bounds: ParityBounds = DEFAULT_BOUNDS,
+    calibration: Calibration | None = None,
 ) -> Parity:
     """Compare logits (pairs, heads) of the student, `reference`, with those of the graph.
 
-    Raises `ParityError` if shapes differ, a value is not finite, or fewer than `MIN_QUERIES`
-    queries have two passages.
+    `calibration` is the map of the mean, with which both are served. Raises `ParityError` if shapes
+    differ, a value is not finite, or fewer than `MIN_QUERIES` queries have two passages.
     """
     expected, found = np.asarray(reference), np.asarray(exported)
     if expected.shape != found.shape or len(expected) != len(pairs):
@@ -69,7 +70,7 @@ def measure_parity(
         )
     if not np.isfinite(found).all():
         raise ParityError(f"{int((~np.isfinite(found)).sum())} logits of the graph are not finite")
-    original, graph = combine(expected).score, combine(found).score
+    original, graph = (combine(logits, calibration).score for logits in (expected, found))
     items = EvaluationSet("held-out pairs", tuple(pairs))
     groups = rows_by_query(items.query_ids, at_least=2)
     if len(groups) < MIN_QUERIES:
@@ -110,6 +111,7 @@ def measure_precisions(
     held_out: Sequence[Pair],
     reference: Logits,
     bounds: ParityBounds,
+    calibration: Calibration | None = None,
     *,
     progress: bool = False,
 ) -> dict[str, Parity]:
@@ -128,5 +130,5 @@ def measure_precisions(
             continue
         title = f"OpenVINO {precision}" if progress else ""
         logits = run(backend.infer, encoder, held_out, progress=title)
-        found[precision] = measure_parity(held_out, reference, logits, bounds)
+        found[precision] = measure_parity(held_out, reference, logits, bounds, calibration)
     return found

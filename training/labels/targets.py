@@ -26,7 +26,7 @@ from torch import Tensor
 
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable
-from retort.training.evaluate.calibration import fit_calibration
+from retort.training.evaluate.calibration import fit_map
 from retort.training.labels.store import ScoreStore
 from retort.training.recipes.recipe import TeacherRef
 
@@ -81,5 +81,5 @@ def _map(values: Floats, pairs: Sequence[Pair]) -> tuple[float, float]:
     labels = np.array([float((pair.label or 0.0) > 0.5) for pair in pairs])
     if labels.min() == labels.max():
         return 1.0, 0.0
-    fitted = fit_calibration(values[:, None], labels)
-    return fitted.gain[0], fitted.shift[0]
+    fitted = fit_map(values, labels)
+    return fitted.gain, fitted.shift

@@ -23,6 +23,7 @@ from retort.training.nn.loop import Objective, Progress, fit, set_dropout
 from retort.training.nn.losses import hard_labels
 from retort.training.nn.student import (
     Student,
+    check_length,
     load_student,
     make_bi_lstm,
     save_student,
@@ -157,6 +158,7 @@ class _Run:
         recipe, method = self.recipe, self.method
         stage, own = recipe.stages[number - 1], self.chosen[number - 1]
         folder, seed = recipe.out / f"stage-{number}", recipe.seed + number
+        check_length(student, self.truncation(number))
         encoder = PairEncoder.from_file(self.backbone.tokenizer_path, self.truncation(number))
         tokens = TokenTable(encoder, own.pairs)
         asked = method.asked(stage)

@@ -217,6 +217,16 @@ def narrow(wide: Student, width: int) -> Student:
     return student
 
 
+def check_length(student: Student, truncation: Truncation) -> None:
+    """Raise `ValueError` if the encoder has no positions for pairs as long as `truncation` says."""
+    places = student.config.max_position_embeddings
+    if truncation.max_length > places and not is_bi_lstm(student.config):
+        raise ValueError(
+            f"max_length is {truncation.max_length}, and the encoder has positions for {places} "
+            "tokens: give a smaller max_length, or a backbone that reads more"
+        )
+
+
 class CheckpointError(ValueError):
     """A checkpoint folder is missing or incomplete."""
 

@@ -18,7 +18,7 @@ from retort.models.encoding import Batch
 from retort.models.scores import Scores, combine
 from retort.training.data.evaluation_set import EvaluationSet, read_sets
 from retort.training.data.pairs import Pair
-from retort.training.evaluate.calibration import fit_calibration
+from retort.training.evaluate.calibration import fit
 from retort.training.evaluate.evaluation import point_values
 from retort.training.evaluate.measures import correct
 from retort.training.labels.store import ScoreStore, pair_keys
@@ -49,7 +49,7 @@ DECILES = 10
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """A run's raw `logits` (pairs, heads) on a set, and the scores of its calibrated heads.
+    """A run's raw `logits` (pairs, heads) on a set, and the scores that they make, calibrated.
 
     The heads of several students stand side by side.
     """
@@ -94,27 +94,20 @@ def fast_model(loaded: LoadedStudent) -> Model:
 def opinions(folders: Sequence[Path], sets: Sequence[EvaluationSet]) -> dict[str, Opinion]:
     """The scores on each set of the students in `folders`, calibrated on the first of `sets`.
 
-    Each student is calibrated by itself. Raises `CalibrationError` where the first set's labels are
-    all alike.
+    The heads of all students are averaged as they are, and their mean is calibrated, as in a
+    bundle: that changes no order, and a method with many heads is measured as one with few. Raises
+    `CalibrationError` where the first set's labels are all alike.
     """
-    columns: dict[str, list[tuple[Floats, Floats]]] = {item.name: [] for item in sets}
+    columns: dict[str, list[Floats]] = {item.name: [] for item in sets}
     for folder in folders:
         loaded = load_student(folder)
         model, encoder = fast_model(loaded), loaded.encoder()
-        logits = {
-            item.name: run(model, encoder, item.pairs, progress=item.name).astype(np.float64)
-            for item in sets
-        }
-        calibration = fit_calibration(logits[sets[0].name], sets[0].labels)
-        for name, values in logits.items():
-            columns[name].append((values, calibration.apply(values)))
-    return {
-        name: Opinion(
-            np.hstack([raw for raw, _ in found]),
-            combine(np.hstack([calibrated for _, calibrated in found])),
-        )
-        for name, found in columns.items()
-    }
+        for item in sets:
+            logits = run(model, encoder, item.pairs, progress=item.name)
+            columns[item.name].append(logits.astype(np.float64))
+    heads = {name: np.hstack(found) for name, found in columns.items()}
+    mean = fit(heads[sets[0].name], sets[0].labels, per_head=False).mean
+    return {name: Opinion(logits, combine(logits, mean)) for name, logits in heads.items()}
 
 
 def figures(sets: Sequence[EvaluationSet], scores: Mapping[str, ArrayLike]) -> Figures:
@@ -241,11 +234,14 @@ def _probabilities(
     members: Sequence[str],
     sets: Sequence[EvaluationSet],
 ) -> dict[str, dict[str, Floats]]:
-    """By set, of each teacher and of the members' mean; calibrated on the first set."""
+    """By set, of each teacher and of the members' mean; calibrated on the first set.
+
+    Teachers are of different kinds, so each has a map of its own before they are averaged.
+    """
 
     def calibrated(names: Sequence[str]) -> dict[str, Floats]:
         stacked = {s.name: np.stack([logits[n][s.name] for n in names], axis=1) for s in sets}
-        fitted = fit_calibration(stacked[sets[0].name], sets[0].labels)
+        fitted = fit(stacked[sets[0].name], sets[0].labels, per_head=True)
         return {name: fitted.probability(values) for name, values in stacked.items()}
 
     return {**{name: calibrated([name]) for name in logits}, ENSEMBLE: calibrated(members)}

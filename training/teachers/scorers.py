@@ -4,7 +4,10 @@
     bi-encoder:PLACE           a checkpoint's encoder, or a backbone: the cosine of the two texts
     hub-cross-encoder:PLACE    any sequence classifier, by folder or hub name
     PLACE                      a student, by its checkpoint's folder, or a bundle by path or name:
-                               probabilities (TMKD equation 6)
+                               probabilities (TMKD equation 6); a bundle's are calibrated, and it
+                               reads long passages in windows, as it is served
+
+Teachers and checkpoints read what training reads of a pair: as much as fits.
 
 A recipe's teacher has the same name, kind and place. A scorer's identity is the hash of its weights
 and of how it is asked, so that a score can be kept indefinitely: a retrained teacher, another
@@ -25,10 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from retort.models.bundle import find_bundle, read_bundle
+from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.errors import BundleError
+from retort.models.reading.windows import Reading
+from retort.models.runtime.options import RuntimeOptions
 from retort.models.scores import combine
+from retort.ranker import READING, Ranker
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import load_backbone, locate_backbone
 from retort.training.nn.encoders import BiEncoder
@@ -38,7 +44,6 @@ from retort.training.nn.inference import (
     backend_name,
     compile_module,
     compiled_model,
-    graph_model,
     run,
     student_model,
 )
@@ -52,6 +57,8 @@ TEACHERS = ("cross-encoder", "bi-encoder", "hub-cross-encoder")
 MODEL = "model"  # a student, wherever no kind is named
 
 BI_ENCODER_TOKENS = 128
+BLOCK_PAIRS = 1_024
+FLOAT32 = RuntimeOptions(backend="onnxruntime", provider="cpu", precision="fp32")
 VECTORS_KEPT = 500_000  # texts; at width 384 under a gigabyte
 
 
@@ -276,8 +283,8 @@ def _hub_cross_encoder(reference: Reference) -> HubCrossEncoder:
 
 
 @dataclass(frozen=True)
-class ModelScorer(Scorer):
-    """A student, or a bundle, in float32: its probabilities (TMKD equation 6)."""
+class StudentScorer(Scorer):
+    """A student's checkpoint in float32: its probabilities (TMKD equation 6)."""
 
     probabilities: ClassVar[bool] = True
 
@@ -290,10 +297,37 @@ class ModelScorer(Scorer):
         return combine(logits).score
 
 
-def _model(reference: Reference) -> ModelScorer:
+@dataclass(frozen=True)
+class BundleScorer(Scorer):
+    """A bundle that reads as it is served; a pair that is there several times is scored once."""
+
+    probabilities: ClassVar[bool] = True
+
+    ranker: Ranker
+    reading: Reading = READING
+
+    def score(self, pairs: Sequence[Pair], progress: bool = False) -> NDArray[np.float64]:
+        """Probabilities (pairs,)."""
+        places: dict[tuple[str, str], int] = {}
+        rows = [places.setdefault((p.query, p.passage), len(places)) for p in pairs]
+        texts = list(places)
+        # Pairs of like length share a batch, and a block is what there is to choose from.
+        texts.sort(key=lambda text: len(text[1]))
+        order = np.array([places[text] for text in texts])
+        scores = np.zeros(len(texts))
+        bar = tqdm(total=len(texts), desc=self.name, unit="pair", disable=not progress)
+        for start in range(0, len(texts), BLOCK_PAIRS):
+            block = texts[start : start + BLOCK_PAIRS]
+            scores[order[start : start + len(block)]] = self.ranker.score(block, self.reading)
+            bar.update(len(block))
+        bar.close()
+        return scores[rows]
+
+
+def _model(reference: Reference) -> StudentScorer | BundleScorer:
     if is_checkpoint(reference.path):
         loaded = load_student(Path(reference.path))
-        return ModelScorer(reference.name, "", student_model(loaded.student), loaded.encoder())
+        return StudentScorer(reference.name, "", student_model(loaded.student), loaded.encoder())
     try:
         bundle = read_bundle(find_bundle(reference.path))
     except BundleError as error:
@@ -301,4 +335,14 @@ def _model(reference: Reference) -> ModelScorer:
             f"{reference.name}={reference.path}: no checkpoint (student.json), no .npz of scores, "
             f"and no bundle ({error})"
         ) from error
-    return ModelScorer(reference.name, "", graph_model(bundle.graph_path), bundle.encoder())
+    return load_bundle(reference.name, bundle)
+
+
+def load_bundle(
+    name: str, bundle: Bundle, reading: Reading = READING, options: RuntimeOptions = FLOAT32
+) -> BundleScorer:
+    """A bundle in ONNX Runtime and float32, or as `options` say.
+
+    Raises `BundleError` for bad golden pairs, `StartError` if no backend can run it so.
+    """
+    return BundleScorer(name, "", Ranker(bundle, options), reading)

@@ -28,6 +28,7 @@ from retort.training.nn.losses import OBJECTIVES, POSITIVE, hard_labels
 from retort.training.nn.student import (
     Head,
     Student,
+    check_length,
     load_student,
     narrow,
     save_student,
@@ -57,6 +58,7 @@ def teach(recipe: TeacherRecipe) -> Path:
     tokens = TokenTable(PairEncoder.from_file(backbone.tokenizer_path, truncation), pairs)
     labels = hard_labels(pairs)
     student = untaught(recipe, backbone)
+    check_length(student, truncation)
     model: nn.Module
     meta_teacher: MetaTeacher | None = None
     units: Sequence[Rows] = single_units(len(pairs))

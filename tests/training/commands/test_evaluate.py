@@ -232,6 +232,23 @@ def test_the_golden_head_alone_becomes_a_bundle(work: Path, members: list[str]) 
     assert result.exit_code == 2
 
 
+def test_an_export_says_what_calibrating_does(work: Path) -> None:
+    pairs = f"--calibrate={work / 'held_out.jsonl'}"
+    result = runner.invoke(app, export(work, "--storage=fp16", pairs))
+    assert result.exit_code == 0, result.output
+    assert "calibration error on the held-out pairs" in result.stderr
+    assert "no answerability in this bundle" in result.stderr
+    made = read_bundle(work / "retort-tiny").manifest
+    assert made.calibration is not None
+    assert made.answerability is None
+
+    result = runner.invoke(app, export(work, "--storage=fp16", pairs, "--calibrate-heads"))
+    assert result.exit_code == 1
+    assert "30 right ones and 30 questions" in result.stderr
+    # The bundle that was there is still there.
+    assert read_bundle(work / "retort-tiny").manifest == made
+
+
 def test_export_tells_what_it_made(work: Path) -> None:
     result = runner.invoke(app, export(work, "--storage=fp16"))
     assert result.exit_code == 0, result.output

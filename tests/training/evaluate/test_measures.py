@@ -13,8 +13,11 @@ from retort.training.evaluate.measures import (
     MeasureError,
     auc,
     correct,
+    equal_mass_error,
     expected_calibration_error,
+    noise_floor,
     query_values,
+    reliability,
 )
 
 
@@ -135,3 +138,21 @@ def test_a_score_of_one_belongs_to_the_last_bin() -> None:
 def test_scores_that_are_no_probabilities_are_refused() -> None:
     with pytest.raises(MeasureError, match="give probabilities"):
         expected_calibration_error([0, 1], [-1.0, 2.0])
+
+
+def test_bins_of_equal_mass_worked_by_hand() -> None:
+    labels, scores = [0, 1, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.8, 0.9]
+    low, high = reliability(labels, scores, bins=2)
+    assert (low.pairs, high.pairs) == (3, 3)
+    assert [low.score, low.relevant] == pytest.approx([0.2, 1 / 3])
+    assert [high.score, high.relevant] == pytest.approx([2.3 / 3, 1.0])
+    expected = (1 / 3 - 0.2 + 1 - 2.3 / 3) / 2
+    assert equal_mass_error(labels, scores, bins=2) == pytest.approx(expected)
+
+
+def test_few_pairs_look_uncalibrated_by_chance_and_the_floor_says_by_how_much() -> None:
+    draw = np.random.default_rng(0)
+    few, many = draw.uniform(size=100), draw.uniform(size=5_000)
+    assert noise_floor(many) < 0.03 < noise_floor(few)
+    errors = [equal_mass_error(draw.uniform(size=100) < few, few) for _ in range(100)]
+    assert np.mean(errors) == pytest.approx(noise_floor(few), abs=0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ import torch
 from retort.models.bundle import read_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.errors import BundleNotFound
-from retort.models.manifest import DataSource, ParityBounds
-from retort.models.scores import combine
+from retort.models.manifest import DataSource, ParityBounds, ShapeProfile
+from retort.models.scores import Calibration, combine
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
-from retort.training.evaluate.calibration import Calibration, CalibrationError
+from retort.training.evaluate.calibration import CalibrationError, map_heads
 from retort.training.evaluate.evaluation import Roles, evaluate
 from retort.training.evaluate.measures import expected_calibration_error
 from retort.training.export.bundling import (
@@ -128,9 +127,14 @@ def test_calibration_pairs_make_the_score_a_probability(
         truncation,
         labelled_pairs,
         spec(storage="fp16"),
-        calibration=labelled_pairs,
+        calibration=[labelled_pairs],
     )
-    after = combine(run(graph_model(bundle.graph_path), bundle.encoder(), labelled_pairs)).score
+    logits = run(graph_model(bundle.graph_path), bundle.encoder(), labelled_pairs)
+    after = combine(logits, bundle.manifest.calibration).score
+    # The heads are what they were: the order cannot have changed.
+    assert combine(logits).score == pytest.approx(before, abs=0.01)
+    for pair in bundle.golden:
+        assert pair.score == combine([pair.logits], bundle.manifest.calibration).score[0]
     assert expected_calibration_error(labels, before) > 0.5
     assert expected_calibration_error(labels, after) < 0.15
 
@@ -202,17 +206,17 @@ def test_agreement_is_the_students_alone() -> None:
 def test_calibrate_goes_on_top_of_what_the_student_has(tiny_student: Student) -> None:
     ids = torch.tensor([[2, 10, 3, 11, 12, 3]])
     inputs = (ids, torch.ones_like(ids), torch.tensor([[0, 0, 0, 1, 1, 1]]))
-    fitted = Calibration((2.0, 0.5, 3.0), (0.1, -0.2, 0.3))
+    maps = [Calibration(2.0, 0.1), Calibration(0.5, -0.2), Calibration(3.0, 0.3)]
     with torch.no_grad():
         before = tiny_student(*inputs).numpy()
-        calibrate(tiny_student, fitted)
+        calibrate(tiny_student, maps)
         after = tiny_student(*inputs).numpy()
-    assert after == pytest.approx(fitted.apply(before), rel=1e-5)
+    assert after == pytest.approx(map_heads(before, maps), rel=1e-5)
 
 
 def test_gains_for_another_number_of_heads_are_refused(tiny_student: Student) -> None:
-    with pytest.raises(CalibrationError, match="2 gains for 3 heads"):
-        calibrate(tiny_student, Calibration((1.0, 1.0), (0.0, 0.0)))
+    with pytest.raises(CalibrationError, match="2 maps for 3 heads"):
+        calibrate(tiny_student, [Calibration(), Calibration()])
 
 
 def test_the_file_holds_the_graph_and_its_weights(tiny_student: Student, tmp_path: Path) -> None:
@@ -238,11 +242,26 @@ def test_a_student_in_bf16_is_exported_as_fp32(tiny_student: Student, tmp_path: 
     assert kinds == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
 
 
-@pytest.mark.parametrize("longest", [5, 64, 192, 512])
-def test_profiles_reach_from_one_pair_to_the_longest(longest: int) -> None:
+@pytest.mark.parametrize("longest", [5, 64, 128, 256, 512])
+def test_profiles_cover_every_shape_and_are_made_for_the_typical_ones(longest: int) -> None:
     profiles = shape_profiles(Truncation(max_length=longest, max_query_tokens=1))
-    assert min(profile.batch.min for profile in profiles) == 1
-    assert all(profile.sequence.max == longest for profile in profiles)
-    # No batch size between the smallest and the largest falls between two profiles.
-    for first, second in pairwise(profiles):
-        assert second.batch.min <= first.batch.max + 1
+
+    def having(batch: int, sequence: int) -> list[ShapeProfile]:
+        return [
+            profile
+            for profile in profiles
+            if profile.batch.min <= batch <= profile.batch.max
+            and profile.sequence.min <= sequence <= profile.sequence.max
+        ]
+
+    for batch in (1, 16, 17, 64, 256):
+        for sequence in {min(8, longest), min(128, longest), min(129, longest), longest}:
+            assert having(batch, sequence)
+    # Full windows and pairs of a paragraph are each what some engine is made for.
+    for sequence in {min(128, longest), longest}:
+        for batch in (10, 64):
+            assert any(
+                (profile.batch.opt, profile.sequence.opt) == (batch, sequence)
+                for profile in having(batch, sequence)
+            )
+    assert len(profiles) == (2 if longest <= 128 else 4)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+import retort
 from retort.models.bundle import Bundle
 from retort.models.encoding import Truncation
+from retort.models.reading.windows import Reading
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import BackboneError, load_backbone
 from retort.training.nn.student import (
@@ -20,7 +22,7 @@ from retort.training.nn.student import (
     take_layers,
 )
 from retort.training.recipes.recipe import TeacherRef
-from retort.training.teachers.scorers import MODEL, Spec, load_scorer, parse
+from retort.training.teachers.scorers import MODEL, Spec, load_bundle, load_scorer, parse
 from tests.tiny_texts import PASSAGES, QUERIES
 from tests.training.backbones import save_backbone, save_cross_encoder
 
@@ -119,3 +121,16 @@ def test_a_bundle_and_its_kind_of_score(tiny_bundle: Bundle) -> None:
     pairs = [Pair(golden.query, golden.passage) for golden in tiny_bundle.golden]
     assert scorer.probabilities
     assert scorer.score(pairs) == pytest.approx([g.score for g in tiny_bundle.golden], abs=1e-4)
+
+
+def test_a_bundle_reads_long_passages_as_it_is_served(tiny_bundle: Bundle) -> None:
+    filler = "the river was old and the city by the river was old. " * 8
+    long = Pair("what is hamlet", f"{filler}hamlet is a play.")
+    pairs = [long, Pair("what is hamlet", "the river"), long]
+    scores = load_scorer(parse(str(tiny_bundle.folder))).score(pairs)
+    served = retort.load(tiny_bundle.folder, backend="onnxruntime", precision="fp32")
+    expected = served.score([(pair.query, pair.passage) for pair in pairs])
+    assert scores == pytest.approx(expected, abs=1e-5)
+    cut = load_bundle("cut", tiny_bundle, Reading(score="first")).score(pairs)
+    assert abs(scores[0] - cut[0]) > 1e-3
+    assert scores[1] == pytest.approx(cut[1], abs=1e-6)
