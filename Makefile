@@ -138,9 +138,10 @@ train: $(VENV)/.dev ## Build the data, teach the teachers, label, distil (RETORT
 
 .PHONY: export
 export: $(VENV)/.dev ## Export the student to models/, if it ranks as the original
-	$(BIN)/retort export $(STUDENT) models/retort-small --version 0.2.0 \
+	$(BIN)/retort export $(STUDENT) models/retort-small --version 0.3.0 \
 		--held-out runs/sets/parity/parity.jsonl \
-		--calibrate runs/sets/choose/neuronblocks-valid.jsonl --method TMKD \
+		--calibrate runs/sets/choose/neuronblocks-valid.jsonl \
+		--calibrate runs/sets/choose/rerank-nqg.jsonl --method TMKD \
 		$(LICENCES) --data "question lists (no MS MARCO)=none stated" \
 		$(if $(wildcard docs/quality.json),--quality docs/quality.json --agreement-with ce-pointwise)
 
@@ -148,6 +149,12 @@ export: $(VENV)/.dev ## Export the student to models/, if it ranks as the origin
 evaluate: $(VENV)/.dev ## Measure student and teachers on held-out sets; docs/quality.md
 	$(BIN)/retort evaluate runs/sets/measure $(SYSTEMS) --student student --teacher teachers \
 		--undistilled undistilled --out docs/quality.json --report docs/quality.md
+
+.PHONY: trust
+trust: $(VENV)/.dev ## How far to trust scores and highlights; docs/scores.md
+	$(BIN)/retort data sets runs/sets
+	$(BIN)/retort trust retort-small runs/sets --out docs/scores.json \
+		--report docs/scores.md
 
 # Teachers' bundles, to serve next to the student and to compare it with. `teacher` is one 6-layer
 # cross-encoder, `teachers` the ensemble that the student learned from. TEACHER= makes the first of

@@ -19,7 +19,7 @@ PYTHON=${PYTHON:-python3}
 # than this and what such an image has.
 NEEDED="onnxruntime-gpu fastapi starlette pydantic pydantic_core pydantic-settings python-dotenv
 annotated-types typing-inspection typing_extensions anyio uvicorn httptools orjson
-opentelemetry-api msgspec pyzmq"
+opentelemetry-api msgspec pyzmq sentencex"
 
 if [ "${1:-}" = wheels ]; then
   folder=${2:?name the folder for the packages}

@@ -31,7 +31,7 @@ def write_null_bundle(folder: Path, like: Bundle) -> Bundle:
     """
     heads = len(like.manifest.heads)
     logits = (0.0,) * heads
-    score = float(combine([logits]).score[0])
+    score = float(combine([logits], like.manifest.calibration).score[0])
     with tempfile.TemporaryDirectory() as work:
         graph = Path(work) / GRAPH_FILE
         _write_graph(graph, heads)

@@ -13,8 +13,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from retort.models.answerability import Answerability
 from retort.models.encoding import Truncation
 from retort.models.errors import InvalidManifest, MissingFile, UnknownSchema, mistakes
+from retort.models.scores import Calibration
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
@@ -148,7 +150,9 @@ class ShapeProfile(_Value):
 class Manifest(_Value):
     """A bundle's description. `files` maps each other file to its sha256 and is filled on writing.
 
-    A score is `combine` over the heads: the mean of `sigmoid(logit)` (TMKD, equation 6).
+    A score is `combine` over the heads: the mean of `sigmoid(logit)` (TMKD, equation 6), and then
+    `calibration`, if there is one. `answerability` makes scores of a list the probability that any
+    of its passages answers.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -160,6 +164,8 @@ class Manifest(_Value):
     truncation: Truncation
     heads: Annotated[tuple[HeadInfo, ...], Field(min_length=1)]
     combine: Literal["mean_sigmoid"] = "mean_sigmoid"
+    calibration: Calibration | None = Field(None, exclude_if=lambda value: value is None)
+    answerability: Answerability | None = Field(None, exclude_if=lambda value: value is None)
     precision: WeightPrecision
     methods: tuple[str, ...] = ()
     data: tuple[DataSource, ...] = ()

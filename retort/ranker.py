@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle, find_bundle, read_bundle
-from retort.models.encoding import EncodedPair
+from retort.models.encoding import EncodedPair, EncodedText
+from retort.models.reading.highlights import Highlight, best_sentences, candidates
+from retort.models.reading.passages import Flag, Note, ReadPassage, gather
+from retort.models.reading.sentences import Span
+from retort.models.reading.windows import Reading
 from retort.models.runtime.base import BackendInfo, infer_pairs
 from retort.models.runtime.choose import choose_backend
 from retort.models.runtime.options import (
@@ -23,6 +28,7 @@ from retort.models.runtime.options import (
 )
 from retort.models.scores import Scores, combine
 
+READING = Reading()
 Passage = str | Mapping[str, Any]
 
 
@@ -31,13 +37,20 @@ class RankedPassage:
     """A passage's place in the list that was given, its score, spread, and its id if it has one.
 
     `score` is the probability that the passage answers the query; `spread` is the standard
-    deviation over the model's heads: the larger, the less sure it is.
+    deviation over the model's heads: the larger, the less sure it is. Of a passage that is longer
+    than the model reads, `window` is the best of `windows` parts, in characters. `flags` say what
+    is wrong with it (`empty`, `unfamiliar`, `truncated`). `highlight` is the sentence that answers
+    best, if it was asked for.
     """
 
     index: int
     score: float
     spread: float
     id: Any = None
+    window: Span | None = None
+    windows: int = 1
+    flags: tuple[Flag, ...] = ()
+    highlight: Highlight | None = None
 
 
 def load(
@@ -94,54 +107,100 @@ class Ranker:
         return self._backend.info
 
     def rank(
-        self, query: str, passages: Sequence[Passage], top_n: int | None = None
+        self,
+        query: str,
+        passages: Sequence[Passage],
+        top_n: int | None = None,
+        *,
+        min_score: float = 0.0,
+        highlight: bool = False,
+        reading: Reading = READING,
     ) -> list[RankedPassage]:
-        """Passages best first, ties by index; only the best `top_n` if given.
+        """Passages best first, ties by index; only the best `top_n`, and those with `min_score`.
 
-        A passage is a string, or a mapping with `text` and, to be echoed, `id`. A passage that is
-        too long is cut at its end. Raises `ValueError` for an empty query, a passage without text
-        or a `top_n` below 1; `FloatingPointError` if a score is not finite.
+        A passage is a string, or a mapping with `text` and, to be echoed, `id`. One that the model
+        cannot read at once is read as `reading` says. Raises `ValueError` for a query without
+        words, a passage without text or a `top_n` below 1; `FloatingPointError` if a score is not
+        finite.
         """
         if top_n is not None and top_n < 1:
             raise ValueError(f"top_n is {top_n}: ask for at least one passage, or leave it out")
         texts = [_text(index, passage) for index, passage in enumerate(passages)]
-        check_query(query)
-        if not texts:
-            return []
-        scores = self._scores(self._encoder.encode(query, texts))
-        order: list[int] = np.argsort(-scores.score, kind="stable")[:top_n].tolist()
-        score, spread = scores.score.tolist(), scores.spread.tolist()
-        return [RankedPassage(i, score[i], spread[i], _id(passages[i])) for i in order]
+        scores, spreads, notes = self._read([query], texts, reading)
+        order: list[int] = np.argsort(-scores, kind="stable")[:top_n].tolist()
+        order = [index for index in order if scores[index] >= min_score]
+        marks: dict[int, Highlight] = {}
+        if highlight:
+            found = candidates(texts, notes, [index for index in order if scores[index] > 0])
+            marks = best_sentences(found, self._read([query], found.texts, reading)[0])
+        score, spread = scores.tolist(), spreads.tolist()
+        return [
+            RankedPassage(
+                i,
+                score[i],
+                spread[i],
+                _id(passages[i]),
+                note.window,
+                note.windows,
+                note.flags,
+                marks.get(i),
+            )
+            for i in order
+            for note in [notes.get(i, Note())]
+        ]
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
+    def answerable(self, scores: ArrayLike) -> float | None:
+        """The probability that any passage of a list answers, from all their scores (passages,).
+
+        None if the bundle was exported without lists that tell.
+        """
+        known = self.bundle.manifest.answerability
+        return None if known is None else known.probability(np.asarray(scores, dtype=np.float64))
+
+    def score(self, pairs: Sequence[tuple[str, str]], reading: Reading = READING) -> FloatArray:
         """Scores (pairs,) of pairs of a query and a passage, in their order.
 
-        Raises `ValueError` for an empty query, `FloatingPointError` if a score is not finite.
+        Raises `ValueError` for a query without words, `FloatingPointError` if a score is not
+        finite.
         """
+        queries, passages = zip(*pairs, strict=True) if pairs else ((), ())
+        return self._read(queries, passages, reading)[0]
+
+    def _read(
+        self, queries: Sequence[str], passages: Sequence[str], reading: Reading
+    ) -> tuple[FloatArray, FloatArray, Mapping[int, Note]]:
+        """Scores and spreads (passages,), and what there is to tell; one query is for all."""
+        heads = self._heads(queries)
+        pairs: list[EncodedPair] = []
+        read: list[ReadPassage | None] = []
+        encoder = self._encoder
+        for index, (text, passage) in enumerate(
+            zip(passages, encoder.encode_passages(passages), strict=True)
+        ):
+            head = heads[queries[0 if len(queries) == 1 else index]]
+            how = encoder.read(head, text, passage, reading)
+            read.append(how)
+            windows = ((0, len(passage.ids)),) if how is None else how.windows
+            pairs += (encoder.join_window(head, passage, window) for window in windows)
         if not pairs:
-            return np.zeros(0)
-        queries, passages = zip(*pairs, strict=True)
-        for query in set(queries):
-            check_query(query)
-        heads = {query: self._encoder.encode_query(query) for query in set(queries)}
-        encoded = self._encoder.encode_passages(passages)
-        return self._scores(
-            [self._encoder.join(heads[q], p) for q, p in zip(queries, encoded, strict=True)]
-        ).score
+            none = np.zeros(0)
+            scores = Scores(none, none, none.astype(bool))
+        else:
+            logits = infer_pairs(self._backend, encoder, pairs)
+            scores = combine(logits, self.bundle.manifest.calibration)
+        missing = np.flatnonzero(~scores.finite).tolist()
+        score, spread, lost, notes = gather(read, scores.score, scores.spread, missing, reading)
+        if lost:
+            raise FloatingPointError(f"passage {min(lost)}: its score is not finite")
+        return score, spread, notes
 
-    def _scores(self, pairs: Sequence[EncodedPair]) -> Scores:
-        scores = combine(infer_pairs(self._backend, self._encoder, pairs))
-        if not scores.finite.all():
-            raise FloatingPointError(
-                f"passage {int(scores.finite.argmin())}: its score is not finite"
-            )
-        return scores
-
-
-def check_query(query: str) -> None:
-    """Raise `ValueError` for an empty query."""
-    if not query.strip():
-        raise ValueError("the query is empty")
+    def _heads(self, queries: Sequence[str]) -> dict[str, EncodedText]:
+        distinct = list(dict.fromkeys(queries))
+        heads = dict(zip(distinct, self._encoder.encode_queries(distinct), strict=True))
+        for query, head in heads.items():
+            if not head.words.tokens:
+                raise ValueError(f"query {query[:40]!r}: it has no letter and no digit")
+        return heads
 
 
 def _text(index: int, passage: Passage) -> str:

@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from retort.ranker import RankedPassage
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
 
@@ -187,10 +190,9 @@ def score(
     ]
     with plain_errors(ValueError, ArithmeticError):
         from retort.models.bundle import find_bundle, read_bundle
-        from retort.ranker import Ranker, check_query
+        from retort.ranker import Ranker
         from retort.service.settings import load_settings
 
-        check_query(query)
         if not texts:
             raise ValueError("there are no passages")
         settings = load_settings(**context.obj)
@@ -199,11 +201,25 @@ def score(
         )
         results = ranker.rank(query, texts)
     if as_json:
-        listed = [{"index": r.index, "score": r.score, "spread": r.spread} for r in results]
-        typer.echo(json.dumps({"query": query, "results": listed}, indent=2))
+        typer.echo(json.dumps({"query": query, "results": [*map(_told, results)]}, indent=2))
         return
     for result in results:
-        typer.echo(f"{result.score:.4f}  ±{result.spread:.4f}  {texts[result.index]}")
+        flags = f"  ({', '.join(result.flags)})" if result.flags else ""
+        typer.echo(f"{result.score:.4f}  ±{result.spread:.4f}  {texts[result.index]}{flags}")
+
+
+def _told(result: RankedPassage) -> dict[str, Any]:
+    """A result as the server tells it."""
+    from retort.models.reading.highlights import told
+    from retort.models.reading.passages import Note
+
+    note = Note(result.window, result.windows, result.flags)
+    return {
+        "index": result.index,
+        "score": result.score,
+        "spread": result.spread,
+        **told(note, result.highlight),
+    }
 
 
 @contextmanager

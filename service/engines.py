@@ -254,7 +254,7 @@ class LocalEngines(Engines):
         self.metrics.begin_model(role, bundle.manifest, info)
         logger.info("%s: %s %s on %s", role, bundle.manifest.name, bundle.manifest.version, info)
         tokenization = Tokenization(loaded.encoder, settings.passage_cache, self.lookups())
-        scorer = Scorer(tokenization, LocalLink(engine))
+        scorer = Scorer(tokenization, LocalLink(engine), self.settings.max_pairs)
         return Served(bundle, scorer, loaded.describe())
 
 

@@ -177,7 +177,23 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         self._told_tokens = -1.0
-        self.truncated = counter("retort_truncated_pairs", "Pairs that were cut to fit.")
+        self.passages = counter("retort_passages", "Passages scored.")
+        self.windows = counter(
+            "retort_windows", "Pairs that were windows of a passage longer than the model reads."
+        )
+        self.truncated = counter(
+            "retort_truncated_pairs", "Pairs of a query and a passage of which not all was read."
+        )
+        self.cut_queries = counter("retort_cut_queries", "Requests whose query was cut.")
+        self.unknown_tokens = counter(
+            "retort_unknown_tokens", "Tokens that the model does not know, of queries and passages."
+        )
+        flagged = counter(
+            "retort_flagged_passages",
+            "Passages with nothing to read (empty), or mostly unknown to the model (unfamiliar).",
+            ["flag"],
+        )
+        self.flagged = {flag: flagged.labels(flag) for flag in ("empty", "unfamiliar")}
         self.model_info = Gauge(
             "retort_model_info",
             "The bundle that is served, and by what; always 1.",

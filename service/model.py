@@ -15,6 +15,7 @@ from typing import Any
 from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle
 from retort.models.manifest import Manifest
+from retort.models.reading.windows import Reading
 from retort.service.engine.job import Outcome
 from retort.service.engine.link import EngineLost
 from retort.service.engine.scorer import Scorer
@@ -97,6 +98,7 @@ class Model:
         seconds: float,
         gone: asyncio.Future[None] | None = None,
         *,
+        reading: Reading,
         client: int = 0,
         background: bool = False,
     ) -> tuple[Served, Outcome]:
@@ -105,18 +107,27 @@ class Model:
         Raises what that raises; instead of `EngineLost`, `NotReady` if the engine ended twice.
         """
         deadline = time.perf_counter() + seconds
+
+        async def ask(served: Served, *, alone: bool = False) -> tuple[Served, Outcome]:
+            return served, await served.scorer.score(
+                queries,
+                passages,
+                deadline,
+                gone,
+                reading=reading,
+                client=client,
+                background=background,
+                alone=alone,
+            )
+
         served = self.now()
         try:
-            return served, await served.scorer.score(
-                queries, passages, deadline, gone, client=client, background=background
-            )
+            return await ask(served)
         except EngineLost:
             served = await self._next(served, deadline, gone)
         try:
             # Perhaps it was this request that the engine died of: it must not take others along.
-            return served, await served.scorer.score(
-                queries, passages, deadline, gone, client=client, background=background, alone=True
-            )
+            return await ask(served, alone=True)
         except EngineLost:
             raise NotReady(
                 "the engine ended twice while it scored this request: leave out what may be "
@@ -124,9 +135,9 @@ class Model:
                 retry_after=1,
             ) from None
 
-    def estimate_seconds(self, query: str, passages: Sequence[str]) -> FloatArray:
+    def estimate_seconds(self, query: str, passages: Sequence[str], reading: Reading) -> FloatArray:
         """Estimate when each passage would be scored, in seconds from now; (passages,)."""
-        return self.now().scorer.estimate_seconds([query], passages)
+        return self.now().scorer.estimate_seconds([query], passages, reading)
 
     async def _next(
         self, lost: Served, deadline: float, gone: asyncio.Future[None] | None

@@ -18,6 +18,7 @@ import numpy as np
 
 from retort.models.cascade import allowance, choose, merge
 from retort.models.manifest import Manifest
+from retort.models.reading.windows import Reading
 from retort.service.engine.job import Outcome, StageSeconds
 from retort.service.errors import (
     DeadlinePassed,
@@ -25,6 +26,7 @@ from retort.service.errors import (
     InvalidRequest,
     NotReady,
     Overloaded,
+    TooLarge,
 )
 from retort.service.metrics import CascadeMetrics, CascadeOutcome, Role
 from retort.service.model import Model
@@ -39,27 +41,34 @@ PLANNED_TIME = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query and its passages; the client keeps the best `top_n`, None: all.
+    """A query and its passages, and how they are read.
 
-    Several queries are one for each passage: pairs, rather than a ranking.
+    The client keeps the best `top_n`, None: all, and of those the ones with `min_score`; with
+    `highlight`, it wants to know their best sentences. Several queries are one for each passage:
+    pairs, rather than a ranking.
     """
 
     queries: Sequence[str]
     passages: Sequence[str]
+    reading: Reading
     top_n: int | None = None
+    min_score: float = 0.0
+    highlight: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Scores, the mode they were made in, what the teacher had a say in, and the bundle's manifest.
 
-    In mode teacher the manifest is the teacher's, else the student's.
+    In mode teacher the manifest is the teacher's, else the student's. `pairs_alone` says that each
+    passage had a query of its own.
     """
 
     outcome: Outcome
     mode: Mode
     manifest: Manifest
     by_teacher: frozenset[int] = frozenset()
+    pairs_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +117,21 @@ class Modes:
         Raises `ServiceError`.
         """
         queries, passages = question.queries, question.passages
-        client, gone = caller.client, caller.gone
+        reading, client, gone = question.reading, caller.client, caller.gone
         if mode == "teacher":
             assert teacher is not None
-            served, outcome = await teacher.score(queries, passages, seconds, gone, client=client)
-            return Answer(outcome, mode, served.manifest, frozenset(range(len(passages))))
+            served, outcome = await teacher.score(
+                queries, passages, seconds, gone, reading=reading, client=client
+            )
+            everything = frozenset(range(len(passages)))
+            return Answer(outcome, mode, served.manifest, everything, len(queries) > 1)
         start = time.perf_counter()
-        served, outcome = await student.score(queries, passages, seconds, gone, client=client)
+        served, outcome = await student.score(
+            queries, passages, seconds, gone, reading=reading, client=client
+        )
         if shadow is not None and len(queries) == 1:
-            shadow.offer(queries[0], passages, outcome, served.manifest)
-        answer = Answer(outcome, mode, served.manifest)
+            shadow.offer(queries[0], passages, outcome, served.manifest, reading)
+        answer = Answer(outcome, mode, served.manifest, pairs_alone=len(queries) > 1)
         if mode == "student" or len(queries) > 1:
             return answer
         assert teacher is not None
@@ -138,7 +152,7 @@ class Modes:
             return "settled", answer
         passages = [question.passages[index] for index in doubtful]
         try:
-            planned = teacher.estimate_seconds(query, passages)
+            planned = teacher.estimate_seconds(query, passages, question.reading)
             fitting = int(np.count_nonzero(planned <= left * PLANNED_TIME))
             if not fitting:
                 return "late", answer
@@ -147,16 +161,16 @@ class Modes:
                 passages[:fitting],
                 left * TEACHER_TIME,
                 caller.gone,
+                reading=question.reading,
                 client=caller.client,
             )
-        except (DeadlinePassed, Overloaded, NotReady, InferenceFailed):
+        except (DeadlinePassed, Overloaded, NotReady, InferenceFailed, TooLarge):
             return "late", answer
         rows = [row for row in range(fitting) if row not in second.errors]
         indices = [doubtful[row] for row in rows]
         merged = replace(
             first,
             score=merge(first.score, second.score[rows], indices),
-            raw=merge(first.raw, second.raw[rows], indices),
             tokens=first.tokens + second.tokens,
             seconds=StageSeconds(
                 tokenize=first.seconds.tokenize + second.seconds.tokenize,

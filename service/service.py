@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from starlette.types import Receive
 from retort.service.engine.job import Outcome
 from retort.service.engines import Engines, Health, State
 from retort.service.errors import InferenceFailed, ModelNotFound, NotReady
+from retort.service.highlighting import Highlights, highlight
 from retort.service.metrics import Metrics
 from retort.service.model import Model
 from retort.service.modes import Answer, Caller, Modes, Question
@@ -102,11 +104,11 @@ class Service:
         mode: Mode | None = None,
         model: str | None = None,
         strict: bool = False,
-    ) -> Answer:
+    ) -> tuple[Answer, Highlights]:
         """Score for a caller that may leave: then, or when time is up, its pairs are dropped.
 
-        Without `mode` the server's own; `model` as `choose` says. Raises `ServiceError`, also when
-        none of the passages could be scored.
+        Without `mode` the server's own; `model` as `choose` says. Highlights if the question asks
+        for them. Raises `ServiceError`, also when none of the passages could be scored.
         """
         settings = self.settings
         mode = mode or settings.mode
@@ -117,6 +119,7 @@ class Service:
         allowed_ms = timeout_ms if timeout_ms is not None else settings.timeout_ms
         seconds = min(allowed_ms, settings.max_timeout_ms) / 1000
         shadow = self.shadow if student is self.student else None
+        start = time.perf_counter()
         answer = await self._modes.score(
             question, mode, seconds, caller, student, self.teacher, shadow
         )
@@ -125,7 +128,10 @@ class Service:
         if len(outcome.errors) == len(outcome.score):
             raise InferenceFailed(next(iter(outcome.errors.values())))
         self.metrics.answers.labels(answer.manifest.name, answer.manifest.version).inc()
-        return answer
+        if not question.highlight:
+            return answer, Highlights()
+        left = seconds - (time.perf_counter() - start)
+        return answer, await highlight(student, question, outcome, left, caller)
 
     @property
     def ready(self) -> bool:
@@ -139,16 +145,24 @@ class Service:
         teacher = self.teacher if self.settings.mode == "teacher" else None
         return all(model.healthy for model in ([teacher] if teacher else self._students()))
 
+    def _observe(self, outcome: Outcome) -> None:
+        metrics, seconds = self.metrics, outcome.seconds
+        metrics.stages["tokenize"].observe(seconds.tokenize)
+        metrics.stages["queue"].observe(seconds.queue)
+        metrics.stages["infer"].observe(seconds.infer)
+        metrics.passages.inc(len(outcome.score))
+        if outcome.unknown_tokens:
+            metrics.unknown_tokens.inc(outcome.unknown_tokens)
+        if outcome.query_cut is not None:
+            metrics.cut_queries.inc()
+        if outcome.notes:
+            metrics.windows.inc(outcome.windows)
+            metrics.truncated.inc(outcome.truncated)
+            for flag, counted in metrics.flagged.items():
+                counted.inc(sum(flag in note.flags for note in outcome.notes.values()))
+
     def _students(self) -> list[Model]:
         return list(self.engines.students.values())
-
-    def _observe(self, outcome: Outcome) -> None:
-        stages, seconds = self.metrics.stages, outcome.seconds
-        stages["tokenize"].observe(seconds.tokenize)
-        stages["queue"].observe(seconds.queue)
-        stages["infer"].observe(seconds.infer)
-        if outcome.truncated:
-            self.metrics.truncated.inc(outcome.truncated)
 
 
 @lru_cache(4096)

@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from retort.models.errors import StartError
+from retort.models.reading.windows import Reading, WindowScore
 from retort.models.runtime.options import (
     BackendName,
     PrecisionName,
@@ -137,6 +138,23 @@ class Settings(BaseSettings):
     )
 
     max_passages: Count = Field(4_000, description="Passages in a request; past it, 413.")
+    max_pairs: Count = Field(
+        16_384, description="Pairs in a request, each window of a long passage one; past it, 413."
+    )
+    max_windows: Count = Field(
+        32,
+        description="Windows read of a passage longer than the model reads; of more, so many are "
+        "chosen, spread over it.",
+    )
+    overlap_tokens: Annotated[int, Field(ge=0)] = Field(
+        40, description="Tokens that neighbouring windows share at least."
+    )
+    window_score: WindowScore = Field(
+        "max",
+        description="A long passage's score: its best window's (max), the mean of its best "
+        "(mean_top_k), or its first window's, which alone is read then (first).",
+    )
+    window_top_k: Count = Field(3, description="Windows of which mean_top_k takes the mean.")
     max_body_bytes: Count = Field(
         8 * 1024 * 1024, description="Bytes in a request's body; past it, 413."
     )
@@ -209,6 +227,11 @@ class Settings(BaseSettings):
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """How long passages are read."""
+        return Reading(self.max_windows, self.overlap_tokens, self.window_score, self.window_top_k)
 
     @property
     def hang_after(self) -> float:

@@ -33,6 +33,7 @@ from retort.models.arrays import FloatArray
 from retort.models.errors import StartError
 from retort.models.manifest import Manifest
 from retort.models.rankings import Comparison, compare
+from retort.models.reading.windows import Reading
 from retort.service.engine.job import Outcome
 from retort.service.engines import Engines
 from retort.service.errors import ServiceError
@@ -50,6 +51,7 @@ LOOK_SECONDS, QUIET_LOOKS = 0.01, 3
 # is busy with a batch for a short time only, and small ones would make the teacher look slow.
 CPU_PART, GPU_PART = 16, 128
 PART_TIMEOUT_SECONDS = 60.0
+READING = Reading()
 RECENT_REQUESTS = 1_000
 
 
@@ -120,12 +122,13 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A sampled request with the student's scores (passages,)."""
+    """A sampled request with the student's scores (passages,), and how its passages are read."""
 
     query: str
     passages: Sequence[str]
     student_scores: FloatArray
     student: Manifest
+    reading: Reading = READING
 
     @property
     def characters(self) -> int:
@@ -267,7 +270,12 @@ class Shadow:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def offer(
-        self, query: str, passages: Sequence[str], outcome: Outcome, student: Manifest
+        self,
+        query: str,
+        passages: Sequence[str],
+        outcome: Outcome,
+        student: Manifest,
+        reading: Reading = READING,
     ) -> None:
         """Put a request aside, if it is sampled and there is room; returns at once.
 
@@ -276,7 +284,7 @@ class Shadow:
         """
         if len(passages) < 2 or outcome.errors or self._chance() >= self._share:
             return
-        sample = Sample(query, passages, outcome.score, student)
+        sample = Sample(query, passages, outcome.score, student, reading)
         waiting = self._passages + len(passages)
         characters = self._characters + sample.characters
         if waiting > WAITING_PASSAGES or characters > WAITING_CHARACTERS:
@@ -313,7 +321,11 @@ class Shadow:
             part = sample.passages[start : start + size]
             try:
                 served, outcome = await teacher.score(
-                    [sample.query], part, PART_TIMEOUT_SECONDS, background=True
+                    [sample.query],
+                    part,
+                    PART_TIMEOUT_SECONDS,
+                    reading=sample.reading,
+                    background=True,
                 )
             except ServiceError as error:
                 logger.warning("the teacher could not score a shadowed request: %s", error)

@@ -177,8 +177,9 @@ def expected_scores(bundle: Bundle, requests: Sequence[Request]) -> list[list[fl
     """What the weights give in float32, by this project's own backend in this process."""
     encoder = bundle.encoder()
     backend = load_backend(REFERENCE, bundle, RuntimeOptions(), bundle.folder)
+    calibration = bundle.manifest.calibration
     return [
-        combine(infer_pairs(backend, encoder, encode(encoder, request))).score.tolist()
+        combine(infer_pairs(backend, encoder, encode(encoder, request)), calibration).score.tolist()
         for request in requests
     ]
 

@@ -108,11 +108,11 @@ TENSORS = Api(
 
 def ours(name: str, label: str, *options: str) -> Peer:
     """`retort serve` with these options, which win over the settings."""
+    # The others cut a long passage, and all are to read the same pairs.
+    options = (*PATIENT, "--window-score", "first", *options)
 
     def start(forms: Forms, python: Path) -> Target:
-        return serve(
-            forms.golden, *PATIENT, *options, name=name, label=label, settings=forms.settings
-        )
+        return serve(forms.golden, *options, name=name, label=label, settings=forms.settings)
 
     return Peer(name, start)
 

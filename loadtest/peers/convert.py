@@ -201,7 +201,9 @@ def write_golden_bundle(
                 "files": {},
                 "heads": (HeadInfo(name="golden", kind="golden"),),
                 "architecture": bundle.manifest.architecture.model_copy(update={"trimmed": True}),
-                # They were measured with all heads.
+                # They are of all heads together.
+                "calibration": None,
+                "answerability": None,
                 "quality": {},
                 "parity": None,
                 "lower_parity": _lower_parity(graph, bundle, requests) if requests else {},

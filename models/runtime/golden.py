@@ -99,7 +99,8 @@ def _compare(
 ) -> GoldenReport:
     golden = bundle.golden
     expected = np.array([pair.score for pair in golden])
-    scores = combine(infer_pairs(backend, encoder, pairs, at_once, padded))
+    logits = infer_pairs(backend, encoder, pairs, at_once, padded)
+    scores = combine(logits, bundle.manifest.calibration)
     found = np.where(scores.finite, scores.score, np.inf)
     allowed = tolerance(bundle.manifest, backend.info.precision)
     difference = np.abs(found - expected)

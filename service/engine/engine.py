@@ -114,7 +114,9 @@ class Engine:
         if known is None:
             return
         if isinstance(message, More):
-            self.queue.extend(known[0], message.chunk.pairs())
+            job, chunk = known[0], message.chunk
+            if self.queue.extend(job, chunk.pairs(), last=chunk.last):
+                job.done(job, None)
         else:
             self._finish(known[0], at)
             self.queue.leave(known[0])
@@ -162,7 +164,7 @@ class Engine:
             job = Job(
                 key=next(self._keys),
                 client=message.client,
-                size=message.pairs,
+                size=message.most_pairs,
                 deadline=message.deadline,
                 coming_tokens=message.remaining_tokens,
                 background=message.background,
@@ -233,7 +235,7 @@ class Engine:
                 logger.exception("a pair of %d tokens could not be scored", pairs.tokens)
             return None
         self._metrics.add_pairs(self._role, work.pairs, seconds)
-        scores = combine(logits)
+        scores = combine(logits, self._bundle.manifest.calibration)
         self.board.healthy = float(scores.finite.any())
         return scores
 
@@ -307,9 +309,8 @@ class Engine:
 def _result(key: int, job: Job) -> Result:
     return Result(
         key=key,
-        score=job.score,
-        spread=job.spread,
-        raw=job.raw,
+        score=job.score[: job.size],
+        spread=job.spread[: job.size],
         missing=tuple(sorted(job.missing)),
         queue_seconds=job.queue_seconds,
         infer_seconds=job.infer_seconds,

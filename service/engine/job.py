@@ -6,14 +6,20 @@ worker writes into it is the worker's own until then, so nothing in here needs a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from retort.models.arrays import FloatArray, IntArray
+from retort.models.encoding import Cut
+from retort.models.reading.passages import Note
 from retort.models.scores import Scores
 from retort.service.engine.pairs import Pairs
+
+# The model knows most of the words, few of them, or none.
+Familiarity = Literal["familiar", "unfamiliar", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +35,52 @@ class StageSeconds:
 class Outcome:
     """Scores in the order of the passages, arrays of shape (passages,).
 
-    `errors` says by index why a passage has no score.
+    `errors` says by index why a passage has no score, `notes` what else there is to tell of one.
+    `pairs` and `tokens` are what was scored. `query_cut` says what was left out of the query, of
+    several of the first that was cut; `query_words` how many of its words the model knows.
     """
 
     score: FloatArray
     spread: FloatArray
-    raw: FloatArray
     errors: dict[int, str]
+    notes: Mapping[int, Note]
+    pairs: int
     tokens: int
-    truncated: int
+    unknown_tokens: int
+    query_cut: Cut | None
+    query_words: Familiarity
     seconds: StageSeconds
+
+    def best(self, top_n: int | None = None, min_score: float = 0.0) -> list[int]:
+        """Indices of the passages with a score, best first, ties by index.
+
+        At most `top_n`, and only those whose score is `min_score` or more.
+        """
+        order: list[int] = np.argsort(-self.score, kind="stable").tolist()
+        if self.errors:
+            order = [index for index in order if index not in self.errors]
+        order = order[:top_n]
+        if min_score > 0:
+            order = [index for index in order if self.score[index] >= min_score]
+        return order
+
+    @property
+    def windows(self) -> int:
+        """How many of the pairs are windows of passages that do not fit."""
+        return sum(note.windows for note in self.notes.values() if note.window is not None)
+
+    @property
+    def truncated(self) -> int:
+        """How many passages were not read whole."""
+        return sum("truncated" in note.flags for note in self.notes.values())
 
 
 @dataclass(slots=True, eq=False)
 class Job:
     """Pairs of one request; times are in seconds on the queue's clock.
 
-    `size` is how many pairs it has in all, `coming_tokens` an estimate of those of the pairs that
-    are still on their way. `client` is who asks: a client's jobs share what it may have. One in the
+    `size` is how many pairs it has, at most while they still come; `coming_tokens` is an estimate
+    of the tokens of those. `client` is who asks: a client's jobs share what it may have. One in the
     `background` waits for all others; one that is to be `alone` shares no batch with another job,
     since it may have been what an engine ended of.
     """
@@ -82,7 +116,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.unscored = self.size
-        self.score, self.spread, self.raw = np.zeros((3, self.size))
+        self.score, self.spread = np.zeros((2, self.size))
 
     @property
     def complete(self) -> bool:
@@ -99,6 +133,11 @@ class Job:
         """How long it took from its first batch on."""
         return max(0.0, self.ended_at - self.started_at)
 
+    def end(self) -> None:
+        """Nothing comes after the pairs that have arrived."""
+        self.unscored -= self.size - self.arrived
+        self.size = self.arrived
+
     def all_pairs(self) -> Pairs:
         """The pairs that have arrived."""
         if len(self.parts) != 1 or self.pairs is not self.parts[0]:
@@ -114,6 +153,5 @@ class Job:
         found = slice(start, start + len(rows))
         self.score[rows] = scores.score[found]
         self.spread[rows] = scores.spread[found]
-        self.raw[rows] = scores.raw[found]
         if not scores.finite[found].all():
             self.missing.update(rows[~scores.finite[found]].tolist())

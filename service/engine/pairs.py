@@ -21,14 +21,12 @@ class Pairs:
     """Pairs one after the other.
 
     `ids` are their tokens (tokens,), uint16 or uint32, special tokens included; `lengths` and
-    `boundaries` are (pairs,): tokens of each, and of its query's segment; `truncated` of them were
-    cut.
+    `boundaries` are (pairs,): tokens of each, and of its query's segment.
     """
 
     ids: NDArray[np.uint16] | NDArray[np.uint32]
     lengths: IntArray
     boundaries: IntArray
-    truncated: int
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -46,7 +44,6 @@ class Pairs:
             ids.astype(np.uint32),
             np.array([len(pair) for pair in encoded], np.int64),
             np.array([pair.boundary for pair in encoded], np.int64),
-            sum(pair.truncated for pair in encoded),
         )
 
     @classmethod
@@ -58,13 +55,12 @@ class Pairs:
             np.concatenate([part.ids for part in parts]),
             np.concatenate([part.lengths for part in parts]),
             np.concatenate([part.boundaries for part in parts]),
-            sum(part.truncated for part in parts),
         )
 
     def take(self, rows: IntArray) -> Pairs:
         """The pairs at `rows` (taken,), in that order.
 
-        >>> pairs = Pairs(np.array([1, 2, 3], np.uint16), np.array([1, 2]), np.array([1, 1]), 0)
+        >>> pairs = Pairs(np.array([1, 2, 3], np.uint16), np.array([1, 2]), np.array([1, 1]))
         >>> pairs.take(np.array([1])).ids.tolist()
         [2, 3]
         """
@@ -75,7 +71,7 @@ class Pairs:
         starts = (np.cumsum(self.lengths) - self.lengths)[rows]
         # Where each token lies: its pair's start, and how far it is from the pair's first token.
         at = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
-        return Pairs(self.ids[at], lengths, self.boundaries[rows], 0)
+        return Pairs(self.ids[at], lengths, self.boundaries[rows])
 
     def batch(self, length: int, pad_id: int) -> Batch:
         """All of them padded to `length` tokens: arrays (pairs, length)."""

@@ -161,18 +161,25 @@ class WorkQueue:
             self._jobs[job.key] = job
             self._arrive(job, pairs, groups)
 
-    def extend(self, job: Job, pairs: Pairs) -> None:
-        """The next pairs of a job; nothing happens if it has left."""
+    def extend(self, job: Job, pairs: Pairs, *, last: bool = False) -> bool:
+        """The next pairs of a job; nothing happens if it has left.
+
+        After the `last` no more will come; true if it had none, and all before it are scored.
+        """
         with self._changed:
             if job.dead:
-                return
+                return False
             groups, padded = self._group(pairs, job.arrived)
             more = padded - min(job.coming_tokens, padded)
             # Of what was estimated to come, this is here; if it is more than that, it counts.
             job.coming_tokens -= padded - more
             job.held_tokens += more
             self._held += more
-            self._arrive(job, pairs, groups)
+            self._arrive(job, pairs, groups, last=last)
+            done = last and job.unscored == 0
+            if done:
+                self._end(job)
+            return done
 
     def leave(self, job: Job) -> None:
         """Forget a job that nobody waits for any more. Harmless if it has left already."""
@@ -214,7 +221,6 @@ class WorkQueue:
         """Give back the slot of a batch; returns the jobs that it completed."""
         done: list[Job] = []
         with self._changed:
-            now = self.clock()
             self._slots += 1
             self.pace.observed(work.padded_tokens, seconds)
             for span in work.spans:
@@ -225,10 +231,7 @@ class WorkQueue:
                 self._held -= released
                 self._served[job.client] = self._served.get(job.client, 0) + released
                 if not job.dead and job.unscored == 0:
-                    job.ended_at = now
-                    if not job.background:
-                        self._margin.observed(job.estimated_seconds, now - job.accepted_at)
-                    self._drop(job)
+                    self._end(job)
                     done.append(job)
             self._changed.notify()
         return done
@@ -255,19 +258,30 @@ class WorkQueue:
             total += length
         return {length: np.array(rows) for length, rows in lists.items()}, total
 
-    def _arrive(self, job: Job, pairs: Pairs, groups: dict[int, IntArray]) -> None:
+    def _arrive(
+        self, job: Job, pairs: Pairs, groups: dict[int, IntArray], *, last: bool = False
+    ) -> None:
         for length, rows in groups.items():
             job.waiting.setdefault(length, []).append(rows)
             job.counts[length] = job.counts.get(length, 0) + len(rows)
         job.parts.append(pairs)
         job.arrived += len(pairs)
         job.ready_at = self.clock()
+        if last:
+            job.end()
         if job.complete:
             # What was estimated is known now.
             self._held -= job.coming_tokens
             job.held_tokens -= job.coming_tokens
             job.coming_tokens = 0
         self._changed.notify()
+
+    def _end(self, job: Job) -> None:
+        """All its pairs are scored."""
+        job.ended_at = self.clock()
+        if not job.background:
+            self._margin.observed(job.estimated_seconds, job.ended_at - job.accepted_at)
+        self._drop(job)
 
     def _drop(self, job: Job) -> None:
         job.dead = True

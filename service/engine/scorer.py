@@ -14,11 +14,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from retort.models.arrays import FloatArray
-from retort.service.engine.job import Outcome, StageSeconds
+from retort.models.reading.passages import ReadPassage, gather
+from retort.models.reading.windows import Reading
+from retort.service.engine.job import Familiarity, Outcome, StageSeconds
 from retort.service.engine.link import Link
-from retort.service.engine.tokenization import CHUNK_PASSAGES, Tokenization, Tokens, estimate_tokens
+from retort.service.engine.tokenization import Tokenization, Tokens, chunk_end, estimate_tokens
 from retort.service.engine.wire import Chunk, More, Open, Result
-from retort.service.errors import ClientGone, DeadlinePassed, InferenceFailed, Overloaded
+from retort.service.errors import (
+    ClientGone,
+    DeadlinePassed,
+    InferenceFailed,
+    InvalidRequest,
+    Overloaded,
+    ServiceError,
+    TooLarge,
+)
 
 logger = logging.getLogger("retort")
 
@@ -58,11 +68,15 @@ class Refusals:
 
 
 class Scorer:
-    """Scores queries against passages on the engine at the other end of `link`."""
+    """Scores queries against passages on the engine at the other end of `link`.
 
-    def __init__(self, tokenization: Tokenization, link: Link) -> None:
+    A request may be `max_pairs` pairs, windows counted.
+    """
+
+    def __init__(self, tokenization: Tokenization, link: Link, max_pairs: int) -> None:
         self.link = link
         self._tokenization = tokenization
+        self._max_pairs = max_pairs
         self._refusals = Refusals()
 
     async def score(
@@ -72,31 +86,35 @@ class Scorer:
         deadline: float,
         gone: asyncio.Future[None] | None = None,
         *,
+        reading: Reading,
         client: int = 0,
         background: bool = False,
         alone: bool = False,
     ) -> Outcome:
         """Score passages against the one query, or each against its own, by `deadline`.
 
-        `deadline` is on `time.perf_counter`. In the background: after all foreground requests.
-        When `gone` is done, the client has left, and what is not yet inferred is dropped.
+        `deadline` is on `time.perf_counter`; `reading` says how long passages are read. In the
+        background: after all foreground requests. When `gone` is done, the client has left, and
+        what is not yet inferred is dropped.
 
-        Raises `Overloaded`, `NotReady`, `DeadlinePassed`, `ClientGone`, `EngineLost`, and
-        `InferenceFailed` if the text could not be tokenized.
+        Raises `Overloaded`, `NotReady`, `DeadlinePassed`, `ClientGone`, `EngineLost`, `TooLarge`
+        for too many pairs, `InvalidRequest` for a query without words, and `InferenceFailed` if the
+        text could not be tokenized.
         """
         start = time.perf_counter()
-        truncation = self._tokenization.truncation
-        estimated = estimate_tokens(queries, passages, truncation)
-        self._refusals.check(client, estimated, deadline - start)
-        heads: list[Tokens] = []
-        first = await self._chunk(queries, passages, heads, 0)
-        seconds = time.perf_counter() - start
-        tokens, truncated = first.tokens, first.truncated
+        allowed = deadline - start
+        estimated = estimate_tokens(queries, passages, self._tokenization.truncation, reading)
+        self._refusals.check(client, estimated, allowed)
+        text = _Reader(self._tokenization, queries, passages, reading, self._max_pairs)
+        first = await text.next()
+        if text.done and not len(first):
+            # There is nothing to ask the model about.
+            return text.outcome(_nothing(0), StageSeconds(text.seconds, 0.0, 0.0))
         message = Open(
             key=self.link.key(),
             client=client,
-            pairs=len(passages),
-            remaining_tokens=max(0, estimated - tokens) if len(first) < len(passages) else 0,
+            most_pairs=len(first) if text.done else self._max_pairs,
+            remaining_tokens=0 if text.done else max(0, estimated - first.tokens),
             deadline=deadline,
             background=background,
             alone=alone,
@@ -104,20 +122,12 @@ class Scorer:
         )
         result = self.link.open(message)
         loop = asyncio.get_running_loop()
-        allowed = deadline - start
         timer = loop.call_later(deadline - time.perf_counter(), _expire, result, allowed)
         if gone is not None:
             gone.add_done_callback(lambda _: _fail(result, ClientGone("the client has gone")))
         try:
-            for begin in range(len(first), len(passages), CHUNK_PASSAGES):
-                if result.done():
-                    break
-                start = time.perf_counter()
-                chunk = await self._chunk(queries, passages, heads, begin)
-                seconds += time.perf_counter() - start
-                self.link.more(More(message.key, chunk))
-                tokens += chunk.tokens
-                truncated += chunk.truncated
+            while not text.done and not result.done():
+                self.link.more(More(message.key, await text.next()))
             reply = await result
         except DeadlinePassed:
             # The engine may see it first.
@@ -128,48 +138,65 @@ class Scorer:
         finally:
             timer.cancel()
             self.link.leave(message.key)
-        return Outcome(
-            score=reply.score,
-            spread=reply.spread,
-            raw=reply.raw,
-            errors=dict.fromkeys(reply.missing, NO_SCORE),
-            tokens=tokens,
-            truncated=truncated,
-            seconds=StageSeconds(seconds, reply.queue_seconds, reply.infer_seconds),
-        )
+        stages = StageSeconds(text.seconds, reply.queue_seconds, reply.infer_seconds)
+        return text.outcome(reply, stages)
 
-    def estimate_seconds(self, queries: Sequence[str], passages: Sequence[str]) -> FloatArray:
+    def estimate_seconds(
+        self, queries: Sequence[str], passages: Sequence[str], reading: Reading
+    ) -> FloatArray:
         """Estimate when each passage would be scored, in seconds from now; (passages,).
 
         Everything that waits goes first, and then the passages in their order.
         """
         truncation = self._tokenization.truncation
-        own = [estimate_tokens(queries, [text], truncation) for text in passages]
+        own = [estimate_tokens(queries, [text], truncation, reading) for text in passages]
         board = self.link.board
         return board.backlog_seconds + np.cumsum(own, dtype=np.float64) * board.token_seconds
 
-    async def _chunk(
-        self, queries: Sequence[str], passages: Sequence[str], heads: list[Tokens], start: int
-    ) -> Chunk:
-        """The pairs from `start` on, tokenized; one query for all is kept in `heads`.
 
-        Raises `InferenceFailed`.
+class _Reader:
+    """A request's texts on their way to pairs, chunk by chunk, and its scores on the way back."""
+
+    def __init__(
+        self,
+        tokenization: Tokenization,
+        queries: Sequence[str],
+        passages: Sequence[str],
+        reading: Reading,
+        max_pairs: int,
+    ) -> None:
+        self.seconds = 0.0
+        self._tokenization = tokenization
+        self._queries = queries
+        self._passages = passages
+        self._reading = reading
+        self._max_pairs = max_pairs
+        self._heads: list[Tokens] = []
+        self._read: list[ReadPassage | None] = []
+        self._pairs = self._tokens = self._unknown = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether all passages are pairs."""
+        return len(self._read) == len(self._passages)
+
+    async def next(self) -> Chunk:
+        """The pairs of the next passages.
+
+        Raises `TooLarge`, `InvalidRequest`, `InferenceFailed`.
         """
-        tokenization, stop = self._tokenization, start + CHUNK_PASSAGES
-        part = passages[start:stop]
-
-        def encode() -> Chunk:
-            own = queries[start:stop] if len(queries) > 1 else []
-            if not heads and not own:
-                heads.extend(tokenization.queries(queries))
-            mine = tokenization.queries(own) if own else heads
-            return tokenization.chunk(mine, tokenization.passages(part))
-
+        start = time.perf_counter()
+        begin = len(self._read)
+        end = chunk_end(self._passages, begin)
+        part = self._passages[begin:end]
+        own = self._queries[begin:end] if len(self._queries) > 1 else ()
+        new = self._tokenization.new_characters(part)
         try:
-            if tokenization.new_characters(part) <= INLINE_CHARACTERS and len(queries) == 1:
-                return encode()
-            return await asyncio.to_thread(encode)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            if new <= INLINE_CHARACTERS and not own:
+                chunk = self._encode(part, own, end)
+            else:
+                chunk = await asyncio.to_thread(self._encode, part, own, end)
+        except (ServiceError, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:
             # A panic of the tokenizer is no `Exception`.
@@ -177,6 +204,64 @@ class Scorer:
             raise InferenceFailed(
                 "the text could not be tokenized; the server's log says why"
             ) from None
+        self.seconds += time.perf_counter() - start
+        self._pairs += len(chunk)
+        self._tokens += chunk.tokens
+        if self._pairs > self._max_pairs:
+            raise TooLarge(
+                f"the passages are more than {self._max_pairs} windows: send fewer or shorter "
+                "ones, or have fewer windows of each read"
+            )
+        return chunk
+
+    def _encode(self, part: Sequence[str], own: Sequence[str], end: int) -> Chunk:
+        tokenization = self._tokenization
+        if own or not self._heads:
+            texts = own or self._queries
+            heads = tokenization.queries(texts)
+            wordless = next((i for i, head in enumerate(heads) if not head.words.tokens), None)
+            if wordless is not None:
+                which = f"query {len(self._read) + wordless}" if own else "the query"
+                raise InvalidRequest(f"{which} has no letter and no digit", param="query")
+            self._heads += heads
+            self._unknown += sum(head.words.unknown for head in heads)
+        else:
+            heads = self._heads
+        tokens = tokenization.passages(part)
+        read = tokenization.read(heads, part, tokens, self._reading)
+        self._read += read
+        self._unknown += sum(passage.words.unknown for passage in tokens)
+        return tokenization.chunk(heads, tokens, read, last=end == len(self._passages))
+
+    def outcome(self, reply: Result, seconds: StageSeconds) -> Outcome:
+        """The passages' scores, from those of their pairs."""
+        score, spread, lost, notes = gather(
+            self._read, reply.score, reply.spread, reply.missing, self._reading
+        )
+        return Outcome(
+            score=score,
+            spread=spread,
+            errors=dict.fromkeys(sorted(lost), NO_SCORE),
+            notes=notes,
+            pairs=self._pairs,
+            tokens=self._tokens,
+            unknown_tokens=self._unknown,
+            query_cut=next((head.cut for head in self._heads if head.cut), None),
+            query_words=_familiarity(self._heads),
+            seconds=seconds,
+        )
+
+
+def _familiarity(heads: Sequence[Tokens]) -> Familiarity:
+    """That of the query, or of the worst of several."""
+    if not all(head.words.known for head in heads):
+        return "unknown"
+    return "unfamiliar" if any(head.words.unfamiliar for head in heads) else "familiar"
+
+
+def _nothing(key: int) -> Result:
+    none = np.zeros(0)
+    return Result(key, none, none, (), 0.0, 0.0)
 
 
 def _expire(result: asyncio.Future[Result], timeout_seconds: float) -> None:

@@ -2,7 +2,8 @@
 
 The query is encoded once per request, its passages in batches. The same passages come back from
 request to request, so the tokens of the most recent ones are kept. Texts are kept as the bytes of
-their token ids, and pairs are laid out by joining bytes: no array is made for each pair.
+their token ids, and pairs are laid out by joining bytes: no array is made for each pair. The
+windows of a passage are slices of the same bytes.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-from retort.models.encoding import EncodedText, PairEncoder, Truncation
+from retort.models.encoding import Cut, EncodedText, PairEncoder, Truncation
+from retort.models.reading.passages import NOT_READ, Layout, ReadPassage, read_passage
+from retort.models.reading.vocabulary import Words
+from retort.models.reading.windows import Reading, estimate_windows
 from retort.service.engine.wire import Chunk
 
 # A request of thousands of passages is encoded in chunks: its first pairs are scored while its last
 # are still text.
-CHUNK_PASSAGES = 128
+CHUNK_PASSAGES, CHUNK_CHARACTERS = 128, 262_144
 # English text has about four characters per token; only admission relies on it.
 CHARS_PER_TOKEN = 4
+# With so many characters for each token that fits, a text surely needs windows.
+SURELY_LONG = 6
 # A longer passage is encoded each time: what is kept must be bounded in bytes too.
 MAX_KEPT_CHARACTERS = 4_096
 LARGEST_UINT16 = 65_535
@@ -31,11 +37,19 @@ Lookups = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token ids of one text, without special tokens, in the wire's bytes."""
+    """Token ids of one text, without special tokens, in the wire's bytes.
+
+    The rest is as in `EncodedText`; `layout` is there for a passage that surely needs windows.
+    `plain` says that there is nothing to tell of it, if it fits.
+    """
 
     ids: bytes
     count: int
-    truncated: bool
+    plain: bool
+    words: Words
+    whole: bool
+    cut: Cut | None
+    layout: Layout | None = None
 
 
 class Tokenization:
@@ -54,9 +68,10 @@ class Tokenization:
         self._lookups = lookups
         self._kept: OrderedDict[str, Tokens] = OrderedDict()
         self._lock = Lock()
-        self._wide = encoder.vocabulary > LARGEST_UINT16 + 1
+        self._wide = len(encoder.vocabulary) > LARGEST_UINT16 + 1
         self._typecode = "I" if self._wide else "H"
         self._width = 4 if self._wide else 2
+        self._surely_long = SURELY_LONG * encoder.truncation.max_length
         cls, sep = encoder.special_ids
         self._cls, self._sep = self._bytes([cls]), self._bytes([sep])
 
@@ -69,7 +84,7 @@ class Tokenization:
 
     def queries(self, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of several queries, in order."""
-        return self._tokens(self._encoder.encode_queries(texts))
+        return [self._tokens(text) for text in self._encoder.encode_queries(texts)]
 
     def new_characters(self, passages: Sequence[str]) -> int:
         """How much of `passages` is not kept, in characters: how long encoding will take."""
@@ -88,38 +103,89 @@ class Tokenization:
         self._lookups(len(passages) - len(new), len(new))
         return [found[text] for text in passages]
 
-    def chunk(self, queries: Sequence[Tokens], passages: Sequence[Tokens]) -> Chunk:
-        """Pairs of each passage with its query, or with the one query for all."""
-        cls, sep, width, most = self._cls, self._sep, self._width, self.truncation.max_length
+    def read(
+        self,
+        queries: Sequence[Tokens],
+        texts: Sequence[str],
+        passages: Sequence[Tokens],
+        reading: Reading,
+    ) -> list[ReadPassage | None]:
+        """How each passage is read with its query, or the one for all; None: as one pair."""
+        longest = self.truncation.max_length - 3
+        if len(queries) == 1 and queries[0].words.known and reading.max_tokens is None:
+            room = longest - queries[0].count
+            return [
+                None
+                if passage.plain and passage.count <= room
+                else self._read(room, text, passage, reading)
+                for text, passage in zip(texts, passages, strict=True)
+            ]
+        each = queries if len(queries) > 1 else [queries[0]] * len(passages)
+        return [
+            self._read(longest - query.count, text, passage, reading)
+            if query.words.known
+            else NOT_READ
+            for query, text, passage in zip(each, texts, passages, strict=True)
+        ]
+
+    def chunk(
+        self,
+        queries: Sequence[Tokens],
+        passages: Sequence[Tokens],
+        read: Sequence[ReadPassage | None] = (),
+        *,
+        last: bool = True,
+    ) -> Chunk:
+        """Pairs of each passage with its query, or with the one query for all.
+
+        `read` says how each passage is read; without, each is one pair.
+        """
+        cls, sep, width = self._cls, self._sep, self._width
         lengths, boundaries = array("H"), array("H")
         parts: list[bytes] = []
-        truncated = 0
         shared = len(queries) == 1
         query = queries[0]
+        several = any(read)
         for row, passage in enumerate(passages):
             if not shared:
                 query = queries[row]
-            room = most - 3 - query.count
-            kept = min(passage.count, room)
-            lengths.append(query.count + kept + 3)
-            boundaries.append(query.count + 2)
-            truncated += query.truncated or passage.truncated or passage.count > room
-            ids = passage.ids if kept == passage.count else passage.ids[: kept * width]
-            parts += (cls, query.ids, sep, ids, sep)
-        return Chunk(
-            lengths.tobytes(), boundaries.tobytes(), b"".join(parts), truncated, self._wide
-        )
+            own = read[row] if several else None
+            if own is None:
+                lengths.append(query.count + passage.count + 3)
+                boundaries.append(query.count + 2)
+                parts += (cls, query.ids, sep, passage.ids, sep)
+                continue
+            for first, end in own.windows:
+                lengths.append(query.count + end - first + 3)
+                boundaries.append(query.count + 2)
+                parts += (cls, query.ids, sep, passage.ids[first * width : end * width], sep)
+        return Chunk(lengths.tobytes(), boundaries.tobytes(), b"".join(parts), last, self._wide)
+
+    def _read(self, room: int, text: str, passage: Tokens, reading: Reading) -> ReadPassage | None:
+        def layout() -> Layout:
+            return passage.layout or self._encoder.lay_out(text)[1]
+
+        return read_passage(passage.count, passage.words, passage.whole, room, reading, layout)
 
     def _bytes(self, ids: Sequence[int]) -> bytes:
         return array(self._typecode, ids).tobytes()
 
     def _encode(self, passages: Sequence[str]) -> list[Tokens]:
-        return self._tokens(self._encoder.encode_passages(passages))
-
-    def _tokens(self, texts: Sequence[EncodedText]) -> list[Tokens]:
+        limit = self._surely_long
+        short = iter(self._encoder.encode_passages([t for t in passages if len(t) <= limit]))
         return [
-            Tokens(self._bytes(text.ids.tolist()), len(text.ids), text.truncated) for text in texts
+            self._tokens(next(short)) if len(text) <= limit else self._laid_out(text)
+            for text in passages
         ]
+
+    def _laid_out(self, text: str) -> Tokens:
+        encoded, layout = self._encoder.lay_out(text)
+        return self._tokens(encoded, layout)
+
+    def _tokens(self, text: EncodedText, layout: Layout | None = None) -> Tokens:
+        ids, words = self._bytes(text.ids.tolist()), text.words
+        plain = text.whole and words.known > 0 and not words.unfamiliar
+        return Tokens(ids, len(text.ids), plain, words, text.whole, text.cut, layout)
 
     def _find(self, passages: Sequence[str]) -> dict[str, Tokens]:
         found = {}
@@ -138,7 +204,22 @@ class Tokenization:
                 self._kept.popitem(last=False)
 
 
-def estimate_tokens(queries: Sequence[str], passages: Sequence[str], truncation: Truncation) -> int:
+def chunk_end(passages: Sequence[str], start: int) -> int:
+    """Where the chunk of `passages` ends that begins at `start`."""
+    characters = 0
+    for index in range(start, min(len(passages), start + CHUNK_PASSAGES)):
+        characters += len(passages[index])
+        if characters > CHUNK_CHARACTERS:
+            return index + 1
+    return min(len(passages), start + CHUNK_PASSAGES)
+
+
+def estimate_tokens(
+    queries: Sequence[str],
+    passages: Sequence[str],
+    truncation: Truncation,
+    reading: Reading,
+) -> int:
     """Estimate the tokens of a request's pairs before they are tokenized.
 
     One query is for all passages; otherwise there is one per passage.
@@ -147,7 +228,8 @@ def estimate_tokens(queries: Sequence[str], passages: Sequence[str], truncation:
     own = [min(truncation.max_query_tokens, len(q) // CHARS_PER_TOKEN + 1) + 3 for q in queries]
     if len(own) == 1:
         own *= len(passages)
-    return sum(
-        head + min(most - head, len(text) // CHARS_PER_TOKEN + 1)
-        for head, text in zip(own, passages, strict=True)
-    )
+    total = 0
+    for head, text in zip(own, passages, strict=True):
+        windows, tokens = estimate_windows(len(text) // CHARS_PER_TOKEN + 1, most - head, reading)
+        total += windows * head + tokens
+    return total

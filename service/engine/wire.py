@@ -34,16 +34,16 @@ OPEN, MORE, CANCEL, RESULT, FAILURE = range(1, 6)
 
 # kind, flags, key
 _HEAD = struct.Struct("<BBQ")
-# client, pairs of the job, tokens that are still to come, deadline
+# client, pairs of the job at most, tokens that are still to come, deadline
 _JOB = struct.Struct("<QIId")
-# pairs in this frame, how many of them were cut
-_CHUNK = struct.Struct("<II")
+# pairs in this frame
+_CHUNK = struct.Struct("<I")
 # pairs, those without a score, seconds in the queue, seconds of inference
 _RESULT = struct.Struct("<IIdd")
 # code, seconds after which to come back or -1
 _FAILURE = struct.Struct("<Bi")
 
-BACKGROUND, ALONE, WIDE = 1, 2, 4
+BACKGROUND, ALONE, WIDE, LAST = 1, 2, 4, 8
 # What is sent for each error; an engine raises no others.
 CODES: Mapping[int, type[ServiceError]] = {
     1: Overloaded,
@@ -62,13 +62,13 @@ class Chunk:
     """Pairs as the wire has them.
 
     `lengths` and `boundaries` are (pairs,) uint16; `ids` are the pairs' token ids, one pair after
-    the other, uint16 or, if `wide`, uint32.
+    the other, uint16 or, if `wide`, uint32. After the `last` the job has no more.
     """
 
     lengths: bytes
     boundaries: bytes
     ids: bytes
-    truncated: int
+    last: bool = True
     wide: bool = False
 
     def __len__(self) -> int:
@@ -85,22 +85,28 @@ class Chunk:
             ids=np.frombuffer(self.ids, "<u4" if self.wide else "<u2"),
             lengths=np.frombuffer(self.lengths, "<u2").astype(np.int64),
             boundaries=np.frombuffer(self.boundaries, "<u2").astype(np.int64),
-            truncated=self.truncated,
         )
+
+    @property
+    def flags(self) -> int:
+        """Its part of a frame's flags."""
+        return self.wide * WIDE | self.last * LAST
 
     def parts(self) -> tuple[bytes, ...]:
         """Its part of a frame."""
-        count = _CHUNK.pack(len(self), self.truncated)
-        return count, self.lengths, self.boundaries, self.ids
+        return _CHUNK.pack(len(self)), self.lengths, self.boundaries, self.ids
 
     @classmethod
-    def read(cls, frame: bytes, start: int, wide: bool) -> Chunk:
+    def read(cls, frame: bytes, start: int, flags: int) -> Chunk:
         """The chunk that fills `frame` from `start`. Raises `BadFrame`."""
-        count, truncated = _CHUNK.unpack_from(frame, start)
+        (count,) = _CHUNK.unpack_from(frame, start)
+        wide = bool(flags & WIDE)
         lengths = start + _CHUNK.size
         boundaries = lengths + 2 * count
         ids = boundaries + 2 * count
-        chunk = cls(frame[lengths:boundaries], frame[boundaries:ids], frame[ids:], truncated, wide)
+        chunk = cls(
+            frame[lengths:boundaries], frame[boundaries:ids], frame[ids:], bool(flags & LAST), wide
+        )
         sizes = np.frombuffer(chunk.lengths, "<u2")
         if len(sizes) != count or len(chunk.ids) != int(sizes.sum()) * (4 if wide else 2):
             raise BadFrame(f"a frame of {len(frame)} bytes does not hold its {count} pairs")
@@ -109,11 +115,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A job with its first pairs; the fields are those of `Job`."""
+    """A job with its first pairs; the fields are those of `Job`, `most_pairs` is its `size`."""
 
     key: int
     client: int
-    pairs: int
+    most_pairs: int
     remaining_tokens: int
     deadline: float
     background: bool
@@ -122,11 +128,11 @@ class Open:
 
     def pack(self) -> bytes:
         """The frame."""
-        flags = self.background * BACKGROUND | self.alone * ALONE | self.chunk.wide * WIDE
+        flags = self.background * BACKGROUND | self.alone * ALONE | self.chunk.flags
         return b"".join(
             (
                 _HEAD.pack(OPEN, flags, self.key),
-                _JOB.pack(self.client, self.pairs, self.remaining_tokens, self.deadline),
+                _JOB.pack(self.client, self.most_pairs, self.remaining_tokens, self.deadline),
                 *self.chunk.parts(),
             )
         )
@@ -141,7 +147,7 @@ class More:
 
     def pack(self) -> bytes:
         """The frame."""
-        head = _HEAD.pack(MORE, self.chunk.wide * WIDE, self.key)
+        head = _HEAD.pack(MORE, self.chunk.flags, self.key)
         return b"".join((head, *self.chunk.parts()))
 
 
@@ -165,7 +171,6 @@ class Result:
     key: int
     score: FloatArray
     spread: FloatArray
-    raw: FloatArray
     missing: tuple[int, ...]
     queue_seconds: float
     infer_seconds: float
@@ -180,7 +185,6 @@ class Result:
                 ),
                 self.score.tobytes(),
                 self.spread.tobytes(),
-                self.raw.tobytes(),
                 np.array(self.missing, "<u4").tobytes() if self.missing else b"",
             )
         )
@@ -209,12 +213,11 @@ def read_request(frame: bytes) -> Open | More | Cancel:
         kind, flags, key = _HEAD.unpack_from(frame)
         if kind == CANCEL:
             return Cancel(key)
-        wide = bool(flags & WIDE)
         if kind == MORE:
-            return More(key, Chunk.read(frame, _HEAD.size, wide))
+            return More(key, Chunk.read(frame, _HEAD.size, flags))
         if kind == OPEN:
             client, pairs, remaining, deadline = _JOB.unpack_from(frame, _HEAD.size)
-            chunk = Chunk.read(frame, _HEAD.size + _JOB.size, wide)
+            chunk = Chunk.read(frame, _HEAD.size + _JOB.size, flags)
             background, alone = bool(flags & BACKGROUND), bool(flags & ALONE)
             return Open(key, client, pairs, remaining, deadline, background, alone, chunk)
     except (struct.error, ValueError) as error:
@@ -229,12 +232,12 @@ def read_reply(frame: bytes) -> Result | Failure:
         if kind == RESULT:
             pairs, missing, queue, infer = _RESULT.unpack_from(frame, _HEAD.size)
             start = _HEAD.size + _RESULT.size
-            if len(frame) != start + 24 * pairs + 4 * missing:
+            if len(frame) != start + 16 * pairs + 4 * missing:
                 raise BadFrame(f"a frame of {len(frame)} bytes does not hold its {pairs} scores")
-            columns = np.frombuffer(frame, Result.DTYPE, 3 * pairs, start).reshape(3, pairs)
-            indices = np.frombuffer(frame, "<u4", missing, start + 24 * pairs)
-            score, spread, raw = columns
-            return Result(key, score, spread, raw, tuple(indices.tolist()), queue, infer)
+            columns = np.frombuffer(frame, Result.DTYPE, 2 * pairs, start).reshape(2, pairs)
+            indices = np.frombuffer(frame, "<u4", missing, start + 16 * pairs)
+            score, spread = columns
+            return Result(key, score, spread, tuple(indices.tolist()), queue, infer)
         if kind == FAILURE:
             code, after = _FAILURE.unpack_from(frame, _HEAD.size)
             message = frame[_HEAD.size + _FAILURE.size :].decode()

@@ -5,6 +5,13 @@
     POST /v2/rerank    Cohere v2
     POST /v1/score     vLLM
 
+Long passages are read in windows here too, and what those shapes have for it means what it means
+there: `max_chunks_per_doc` is how many windows of a document are scored at most, `overlap_tokens`
+what two neighbours share, `max_tokens_per_doc` how many tokens of a document are read, and
+`truncation_side` on which side the rest is left out. What there is to tell of a document is in its
+result, under the names of `POST /score` (`window`, `highlight`, `flags`); what there is to tell of
+a request is in `warnings` and in a header, see `telling.py`.
+
 `model` chooses among several students; where there is one, any name will do. Errors are in our own
 shape. Fields that change nothing here (who asks, how it is billed) are accepted; a value that would
 have to change something, and cannot, is refused rather than ignored. Who scores is the server's
@@ -22,13 +29,15 @@ import msgspec
 import orjson
 from msgspec import Meta, Raw
 
-from retort.models.arrays import FloatArray
+from retort.models.reading.windows import Side, with_limits
+from retort.models.scores import log_odds
 from retort.service.engine.job import Outcome
 from retort.service.errors import InferenceFailed, InvalidRequest
-from retort.service.http.answers import best_first
+from retort.service.highlighting import Highlights
+from retort.service.http import telling
 from retort.service.http.bodies import Mistake, check_count
 from retort.service.http.schemas import Positive, RequestBody, not_blank
-from retort.service.http.scoring import ScoringRoute
+from retort.service.http.scoring import Reply, ScoringRoute
 from retort.service.modes import Answer, Caller, Question
 from retort.service.service import Service
 
@@ -45,12 +54,13 @@ Documents = Annotated[list[str | Document], Meta(min_length=1)]
 
 
 class TeiRequest(RequestBody):
-    """text-embeddings-inference, `POST /rerank`."""
+    """text-embeddings-inference, `POST /rerank`. What is read in windows is not truncated."""
 
     query: str
     texts: Texts
     truncate: bool | None = None
-    truncation_direction: Literal["right", "Right"] = "right"
+    truncation_direction: Literal["right", "left", "Right", "Left"] = "right"
+    highlight: bool = False
     raw_scores: bool = False
     return_text: bool = False
     model: str | None = None
@@ -68,6 +78,11 @@ class JinaRequest(RequestBody):
     top_n: Annotated[int, Meta(ge=0)] | None = None
     return_documents: bool = True
     raw_scores: bool = False
+    max_chunks_per_doc: Positive | None = None
+    overlap_tokens: Annotated[int, Meta(ge=0)] | None = None
+    max_tokens_per_doc: Positive | None = None
+    truncation_side: Side | None = None
+    highlight: bool = False
     user: str | None = None
     request_id: str | None = None
 
@@ -76,13 +91,14 @@ class JinaRequest(RequestBody):
 
 
 class CohereRequest(RequestBody):
-    """Cohere, `POST /v2/rerank`. Documents are cut by the bundle's rule, at fewer tokens."""
+    """Cohere, `POST /v2/rerank`."""
 
     query: str
     documents: Documents
     model: str | None = None
     top_n: Positive | None = None
     max_tokens_per_doc: Positive | None = None
+    highlight: bool = False
     priority: int | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +114,9 @@ class VllmRequest(RequestBody):
     queries: str | Texts | None = None
     documents: str | Texts | None = None
     use_activation: bool | None = None
+    max_tokens_per_doc: Positive | None = None
+    truncation_side: Side | None = None
+    highlight: bool = False
     user: str | None = None
     request_id: str | None = None
     priority: int = 0
@@ -155,94 +174,122 @@ class TeiOrJina:
 
 async def _tei_or_jina(
     service: Service, caller: Caller, body: TeiRequest | JinaRequest, start: float
-) -> bytes:
+) -> Reply:
     if isinstance(body, JinaRequest):
         return await _jina(service, caller, body, start)
     return await _tei(service, caller, body, start)
 
 
-async def _tei(service: Service, caller: Caller, body: TeiRequest, _: float) -> bytes:
-    answer = await _ask(service, caller, Question([body.query], body.texts), "texts", body.model)
+async def _tei(service: Service, caller: Caller, body: TeiRequest, _: float) -> Reply:
+    side: Side = "left" if body.truncation_direction.lower() == "left" else "right"
+    reading = with_limits(service.settings.reading, side=side)
+    question = Question([body.query], body.texts, reading, highlight=body.highlight)
+    answer, highlights = await _ask(service, caller, question, "texts", body.model)
     outcome = answer.outcome
     if body.truncate is False and outcome.truncated:
+        where = next(i for i, note in outcome.notes.items() if "truncated" in note.flags)
         raise InvalidRequest(
-            f"{outcome.truncated} texts are too long: shorten them, or leave truncate out",
-            param="truncate",
+            f"texts.{where}: it is too long to be read whole: shorten it, or leave truncate out",
+            param=f"texts.{where}",
         )
-    numbers = outcome.raw if body.raw_scores else outcome.score
-    return orjson.dumps(
-        [
-            {"index": i, **({"text": body.texts[i]} if body.return_text else {}), "score": score}
-            for i, score in _ranked(numbers, outcome, None)
-        ]
-    )
+    results = [
+        {
+            "index": i,
+            **({"text": body.texts[i]} if body.return_text else {}),
+            "score": score,
+            **told,
+        }
+        for i, score, told in _ranked(outcome, highlights, raw=body.raw_scores)
+    ]
+    return Reply(orjson.dumps(results), telling.header(answer))
 
 
-async def _jina(service: Service, caller: Caller, body: JinaRequest, _: float) -> bytes:
+async def _jina(service: Service, caller: Caller, body: JinaRequest, _: float) -> Reply:
     texts = _texts(body.documents)
     top_n = body.top_n or None
-    question = Question([body.query], texts, top_n)
-    answer = await _ask(service, caller, question, "documents", body.model)
+    reading = with_limits(
+        service.settings.reading,
+        max_windows=body.max_chunks_per_doc,
+        overlap_tokens=body.overlap_tokens,
+        max_tokens=body.max_tokens_per_doc,
+        side=body.truncation_side,
+    )
+    question = Question([body.query], texts, reading, top_n, highlight=body.highlight)
+    answer, highlights = await _ask(service, caller, question, "documents", body.model)
     outcome = answer.outcome
-    numbers = outcome.raw if body.raw_scores else outcome.score
-    return orjson.dumps(
-        {
-            "id": uuid.uuid4().hex,
-            "object": "rerank",
-            "model": answer.manifest.name,
-            "usage": {"prompt_tokens": outcome.tokens, "total_tokens": outcome.tokens},
-            "results": [
-                {
-                    "index": i,
-                    "relevance_score": score,
-                    **({"document": {"text": texts[i]}} if body.return_documents else {}),
-                }
-                for i, score in _ranked(numbers, outcome, top_n)
-            ],
-        }
-    )
+    content = {
+        "id": uuid.uuid4().hex,
+        "object": "rerank",
+        "model": answer.manifest.name,
+        "usage": {"prompt_tokens": outcome.tokens, "total_tokens": outcome.tokens},
+        "results": [
+            {
+                "index": i,
+                "relevance_score": score,
+                **({"document": {"text": texts[i]}} if body.return_documents else {}),
+                **told,
+            }
+            for i, score, told in _ranked(outcome, highlights, top_n, raw=body.raw_scores)
+        ],
+    }
+    return _reply(content, answer, highlights)
 
 
-async def _cohere(service: Service, caller: Caller, body: CohereRequest, _: float) -> bytes:
-    question = Question([body.query], _texts(body.documents), body.top_n)
-    outcome = (await _ask(service, caller, question, "documents", body.model)).outcome
-    return orjson.dumps(
-        {
-            "id": str(uuid.uuid4()),
-            "results": [
-                {"index": i, "relevance_score": score}
-                for i, score in _ranked(outcome.score, outcome, body.top_n)
-            ],
-            "meta": {
-                "api_version": {"version": "2", "is_experimental": False},
-                "billed_units": {"search_units": 1},
-            },
-        }
-    )
+async def _cohere(service: Service, caller: Caller, body: CohereRequest, _: float) -> Reply:
+    reading = with_limits(service.settings.reading, max_tokens=body.max_tokens_per_doc)
+    texts = _texts(body.documents)
+    question = Question([body.query], texts, reading, body.top_n, highlight=body.highlight)
+    answer, highlights = await _ask(service, caller, question, "documents", body.model)
+    meta: dict[str, Any] = {
+        "api_version": {"version": "2", "is_experimental": False},
+        "billed_units": {"search_units": 1},
+    }
+    content = {
+        "id": str(uuid.uuid4()),
+        "results": [
+            {"index": i, "relevance_score": score, **told}
+            for i, score, told in _ranked(answer.outcome, highlights, body.top_n)
+        ],
+        "meta": meta,
+    }
+    # Cohere's own place for them.
+    if warnings := telling.warnings(answer, highlights):
+        meta["warnings"] = warnings
+    return Reply(orjson.dumps(content), telling.header(answer))
 
 
-async def _vllm(service: Service, caller: Caller, body: VllmRequest, start: float) -> bytes:
+async def _vllm(service: Service, caller: Caller, body: VllmRequest, _: float) -> Reply:
     queries, documents = body.sides()[1:]
-    answer = await _ask(service, caller, Question(queries, documents), "documents", body.model)
-    outcome = answer.outcome
-    scores = outcome.raw if body.use_activation is False else outcome.score
-    return orjson.dumps(
-        {
-            "id": f"score-{uuid.uuid4().hex}",
-            "object": "list",
-            "created": int(time.time()),
-            "model": answer.manifest.name,
-            "data": [
-                {"index": i, "object": "score", "score": score}
-                for i, score in enumerate(scores.tolist())
-            ],
-            "usage": {
-                "prompt_tokens": outcome.tokens,
-                "total_tokens": outcome.tokens,
-                "completion_tokens": 0,
-            },
-        }
+    reading = with_limits(
+        service.settings.reading, max_tokens=body.max_tokens_per_doc, side=body.truncation_side
     )
+    question = Question(queries, documents, reading, highlight=body.highlight)
+    answer, highlights = await _ask(service, caller, question, "documents", body.model)
+    outcome = answer.outcome
+    raw = body.use_activation is False
+    content = {
+        "id": f"score-{uuid.uuid4().hex}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": answer.manifest.name,
+        "data": [
+            {"index": i, "object": "score", "score": score, **told}
+            for i, score, told in sorted(_ranked(outcome, highlights, raw=raw))
+        ],
+        "usage": {
+            "prompt_tokens": outcome.tokens,
+            "total_tokens": outcome.tokens,
+            "completion_tokens": 0,
+        },
+    }
+    return _reply(content, answer, highlights)
+
+
+def _reply(content: dict[str, Any], answer: Answer, highlights: Highlights) -> Reply:
+    """An answer whose shape takes fields of ours."""
+    if warnings := telling.warnings(answer, highlights):
+        content["warnings"] = warnings
+    return Reply(orjson.dumps(content), telling.header(answer))
 
 
 ALIASES: tuple[ScoringRoute[Any], ...] = (
@@ -266,19 +313,23 @@ def _texts(documents: list[str | Document]) -> list[str]:
 
 async def _ask(
     service: Service, caller: Caller, question: Question, param: str, model: str | None
-) -> Answer:
+) -> tuple[Answer, Highlights]:
     check_count(len(question.passages), service.settings.max_passages, param)
-    answer = await service.score(caller, question, model=model)
+    answer, highlights = await service.score(caller, question, model=model)
     errors = answer.outcome.errors
     if errors:
         # These shapes have no place for a passage without a score.
         index, message = min(errors.items())
         raise InferenceFailed(f"document {index}: {message}")
-    return answer
+    return answer, highlights
 
 
 def _ranked(
-    numbers: FloatArray, outcome: Outcome, top_n: int | None
-) -> Iterator[tuple[int, float]]:
-    scores = numbers.tolist()
-    return ((index, scores[index]) for index in best_first(numbers, outcome, top_n))
+    outcome: Outcome, highlights: Highlights, top_n: int | None = None, *, raw: bool = False
+) -> Iterator[tuple[int, float, dict[str, Any]]]:
+    """Index, score and what else there is to tell, best first."""
+    scores = (log_odds(outcome.score) if raw else outcome.score).tolist()
+    return (
+        (index, scores[index], telling.of_passage(index, outcome, highlights))
+        for index in outcome.best(top_n)
+    )

@@ -7,33 +7,37 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import orjson
 
-from retort.models.arrays import FloatArray
-from retort.service.engine.job import Outcome
+from retort.models.reading.windows import with_limits
+from retort.models.scores import log_odds
 from retort.service.errors import InferenceFailed
+from retort.service.highlighting import Highlights
+from retort.service.http import telling
 from retort.service.http.bodies import check_count
 from retort.service.http.schemas import SCORE_EXAMPLE, PassageField, ScoreRequest, ScoreResponse
-from retort.service.http.scoring import ScoringRoute
+from retort.service.http.scoring import Reply, ScoringRoute
 from retort.service.model import Model
 from retort.service.modes import Answer, Caller, Question
 from retort.service.service import Service
 from retort.service.shadow import Recent
 
 
-def best_first(scores: FloatArray, outcome: Outcome, top_n: int | None) -> list[int]:
-    """Indices of the scored passages, best first, ties by index."""
-    order: list[int] = np.argsort(-scores, kind="stable").tolist()
-    if outcome.errors:
-        order = [index for index in order if index not in outcome.errors]
-    return order[:top_n]
-
-
-async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: float) -> bytes:
+async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: float) -> Reply:
     check_count(len(asked.passages), service.settings.max_passages, "passages")
-    question = Question([asked.query], asked.texts(), asked.top_n)
-    answer = await service.score(
+    question = Question(
+        [asked.query],
+        asked.texts(),
+        with_limits(
+            service.settings.reading,
+            max_windows=asked.max_windows,
+            overlap_tokens=asked.overlap_tokens,
+        ),
+        asked.top_n,
+        asked.min_score,
+        asked.highlight,
+    )
+    answer, highlights = await service.score(
         caller,
         question,
         timeout_ms=asked.timeout_ms,
@@ -41,7 +45,7 @@ async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: f
         model=asked.model,
         strict=True,
     )
-    return render(asked, answer, (time.perf_counter() - start) * 1000)
+    return Reply(render(asked, answer, highlights, (time.perf_counter() - start) * 1000))
 
 
 SCORE = ScoringRoute(
@@ -54,7 +58,7 @@ SCORE = ScoringRoute(
 )
 
 
-def render(request: ScoreRequest, answer: Answer, total_ms: float) -> bytes:
+def render(request: ScoreRequest, answer: Answer, highlights: Highlights, total_ms: float) -> bytes:
     """The body of an answer to `POST /score`."""
     outcome, seconds = answer.outcome, answer.outcome.seconds
     body: dict[str, Any] = {
@@ -62,7 +66,8 @@ def render(request: ScoreRequest, answer: Answer, total_ms: float) -> bytes:
         "model": answer.manifest.name,
         "version": answer.manifest.version,
         "mode": answer.mode,
-        "results": list(_results(request, answer)),
+        "score_kind": "log_odds" if request.raw_scores else "probability",
+        "results": list(_results(request, answer, highlights)),
     }
     if outcome.errors:
         body["errors"] = [
@@ -74,26 +79,29 @@ def render(request: ScoreRequest, answer: Answer, total_ms: float) -> bytes:
             }
             for index, message in sorted(outcome.errors.items())
         ]
-    body["usage"] = {
-        "pairs": len(request.passages),
-        "tokens": outcome.tokens,
-        "teacher_pairs": len(answer.by_teacher),
-        "truncated": outcome.truncated,
-    }
+    probability = telling.answerable(answer)
+    if probability is not None:
+        body["answerable"] = probability
+    if warnings := telling.warnings(answer, highlights):
+        body["warnings"] = warnings
+    body["usage"] = telling.usage(answer)
     body["timings_ms"] = {
         "tokenize": round(seconds.tokenize * 1000, 3),
         "queue": round(seconds.queue * 1000, 3),
         "infer": round(seconds.infer * 1000, 3),
+        **({"highlight": round(highlights.seconds * 1000, 3)} if request.highlight else {}),
         "total": round(total_ms, 3),
     }
     return orjson.dumps(body)
 
 
-def _results(request: ScoreRequest, answer: Answer) -> Iterator[dict[str, Any]]:
+def _results(
+    request: ScoreRequest, answer: Answer, highlights: Highlights
+) -> Iterator[dict[str, Any]]:
     outcome = answer.outcome
-    numbers = outcome.raw if request.raw_scores else outcome.score
+    numbers = log_odds(outcome.score) if request.raw_scores else outcome.score
     scores, spreads = numbers.tolist(), outcome.spread.tolist()
-    for index in best_first(numbers, outcome, request.top_n):
+    for index in outcome.best(request.top_n, request.min_score):
         passage = request.passages[index]
         result = {
             "index": index,
@@ -101,6 +109,8 @@ def _results(request: ScoreRequest, answer: Answer) -> Iterator[dict[str, Any]]:
             "score": scores[index],
             "spread": spreads[index],
         }
+        if outcome.notes or highlights.found:
+            result |= telling.of_passage(index, outcome, highlights)
         if answer.mode == "cascade":
             result["by"] = "teacher" if index in answer.by_teacher else "student"
         if request.return_passages:
@@ -132,6 +142,10 @@ def describe(service: Service, release: str) -> dict[str, Any]:
         "cascade_share": settings.cascade_share,
         "limits": {
             "max_passages": settings.max_passages,
+            "max_pairs": settings.max_pairs,
+            "max_windows": settings.max_windows,
+            "overlap_tokens": settings.overlap_tokens,
+            "window_score": settings.window_score,
             "max_body_bytes": settings.max_body_bytes,
             "queue_tokens": settings.queue_tokens,
             "timeout_ms": settings.timeout_ms,

@@ -35,12 +35,12 @@ BOM = b"\xef\xbb\xbf"
 INLINE_BYTES = 65_536
 # Strings that a passage may need, keys among them: {"id": …, "text": …} has four.
 STRINGS_PER_PASSAGE = 8
-# A larger body that holds half a character is refused without saying where.
-SEARCHED_BYTES = 1_000_000
 # While the server drains, how long a body may still take to come.
 LAST_BODY_SECONDS = 1.0
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+_COLON = re.compile(rb"\s*:")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MISTAKE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
 _FIELD = re.compile(r"Object (contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
 _KINDS = {
@@ -112,7 +112,7 @@ def parse(decoder: Decoder[Body], body: bytes, max_passages: int) -> Body:
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        where = _half_character(body)
+        where = _half_character(body) if _SURROGATE.search(body) else None
         if where is not None:
             raise InvalidRequest(
                 f"{where}: holds half a character (a lone surrogate): cut the text between "
@@ -209,25 +209,30 @@ def _kind(names: str) -> str:
 
 def _half_character(body: bytes) -> str | None:
     """Where a text ends or begins within a surrogate pair; None if that is not what is wrong."""
-    if b"\\u" not in body or len(body) > SEARCHED_BYTES:
-        return None
+    # The key or the index at which each list or object that is open has arrived.
+    path: list[str | int] = []
+    for match in _TOKEN.finditer(body):
+        token = match[0]
+        if token in b"[{":
+            path.append(0 if token == b"[" else "")
+        elif token in b"]}":
+            path = path[:-1]
+        elif token == b",":
+            if path and isinstance(path[-1], int):
+                path[-1] += 1
+        elif path and _COLON.match(body, match.end()):
+            path[-1] = token[1:41].strip(b'"').decode(errors="replace")
+        elif _SURROGATE.search(token) and _broken(token):
+            return ".".join(map(str, path))
+    return None
+
+
+def _broken(token: bytes) -> bool:
     try:
-        # This decoder lets them pass.
-        values = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return next(_broken(values, ""), None)
-
-
-def _broken(value: Any, where: str) -> Iterator[str]:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            yield where
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _broken(part, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list):
-        for index, part in enumerate(value):
-            yield from _broken(part, f"{where}.{index}" if where else str(index))
+        # This decoder lets halves pass.
+        json.loads(token).encode()
+    except UnicodeEncodeError:
+        return True
+    except ValueError:
+        return False
+    return False

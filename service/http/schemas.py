@@ -13,6 +13,8 @@ import msgspec
 from msgspec import Meta, Raw
 from pydantic import BaseModel, Field
 
+from retort.models.encoding import Cut
+from retort.models.reading.passages import Flag
 from retort.service.errors import ANSWERED
 from retort.service.http.bodies import Mistake
 from retort.service.settings import Mode
@@ -55,22 +57,38 @@ PassageField = str | Passage
 class ScoreRequest(RequestBody):
     """A query and the passages that may answer it."""
 
-    query: Annotated[str, Meta(description="The question; a very long one is cut at its end.")]
+    query: Annotated[
+        str, Meta(description="The question; of a very long one the sentences that ask are read.")
+    ]
     passages: Annotated[
         list[PassageField],
         Meta(
             min_length=1,
-            description='Texts, or objects {"id", "text"}; too long ones are cut, and counted.',
+            description='Texts, or objects {"id", "text"}; long ones are read in windows.',
         ),
     ]
     top_n: Annotated[
         Positive | None,
         Meta(description="Number of results to return, the best ones; by default all."),
     ] = None
+    min_score: Annotated[
+        float, Meta(ge=0, le=1, description="Return only results with this score or more.")
+    ] = 0.0
+    highlight: Annotated[
+        bool, Meta(description="Tell the sentence of each passage that answers best.")
+    ] = False
+    max_windows: Annotated[
+        Positive | None,
+        Meta(description="Windows read of a long passage, at most; by default the server's."),
+    ] = None
+    overlap_tokens: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Tokens that neighbouring windows share; by default the server's."),
+    ] = None
     return_passages: Annotated[
         bool, Meta(description="Repeat each passage's text in its result.")
     ] = False
-    raw_scores: Annotated[bool, Meta(description="Mean logits instead of probabilities.")] = False
+    raw_scores: Annotated[bool, Meta(description="Log-odds of the scores instead.")] = False
     timeout_ms: Annotated[
         Positive | None, Meta(description="Answer 504 if it would take longer.")
     ] = None
@@ -99,6 +117,25 @@ SCORE_EXAMPLE = {
 }
 
 
+class Window(BaseModel):
+    """The best of the `count` windows in which a long passage was read.
+
+    `start` and `end` are in characters (Unicode code points) of the passage, `end` exclusive.
+    """
+
+    start: int
+    end: int
+    count: int
+
+
+class Highlight(BaseModel):
+    """The sentence that answers best; `start` and `end` as a window's."""
+
+    start: int
+    end: int
+    score: float = Field(description="The score of the sentence alone.")
+
+
 class Result(BaseModel):
     """One scored passage."""
 
@@ -108,6 +145,13 @@ class Result(BaseModel):
     spread: float = Field(
         description="Standard deviation over the heads of the student; in mode teacher, of the "
         "teacher."
+    )
+    window: Window | None = Field(None, description="Of a passage longer than the model reads.")
+    highlight: Highlight | None = Field(None, description="With highlight.")
+    flags: list[Flag] | None = Field(
+        None,
+        description="empty: nothing to read, score 0; unfamiliar: mostly unknown to the model; "
+        "truncated: not read whole.",
     )
     by: Literal["student", "teacher"] | None = Field(
         None, description="In a cascade: whether the teacher was asked about it too."
@@ -125,12 +169,16 @@ class PairError(BaseModel):
 
 
 class Usage(BaseModel):
-    """The cost of the request."""
+    """What was read and scored."""
 
-    pairs: int
+    passages: int
+    pairs: int = Field(description="Pairs that the model scored: a long passage is several.")
+    windows: int = Field(description="Those of them that are windows of long passages.")
     tokens: int
     teacher_pairs: int = Field(description="Pairs that the teacher scored for this answer.")
-    truncated: int = Field(description="Pairs that were too long and were cut.")
+    truncated: int = Field(description="Passages that were not read whole.")
+    unknown_tokens: int = Field(description="Tokens that the model does not know.")
+    query_cut: Cut | None = Field(None, description="What was left out of a long query.")
 
 
 class Timings(BaseModel):
@@ -139,6 +187,7 @@ class Timings(BaseModel):
     tokenize: float
     queue: float
     infer: float
+    highlight: float | None = Field(None, description="With highlight.")
     total: float
 
 
@@ -149,8 +198,15 @@ class ScoreResponse(BaseModel):
     model: str
     version: str
     mode: Mode
+    score_kind: Literal["probability", "log_odds"] = Field(
+        description="What score is; log-odds, with raw_scores, are of the same order."
+    )
     results: list[Result]
     errors: list[PairError] | None = None
+    answerable: float | None = Field(
+        None, description="Probability that any passage answers, if the bundle can tell."
+    )
+    warnings: list[str] | None = Field(None, description="What a reader should know.")
     usage: Usage
     timings_ms: Timings
 

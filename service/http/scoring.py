@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple
 
 import msgspec
 from fastapi import FastAPI
@@ -30,8 +31,16 @@ _START = b"content-type", JSON.encode()
 # Most answers are there before a watch for the client's leaving would be worth its cost.
 WATCH_AFTER_SECONDS = 0.01
 
-# From the service, the caller, the body and when the request came, to the answer's bytes.
-Answer = Callable[[Service, Caller, Body, float], Awaitable[bytes]]
+
+class Reply(NamedTuple):
+    """An answer's body, and headers of its own."""
+
+    body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+# From the service, the caller, the body and when the request came, to the answer.
+Answer = Callable[[Service, Caller, Body, float], Awaitable[Reply]]
 
 
 @dataclass(frozen=True)
@@ -69,15 +78,15 @@ class Handler:
         """Answer one request."""
         start = time.perf_counter()
         try:
-            body = await self._answer(scope, receive, start)
+            reply = await self._answer(scope, receive, start)
         except ServiceError as error:
             self._service.metrics.rejected.labels(error.type).inc()
             await respond(send, error.status, error.body(), error.headers())
             return
         self._total.observe(time.perf_counter() - start)
-        await respond(send, 200, body, {})
+        await respond(send, 200, reply.body, reply.headers)
 
-    async def _answer(self, scope: Scope, receive: Receive, start: float) -> bytes:
+    async def _answer(self, scope: Scope, receive: Receive, start: float) -> Reply:
         service, settings = self._service, self._service.settings
         raw = await read_body(receive, settings.max_body_bytes, service.engines.health.draining)
         asked = await decode(self._decoder, raw, settings.max_passages)
@@ -131,7 +140,7 @@ def add_scoring(app: FastAPI, service: Service, route: ScoringRoute[Any]) -> Han
     return handler
 
 
-async def respond(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
+async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
     """Send an answer in JSON."""
     fields = [_START, (b"content-length", b"%d" % len(body))]
     fields += [(name.lower().encode(), value.encode()) for name, value in headers.items()]

@@ -184,7 +184,7 @@ class RemoteEngines(Engines):
             )
         bundle, tokenization = self._known[digest]
         link = self._links[engine["id"]] = RemoteLink(engine["address"], Path(engine["board"]))
-        scorer = Scorer(tokenization, link)
+        scorer = Scorer(tokenization, link, self.settings.max_pairs)
         return Served(bundle, scorer, engine["info"])
 
     def _read(self, folder: Path, digest: str) -> tuple[Bundle, Tokenization]:

@@ -1,11 +1,26 @@
 from __future__ import annotations
 
+import unicodedata
+from functools import cache
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import models as tokenizer_models
 
-from retort.models.encoding import EncodedPair, PairEncoder, Truncation
+from retort.models.bundle import find_bundle, read_bundle
+from retort.models.encoding import EncodedPair, PairEncoder, Truncation, UnreadableText
 from tests.fake_bundle import make_encoder
 from tests.tiny_texts import PASSAGES, QUERIES, WORDS
+
+SPACES = ("  ", "\u00a0", "\u2003", "\u3000", "\n", "\t", "\u2028", " \u202f ")
+
+
+@cache
+def make_english() -> PairEncoder:
+    return read_bundle(find_bundle("retort-small"), ["tokenizer.json"]).encoder()
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +71,124 @@ def test_an_empty_passage_is_a_pair(encoder: PairEncoder) -> None:
     (pair,) = encoder.encode("paris", [""])
     assert len(pair) == 4
     assert not pair.truncated
+
+
+@pytest.fixture
+def english() -> PairEncoder:
+    return make_english()
+
+
+def ids(encoder: PairEncoder, text: str) -> list[int]:
+    (encoded,) = encoder.encode_passages([text])
+    found: list[int] = encoded.ids.tolist()
+    return found
+
+
+@pytest.mark.parametrize("token", ["[SEP]", "[CLS]", "[PAD]", "[UNK]", "[MASK]"])
+def test_control_tokens_in_a_text_are_plain_text(english: PairEncoder, token: str) -> None:
+    (pair,) = english.encode(f"what is {token}", [f"{token} bananas {token}"])
+    cls, sep = english.special_ids
+    assert pair.ids.tolist().count(cls) == 1
+    assert pair.ids.tolist().count(sep) == 2
+    assert ids(english, f"a {token} b") == ids(english, f"a [ {token[1:-1]} ] b")
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_equivalent_texts_have_the_same_tokens(text: str) -> None:
+    encoder = make_english()
+    assert ids(encoder, unicodedata.normalize("NFC", text)) == ids(
+        encoder, unicodedata.normalize("NFD", text)
+    )
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1), st.sampled_from(SPACES))
+def test_white_space_of_any_kind_and_amount_is_the_same(words: list[str], space: str) -> None:
+    encoder = make_english()
+    assert ids(encoder, space.join(words)) == ids(encoder, " ".join(words))
+
+
+def test_a_tokenizer_that_tells_forms_and_spaces_apart_is_made_not_to() -> None:
+    letters = {text: n for n, text in enumerate(("[PAD]", "[CLS]", "[SEP]", "a", "é", "e", "́"))}
+    tokenizer = Tokenizer(tokenizer_models.WordLevel({**letters, "[UNK]": 9}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+    encoder = PairEncoder(tokenizer)
+    assert ids(encoder, "e\u0301 a") == ids(encoder, "\u00e9\u00a0a") == [4, 3]
+
+
+def test_half_a_character_is_named(english: PairEncoder) -> None:
+    for encode in (english.encode_passages, english.encode_queries):
+        with pytest.raises(UnreadableText) as caught:
+            encode(["ok", "cut \ud83d"])
+        assert caught.value.index == 1
+
+
+def test_white_space_costs_nothing(english: PairEncoder) -> None:
+    answer = "The tower is 330 metres tall."
+    for blank in (" " * 4_000, "\n" * 300_000, "\u3000 " * 20_000):
+        text = blank + answer
+        encoded, layout = english.lay_out(text)
+        assert encoded.ids.tolist() == ids(english, answer)
+        assert encoded.whole
+        assert layout.span((0, len(encoded.ids))) == (len(blank), len(text))
+
+
+def test_pieces_of_a_long_text_have_the_tokens_of_the_whole(english: PairEncoder) -> None:
+    text = "The tower, 330 metres tall, stands in Paris. It was built in 1889. " * 900
+    encoded, layout = english.lay_out(text)
+    (whole,) = english._tokenizer.encode_batch([text], add_special_tokens=False)
+    assert encoded.ids.tolist() == whole.ids
+    assert list(zip(layout.starts.tolist(), layout.ends.tolist(), strict=True)) == whole.offsets
+    ends = [whole.ids[end - 1] for end in layout.sentence_ends]
+    assert set(ends) == set(ids(english, "."))
+    assert 1_790 <= len(ends) <= 1_800
+    assert encoded.ids.tolist() == ids(english, text)
+
+
+def test_an_enormous_text_is_read_here_and_there(english: PairEncoder) -> None:
+    text = " ".join(str(n) for n in range(200_000))
+    encoded, layout = english.lay_out(text)
+    assert not encoded.whole
+    assert len(encoded.ids) < 300_000
+    assert layout.starts[0] == 0
+    assert layout.ends[-1] == len(text)
+
+
+QUESTION = "how tall is the eiffel tower?"
+PREAMBLE = "I went to Paris last year with some friends and we saw many things there. " * 4
+
+
+@pytest.mark.parametrize(
+    ("query", "kept", "cut"),
+    [
+        (PREAMBLE + QUESTION, QUESTION, "head"),
+        (QUESTION + " " + PREAMBLE, QUESTION, "tail"),
+        (PREAMBLE + QUESTION + " " + PREAMBLE, QUESTION, "both"),
+        (PREAMBLE + "how tall is the eiffel tower", "how tall is the eiffel tower", "head"),
+        (PREAMBLE + "Is it old? " + QUESTION, "Is it old? " + QUESTION, "head"),
+        ("What is it? " + PREAMBLE + QUESTION, "What is it? " + QUESTION, "middle"),
+        (" " * 5_000 + QUESTION, QUESTION, None),
+        (" " * 50_000 + QUESTION, QUESTION, None),
+        (PREAMBLE * 200 + QUESTION, QUESTION, "head"),
+    ],
+)
+def test_a_long_query_keeps_its_question(
+    english: PairEncoder, query: str, kept: str, cut: str | None
+) -> None:
+    encoded = english.encode_query(query)
+    assert encoded.ids.tolist() == ids(english, kept)
+    assert encoded.cut == cut
+
+
+def test_a_long_query_that_asks_nothing_keeps_both_ends(english: PairEncoder) -> None:
+    words = [f"word{n}" for n in range(60)]
+    encoded = english.encode_query(" ".join(words))
+    every = ids(english, " ".join(words))
+    limit = english.truncation.max_query_tokens
+    assert encoded.ids.tolist() == every[: limit // 2] + every[-(limit // 2) :]
+    assert encoded.cut == "middle"
+
+
+def test_a_query_that_fits_is_not_touched(english: PairEncoder) -> None:
+    query = "I was in Paris. How tall is it? It looked tall."
+    encoded = english.encode_query(query)
+    assert (encoded.ids.tolist(), encoded.cut) == (ids(english, query), None)

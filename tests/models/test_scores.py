@@ -12,7 +12,6 @@ def test_equation_six() -> None:
     scores = combine(logits)
     assert scores.score == pytest.approx(heads.mean(axis=1))
     assert scores.spread == pytest.approx(heads.std(axis=1))
-    assert scores.raw == pytest.approx(logits.mean(axis=1))
     assert scores.finite.all()
 
 

@@ -20,6 +20,7 @@ from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
 from retort.models.errors import StartError
 from retort.models.rankings import Comparison
+from retort.models.reading.windows import Reading
 from retort.service import shadow
 from retort.service.service import Service
 from retort.service.settings import Settings
@@ -151,7 +152,7 @@ def test_while_the_student_is_busy_the_teacher_is_not_asked(fake_bundle: Bundle)
         assert service.shadow is not None
         service.shadow._patience = 0.2
         go.set()
-        served, outcome = await service.student.score([QUERY], PASSAGES, 60)
+        served, outcome = await service.student.score([QUERY], PASSAGES, 60, reading=Reading())
         go.clear()
         waiting = asyncio.create_task(client.post("/score", json=BODY))
         await until(lambda: service.student.queue_tokens > 0)

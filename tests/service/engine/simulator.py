@@ -137,7 +137,7 @@ def simulate(
 
 def _pairs(lengths: tuple[int, ...]) -> Pairs:
     ids = np.zeros(sum(lengths), np.uint16)
-    return Pairs(ids, np.array(lengths), np.full(len(lengths), 2), 0)
+    return Pairs(ids, np.array(lengths), np.full(len(lengths), 2))
 
 
 def _job(key: int, request: Request) -> Job:

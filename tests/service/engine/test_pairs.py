@@ -21,15 +21,12 @@ def test_a_batch_is_what_the_encoder_lays_out() -> None:
     for one, other in zip(found.arrays, right.arrays, strict=True):
         assert one.dtype == other.dtype == np.int64
         assert one.tolist() == other.tolist()
-    assert pairs.truncated == 1
     assert pairs.tokens == sum(map(len, encoded))
 
 
 @pytest.mark.slow
 def test_a_full_batch_costs_no_loop_over_its_pairs() -> None:
-    parts = [
-        Pairs(np.ones(1280, np.uint16), np.full(10, 128), np.full(10, 12), 0) for _ in range(13)
-    ]
+    parts = [Pairs(np.ones(1280, np.uint16), np.full(10, 128), np.full(10, 12)) for _ in range(13)]
     rows = np.arange(10)[::-1].copy()
     times = []
     for _ in range(50):

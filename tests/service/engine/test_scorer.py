@@ -14,6 +14,7 @@ import pytest
 from retort.models.arrays import LogitArray
 from retort.models.bundle import read_bundle
 from retort.models.encoding import Batch
+from retort.models.reading.windows import Reading, WindowScore, plan
 from retort.models.runtime.choose import Chosen
 from retort.models.runtime.golden import GoldenReport
 from retort.models.scores import combine
@@ -26,8 +27,15 @@ from retort.service.engine.pairs import Pairs
 from retort.service.engine.queue import Span, Work
 from retort.service.engine.scheduler import Policy, length_steps
 from retort.service.engine.scorer import REFUSED_SECONDS, Scorer
-from retort.service.engine.tokenization import Tokenization
-from retort.service.errors import ClientGone, DeadlinePassed, InferenceFailed, NotReady, Overloaded
+from retort.service.engine.tokenization import CHUNK_PASSAGES, Tokenization
+from retort.service.errors import (
+    ClientGone,
+    DeadlinePassed,
+    InferenceFailed,
+    NotReady,
+    Overloaded,
+    TooLarge,
+)
 from retort.service.metrics import Metrics
 from tests.fake_bundle import TRUNCATION, FakeBackend, make_encoder, overlap
 from tests.tiny_texts import PASSAGES, QUERIES
@@ -36,6 +44,8 @@ BUNDLE = read_bundle(Path(__file__).parents[2] / "tiny-bundle")
 Infer = Callable[[Batch], LogitArray]
 LENGTHS = length_steps(TRUNCATION.max_length, 16)
 ENCODER = make_encoder()
+READING = Reading()
+MOST_PAIRS = 4_000
 
 
 class Front:
@@ -44,7 +54,7 @@ class Front:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.link = LocalLink(engine)
-        self.scorer = Scorer(Tokenization(ENCODER), self.link)
+        self.scorer = Scorer(Tokenization(ENCODER), self.link, MOST_PAIRS)
 
     @property
     def queue_tokens(self) -> int:
@@ -58,10 +68,13 @@ class Front:
         gone: asyncio.Future[None] | None = None,
         *,
         background: bool = False,
+        reading: Reading = READING,
     ) -> Outcome:
         queries = [query] if isinstance(query, str) else query
         deadline = time.perf_counter() + seconds
-        return await self.scorer.score(queries, passages, deadline, gone, background=background)
+        return await self.scorer.score(
+            queries, passages, deadline, gone, reading=reading, background=background
+        )
 
 
 @asynccontextmanager
@@ -125,11 +138,11 @@ def expected(query: str, passages: list[str]) -> list[float]:
 def test_scores_are_those_of_each_pair_alone() -> None:
     async def main() -> None:
         async with running() as scorer:
-            passages = [*PASSAGES, "", "word " * 500]
+            passages = [*PASSAGES, "old paris"]
             outcome = await scorer.score(QUERIES[0], passages, 60)
             assert outcome.score.tolist() == expected(QUERIES[0], passages)
-            assert outcome.truncated == 1
-            assert outcome.errors == {}
+            assert (outcome.errors, outcome.notes) == ({}, {})
+            assert (outcome.pairs, outcome.windows) == (len(passages), 0)
             assert outcome.tokens == sum(map(len, ENCODER.encode(QUERIES[0], passages)))
 
     asyncio.run(main())
@@ -218,12 +231,12 @@ def test_an_estimate_counts_what_waits_and_what_stands_before() -> None:
 
     async def main() -> None:
         async with running(held) as scorer:
-            idle = scorer.scorer.estimate_seconds([QUERIES[0]], PASSAGES)
+            idle = scorer.scorer.estimate_seconds([QUERIES[0]], PASSAGES, READING)
             assert all(idle[1:] > idle[:-1])
             first = asyncio.create_task(scorer.score(QUERIES[1], list(PASSAGES), 60))
             await held.wait_until_entered()
             await asyncio.sleep(0.1)
-            busy = scorer.scorer.estimate_seconds([QUERIES[0]], PASSAGES)
+            busy = scorer.scorer.estimate_seconds([QUERIES[0]], PASSAGES, READING)
             waiting = scorer.engine.queue.backlog_seconds
             assert np.allclose(busy - idle, waiting)
             assert waiting > 0
@@ -421,7 +434,7 @@ def test_an_idle_scorer_takes_no_time() -> None:
 
 def make_span(key: int, rows: list[int]) -> Span:
     job = Job(key, 0, 9, 1.0, 0, False, False, lambda *_: None)
-    pairs = Pairs(np.zeros(9, np.uint16), np.ones(9, int), np.ones(9, int), 0)
+    pairs = Pairs(np.zeros(9, np.uint16), np.ones(9, int), np.ones(9, int))
     return Span(job, np.array(rows), pairs, 0)
 
 
@@ -447,13 +460,106 @@ def test_as_many_queries_as_passages_are_one_job_that_does_not_wait_for_itself()
     asyncio.run(main())
 
 
+def windows_of(query: str, passage: str, reading: Reading = READING) -> list[float]:
+    head, (text, layout) = ENCODER.encode_query(query), ENCODER.lay_out(passage)
+    planned = plan(0, len(text.ids), layout.sentence_ends, ENCODER.room(head), reading)
+    pairs = [ENCODER.join_window(head, text, window) for window in planned.windows]
+    return [float(combine(overlap(ENCODER.collate([pair]))).score[0]) for pair in pairs]
+
+
+LONG = "Old paris was old. " * 30 + "The eiffel tower is tall. " + "The river was old. " * 30
+
+
+@pytest.mark.parametrize("rule", ["max", "mean_top_k", "first"])
+def test_a_long_passage_has_the_score_of_its_windows(rule: WindowScore) -> None:
+    reading = Reading(score=rule)
+    scores = windows_of(QUERIES[0], LONG, reading)
+
+    async def main() -> None:
+        async with running() as front:
+            outcome = await front.score(QUERIES[0], ["paris", LONG], 60, reading=reading)
+            best = sorted(scores)[-3:] if rule == "mean_top_k" else [max(scores)]
+            assert outcome.score[1] == pytest.approx(sum(best) / len(best))
+            assert outcome.pairs == 1 + len(scores)
+            note = outcome.notes[1]
+            assert note.window is not None
+            assert note.windows == len(scores)
+            tall = "eiffel" in LONG[note.window.start : note.window.end]
+            assert tall == (rule != "first")
+            assert note.flags == (("truncated",) if rule == "first" else ())
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("last", ["", "paris", LONG])
+def test_windows_of_many_chunks_are_one_job(last: str) -> None:
+    many = [f"{PASSAGES[n % 4]} {n}" for n in range(CHUNK_PASSAGES - 1)]
+    passages = [*many, LONG, *many, "", last, LONG][: 2 * CHUNK_PASSAGES + 1]
+    passages[-1] = last
+    right = [0.0 if not text else max(windows_of(QUERIES[0], text)) for text in passages]
+
+    async def main() -> None:
+        async with running() as front:
+            outcome = await front.score(QUERIES[0], passages, 60)
+            assert outcome.score.tolist() == right
+            assert front.queue_tokens == 0
+            assert front.engine.idle
+
+    asyncio.run(main())
+
+
+def test_a_last_chunk_without_pairs_ends_a_job_that_is_scored_already() -> None:
+    async def main() -> None:
+        async with running() as front:
+            pairs = Pairs.of(ENCODER.encode(QUERIES[0], PASSAGES))
+            ended: list[Exception | None] = []
+            job = Job(
+                7, 0, 100, time.perf_counter() + 60, 50, False, False, lambda _, e: ended.append(e)
+            )
+            front.engine.queue.put(job, pairs)
+            while job.unscored > 100 - len(pairs):
+                await asyncio.sleep(0.01)
+            none = Pairs(pairs.ids[:0], pairs.lengths[:0], pairs.boundaries[:0])
+            assert not ended
+            assert front.engine.queue.extend(job, none, last=True)
+            assert (job.size, job.unscored, front.queue_tokens) == (len(pairs), 0, 0)
+
+    asyncio.run(main())
+
+
+def test_nothing_to_read_is_answered_without_the_engine() -> None:
+    held = Held()
+
+    async def main() -> None:
+        async with running(held) as front:
+            outcome = await front.score(QUERIES[0], ["", " ", "\u200b"], 1)
+            assert outcome.score.tolist() == [0, 0, 0]
+            assert [note.flags for note in outcome.notes.values()] == [("empty",)] * 3
+            assert (outcome.pairs, outcome.tokens) == (0, 0)
+            assert not held.entered.is_set()
+            held.let_go.set()
+
+    asyncio.run(main())
+
+
+def test_more_windows_than_the_limit_are_too_large() -> None:
+    async def main() -> None:
+        async with running() as front:
+            front.scorer = Scorer(Tokenization(ENCODER), front.link, 20)
+            with pytest.raises(TooLarge):
+                await front.score(QUERIES[0], [LONG] * 2, 60)
+            assert front.engine.idle
+
+    asyncio.run(main())
+
+
 def test_what_the_engine_has_just_refused_is_refused_before_any_work() -> None:
     held, lookups = Held(), []
 
     async def main() -> None:
         async with running(held, limit_tokens=100) as front:
             tokenization = Tokenization(ENCODER, 100, lambda *counts: lookups.append(counts))
-            front.scorer = Scorer(tokenization, front.link)
+            front.scorer = Scorer(tokenization, front.link, MOST_PAIRS)
             first = asyncio.create_task(front.score(QUERIES[0], list(PASSAGES), 60))
             await held.wait_until_entered()
             for _ in range(5):

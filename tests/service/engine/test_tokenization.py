@@ -1,24 +1,37 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from retort.models.reading.passages import ReadPassage
+from retort.models.reading.windows import Reading
 from retort.service.engine.pairs import Pairs
 from retort.service.engine.tokenization import (
     MAX_KEPT_CHARACTERS,
     Tokenization,
     estimate_tokens,
 )
+from retort.service.engine.wire import Chunk
 from tests.fake_bundle import TRUNCATION, make_encoder
 from tests.tiny_texts import PASSAGES, QUERIES
 
+READING = Reading()
 
-def test_an_estimate_is_never_more_than_the_longest_pairs() -> None:
-    assert estimate_tokens(["q"], ["p" * 10**6] * 3, TRUNCATION) == 3 * TRUNCATION.max_length
-    assert estimate_tokens(["q" * 10**6], ["p"], TRUNCATION) <= TRUNCATION.max_length
-    assert estimate_tokens(["q"], [""], TRUNCATION) >= 1
-    assert estimate_tokens(["q", "q"], ["p", "p"], TRUNCATION) == estimate_tokens(
-        ["q"], ["p", "p"], TRUNCATION
-    )
+
+def estimate(queries: list[str], passages: list[str], reading: Reading = READING) -> int:
+    return estimate_tokens(queries, passages, TRUNCATION, reading)
+
+
+def test_an_estimate_counts_every_window_and_never_more_than_the_longest_pairs() -> None:
+    most = TRUNCATION.max_length
+    assert estimate(["q"], ["p" * 10**6] * 3, Reading(score="first")) == 3 * most
+    every = estimate(["q"], ["p" * 10**6] * 3)
+    assert 0.7 * 3 * most * READING.max_windows < every < 3 * most * READING.max_windows
+    assert estimate(["q" * 10**6], ["p"]) <= most
+    assert estimate(["q"], [""]) >= 1
+    assert estimate(["q", "q"], ["p", "p"]) == estimate(["q"], ["p", "p"])
 
 
 class Lookups:
@@ -35,28 +48,49 @@ def ids(tokenization: Tokenization, passages: list[str]) -> list[bytes]:
     return [tokens.ids for tokens in tokenization.passages(passages)]
 
 
+def pairs_of(
+    tokenization: Tokenization,
+    queries: Sequence[str],
+    passages: Sequence[str],
+    reading: Reading = READING,
+) -> tuple[Chunk, list[ReadPassage | None]]:
+    heads, tokens = tokenization.queries(queries), tokenization.passages(passages)
+    read = tokenization.read(heads, passages, tokens, reading)
+    return tokenization.chunk(heads, tokens, read), read
+
+
 def test_a_chunk_holds_the_pairs_of_the_encoder() -> None:
     encoder = make_encoder()
     tokenization = Tokenization(encoder)
-    passages = [*PASSAGES, "", "old " * 100]
     for query in (QUERIES[0], "paris " * 100):
-        chunk = tokenization.chunk(tokenization.queries([query]), tokenization.passages(passages))
-        found, right = chunk.pairs(), Pairs.of(encoder.encode(query, passages))
+        chunk, read = pairs_of(tokenization, [query], PASSAGES)
+        found, right = chunk.pairs(), Pairs.of(encoder.encode(query, PASSAGES))
+        assert not any(read)
         assert found.ids.tolist() == right.ids.tolist()
         assert found.lengths.tolist() == right.lengths.tolist()
         assert found.boundaries.tolist() == right.boundaries.tolist()
-        assert found.truncated == right.truncated
-        assert (len(chunk), chunk.tokens) == (len(passages), right.tokens)
+        assert (len(chunk), chunk.tokens) == (len(PASSAGES), right.tokens)
+
+
+@pytest.mark.parametrize("repeats", [60, 400])
+def test_windows_are_slices_of_the_same_tokens(repeats: int) -> None:
+    encoder = make_encoder()
+    query, passages = QUERIES[0], [PASSAGES[0], "old paris tower. " * repeats, ""]
+    chunk, read = pairs_of(Tokenization(encoder), [query], passages)
+    head, (text, _) = encoder.encode_query(query), encoder.lay_out(passages[1])
+    windows = read[1].windows if read[1] else ()
+    assert len(windows) > 3
+    right = [encoder.join(head, encoder.encode_passages([passages[0]])[0])]
+    right += [encoder.join_window(head, text, window) for window in windows]
+    assert chunk.pairs().ids.tolist() == Pairs.of(right).ids.tolist()
+    assert len(chunk) == len(right)
 
 
 def test_each_passage_may_have_its_own_query() -> None:
     encoder = make_encoder()
-    tokenization = Tokenization(encoder)
-    chunk = tokenization.chunk(
-        tokenization.queries(QUERIES), tokenization.passages(PASSAGES)
-    ).pairs()
+    chunk, _ = pairs_of(Tokenization(encoder), QUERIES, PASSAGES)
     right = [encoder.encode(q, [p])[0] for q, p in zip(QUERIES, PASSAGES, strict=True)]
-    assert chunk.ids.tolist() == Pairs.of(right).ids.tolist()
+    assert chunk.pairs().ids.tolist() == Pairs.of(right).ids.tolist()
 
 
 def test_kept_tokens_are_those_of_a_fresh_encoding() -> None:
@@ -94,8 +128,7 @@ def test_more_passages_at_once_than_are_kept() -> None:
 
 def test_long_texts_are_not_kept() -> None:
     tokens = Tokenization(make_encoder(), 10)
-    long = "a" * (MAX_KEPT_CHARACTERS + 1)
-    assert tokens.passages([long])[0].truncated
+    tokens.passages(["a" * (MAX_KEPT_CHARACTERS + 1)])
     assert len(tokens) == 0
 
 

@@ -42,21 +42,21 @@ def test_requests_arrive_as_they_were_sent(message: Open | More | Cancel) -> Non
 def test_a_large_vocabulary_takes_wide_ids() -> None:
     ids = np.array([1, 70_000, 2], np.uint32)
     lengths, boundaries = np.array([3], np.uint16), np.array([2], np.uint16)
-    chunk = Chunk(lengths.tobytes(), boundaries.tobytes(), ids.tobytes(), 1, wide=True)
+    chunk = Chunk(lengths.tobytes(), boundaries.tobytes(), ids.tobytes(), last=False, wide=True)
     found = read_request(More(1, chunk).pack())
     assert isinstance(found, More)
     pairs = found.chunk.pairs()
     assert pairs.ids.tolist() == [1, 70_000, 2]
-    assert (pairs.lengths.tolist(), pairs.boundaries.tolist(), pairs.truncated) == ([3], [2], 1)
+    assert (pairs.lengths.tolist(), pairs.boundaries.tolist()) == ([3], [2])
 
 
 def test_results_arrive_to_the_bit() -> None:
     chance = np.random.default_rng(1)
-    score, spread, raw = chance.random((3, 50))
-    sent = Result(5, score, spread, raw, (3, 49), 0.25, 1.5)
+    score, spread = chance.random((2, 50))
+    sent = Result(5, score, spread, (3, 49), 0.25, 1.5)
     found = read_reply(sent.pack())
     assert isinstance(found, Result)
-    for name in ("score", "spread", "raw"):
+    for name in ("score", "spread"):
         assert getattr(found, name).tolist() == getattr(sent, name).tolist()
     assert (found.key, found.missing) == (5, (3, 49))
     assert (found.queue_seconds, found.infer_seconds) == (0.25, 1.5)

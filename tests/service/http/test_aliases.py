@@ -12,6 +12,7 @@ from tests.service.running import ask, fragile
 
 QUERY = "how tall is the eiffel tower"
 TEXTS = ["who wrote hamlet", "the eiffel tower", "paris"]
+SETTINGS = Settings(max_passages=10)
 
 
 def told(
@@ -21,6 +22,7 @@ def told(
     *,
     infer: InferFunction = overlap,
     status: int = 200,
+    settings: Settings = SETTINGS,
 ) -> Any:
     replies: list[Any] = []
 
@@ -29,7 +31,7 @@ def told(
         assert reply.status_code == status, reply.text
         replies.append(reply.json())
 
-    ask(bundle, test, infer, Settings(max_passages=10))
+    ask(bundle, test, infer, settings)
     return replies[0]
 
 
@@ -44,16 +46,30 @@ def test_as_text_embeddings_inference(fake_bundle: Bundle) -> None:
     }
 
 
-def test_tei_without_truncation_refuses_long_texts(fake_bundle: Bundle) -> None:
-    body = {"query": QUERY, "texts": ["old " * 500], "truncate": False}
+def test_tei_without_truncation_refuses_only_what_is_not_read_whole(fake_bundle: Bundle) -> None:
+    body = {"query": QUERY, "texts": ["paris", "old " * 500], "truncate": False}
+    assert len(told(fake_bundle, "/rerank", body)) == 2
+    body["texts"] = ["paris", "old " * 5_000]
     error = told(fake_bundle, "/rerank", body, status=422)["error"]
-    assert error["param"] == "truncate"
+    assert error["param"] == "texts.1"
 
 
-def test_tei_cannot_cut_from_the_left(fake_bundle: Bundle) -> None:
-    body = {"query": QUERY, "texts": TEXTS, "truncation_direction": "left"}
-    error = told(fake_bundle, "/rerank", body, status=422)["error"]
-    assert error["param"] == "truncation_direction"
+@pytest.mark.parametrize(
+    ("direction", "order"), [("right", [0, 1]), ("Left", [1, 0]), ("LEFT", None)]
+)
+def test_tei_cuts_on_the_side_that_it_is_told(
+    fake_bundle: Bundle, direction: str, order: list[int] | None
+) -> None:
+    filler = "old " * 200
+    texts = ["eiffel tower " * 10 + filler, filler + "eiffel tower " * 10]
+    body = {"query": QUERY, "texts": texts, "truncation_direction": direction}
+    first = Settings(window_score="first")
+    if order is None:
+        told(fake_bundle, "/rerank", body, status=422, settings=first)
+        return
+    reply = told(fake_bundle, "/rerank", body, settings=first)
+    assert [row["index"] for row in reply] == order
+    assert all(row["flags"] == ["truncated"] for row in reply)
 
 
 @pytest.mark.parametrize("path", ["/rerank", "/v1/rerank"])

@@ -21,7 +21,7 @@ def test_an_answer_has_what_the_contract_says(fake_bundle: Bundle) -> None:
         assert reply.status_code == 200
         body = reply.json()
         assert list(body) == [
-            *("id", "model", "version", "mode", "results", "usage", "timings_ms"),
+            *("id", "model", "version", "mode", "score_kind", "results", "usage", "timings_ms"),
         ]
         assert body["mode"] == "student"
         assert body["usage"]["teacher_pairs"] == 0
@@ -32,8 +32,9 @@ def test_an_answer_has_what_the_contract_says(fake_bundle: Bundle) -> None:
         assert list(body["results"][1]) == ["index", "score", "spread"]
         scores = [result["score"] for result in body["results"]]
         assert scores == sorted(scores, reverse=True)
-        assert body["usage"]["pairs"] == 4
-        assert body["usage"]["truncated"] == 0
+        usage = {k: body["usage"][k] for k in ("passages", "pairs", "windows", "truncated")}
+        assert usage == {"passages": 4, "pairs": 4, "windows": 0, "truncated": 0}
+        assert (body["usage"]["unknown_tokens"], body["usage"]["query_cut"]) == (0, None)
         assert set(body["timings_ms"]) == {"tokenize", "queue", "infer", "total"}
         assert body["timings_ms"]["total"] >= body["timings_ms"]["infer"]
 

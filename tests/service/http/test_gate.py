@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 
@@ -15,14 +17,21 @@ PASSAGES = ["who wrote hamlet", {"id": "b7", "text": "the eiffel tower"}, "paris
 def test_metrics_count_by_known_routes_only(fake_bundle: Bundle) -> None:
     async def test(client: httpx.AsyncClient, _: Service) -> None:
         await client.post("/score", json={"query": QUERY, "passages": PASSAGES})
-        await client.post("/score", json={"query": QUERY, "passages": ["word " * 500]})
+        await client.post("/score", json={"query": QUERY, "passages": ["tower " * 500, "", "日"]})
         for number in range(3):
             await client.get(f"/scan/{number}")
         text = (await client.get("/metrics")).text
         assert 'retort_requests_total{route="/score",status="200"} 2.0' in text
         assert 'retort_requests_total{route="other",status="404"} 3.0' in text
-        assert "retort_truncated_pairs_total 1.0" in text
-        assert 'retort_pair_seconds_count{batch="1-8",role="student"} 5.0' in text
+        assert "retort_passages_total 7.0" in text
+        windows = re.findall(r"retort_windows_total (\d+)\.0", text)
+        assert int(windows[0]) > 10
+        assert "retort_truncated_pairs_total 0.0" in text
+        assert "retort_unknown_tokens_total 1.0" in text
+        assert 'retort_flagged_passages_total{flag="empty"} 1.0' in text
+        assert 'retort_flagged_passages_total{flag="unfamiliar"} 1.0' in text
+        pairs = re.findall(r"retort_pair_seconds_count\{.*student.* (\d+)\.0", text)
+        assert sum(map(int, pairs)) == 4 + int(windows[0])
         assert 'retort_model_info{backend="fake"' in text
         assert 'retort_stage_seconds_count{stage="total"} 2.0' in text
 

@@ -67,6 +67,11 @@ def test_what_is_wrong_is_named(change: dict[str, object], param: str) -> None:
         ('{"query":"q","passages":["ok","cut \\ud83d"]}', "passages.1"),
         ('{"query":"q","passages":["ok",{"id":1,"text":"\\ude00 cut"}]}', "passages.1.text"),
         ('{"query":"\\ud83d","passages":["ok"]}', "query"),
+        ('{"query":"q","passages":["\\ud83d\\ude00","\\\\ud83d","\\uDBFF!"]}', "passages.2"),
+        (
+            '{"query":"q","passages":[' + f'"{"x" * 2_000}",' * 2_000 + '"\\ud83d"]}',
+            "passages.2000",
+        ),
     ],
 )
 def test_half_a_character_is_found(raw: str, param: str) -> None:

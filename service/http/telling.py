@@ -1,0 +1,99 @@
+"""Telling: what an answer says beside its scores, the same in every shape.
+
+Of a passage: the best of its windows, its highlight, its flags. Of the request: whether any passage
+answers, what was not read and what the model does not know, as numbers and in sentences. A shape
+that has no place for the latter gets them in a header, a dictionary of RFC 9651:
+
+    Retort-Usage: passages=3, pairs=7, windows=5, unknown-tokens=2, query-cut=head, answerable=0.931
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from retort.models.reading.highlights import told
+from retort.service.engine.job import Outcome
+from retort.service.highlighting import Highlights
+from retort.service.modes import Answer
+
+USAGE_HEADER = "Retort-Usage"
+
+_CUT = {
+    "head": "its beginning was left out",
+    "tail": "its end was left out",
+    "middle": "its middle was left out",
+    "both": "its beginning and its end were left out",
+}
+_FLAGS = {
+    "empty": ("has nothing to read and got score 0", "have nothing to read and got score 0"),
+    "unfamiliar": (
+        "is mostly unknown to the model: another language or script, or junk",
+        "are mostly unknown to the model: another language or script, or junk",
+    ),
+    "truncated": ("was too long to be read whole", "were too long to be read whole"),
+}
+
+
+def of_passage(index: int, outcome: Outcome, highlights: Highlights) -> dict[str, Any]:
+    """What there is to tell of one passage, as fields of its result; mostly none."""
+    return told(outcome.notes.get(index), highlights.found.get(index))
+
+
+def usage(answer: Answer) -> dict[str, Any]:
+    """What was read and scored."""
+    outcome = answer.outcome
+    return {
+        "passages": len(outcome.score),
+        "pairs": outcome.pairs,
+        "windows": outcome.windows,
+        "tokens": outcome.tokens,
+        "teacher_pairs": len(answer.by_teacher),
+        "truncated": outcome.truncated,
+        "unknown_tokens": outcome.unknown_tokens,
+        "query_cut": outcome.query_cut,
+    }
+
+
+def answerable(answer: Answer) -> float | None:
+    """The probability that any passage answers; None where nobody can tell, or of pairs."""
+    known, outcome = answer.manifest.answerability, answer.outcome
+    if known is None or outcome.errors or answer.pairs_alone:
+        return None
+    return known.probability(outcome.score)
+
+
+def warnings(answer: Answer, highlights: Highlights) -> list[str]:
+    """Sentences about what a client should know, mostly none."""
+    outcome, found = answer.outcome, []
+    if outcome.query_cut is not None:
+        found.append(
+            "the query has more tokens than are read of one "
+            f"({answer.manifest.truncation.max_query_tokens}): {_CUT[outcome.query_cut]}"
+        )
+    if outcome.query_words == "unknown":
+        found.append(
+            "the model knows none of the query's words: all scores are 0, and the order is yours"
+        )
+    elif outcome.query_words == "unfamiliar":
+        found.append("most of the query is unknown to the model: the scores mean little")
+    if outcome.notes:
+        for flag, (one, many) in _FLAGS.items():
+            count = sum(flag in note.flags for note in outcome.notes.values())
+            if count:
+                found.append(f"one passage {one}" if count == 1 else f"{count} passages {many}")
+    if highlights.why is not None:
+        found.append(f"there are no highlights: {highlights.why}")
+    return found
+
+
+def header(answer: Answer) -> dict[str, str]:
+    """The header, for shapes whose body has no place for it."""
+    fields = [
+        f"{name.replace('_', '-')}={value}"
+        for name, value in usage(answer).items()
+        if value not in (None, 0)
+    ]
+    probability = answerable(answer)
+    if probability is not None:
+        fields.append(f"answerable={probability:.3f}")
+    return {USAGE_HEADER: ", ".join(fields)}
