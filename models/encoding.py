@@ -43,6 +43,8 @@ PIECE_CHARACTERS = 16_384
 MAX_PIECES = 16
 # A query is searched for its question in so many characters at its beginning and at its end.
 QUERY_CHARACTERS = 4_096
+# Of so many characters at either end white space is left out before.
+SEARCHED_CHARACTERS = 65_536
 
 Cut = Literal["head", "tail", "middle", "both"]
 
@@ -322,6 +324,9 @@ def _ends(query: str) -> str:
     """A query as it is; of a very long one its beginning and its end, without needless space."""
     if len(query) <= 2 * QUERY_CHARACTERS:
         return query
+    query = query.strip()
+    if len(query) > 2 * SEARCHED_CHARACTERS:
+        query = f"{query[:SEARCHED_CHARACTERS]} {query[-SEARCHED_CHARACTERS:]}"
     query = " ".join(query.split())
     if len(query) <= 2 * QUERY_CHARACTERS:
         return query

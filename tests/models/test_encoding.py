@@ -168,7 +168,9 @@ PREAMBLE = "I went to Paris last year with some friends and we saw many things t
         ("What is it? " + PREAMBLE + QUESTION, "What is it? " + QUESTION, "middle"),
         (" " * 5_000 + QUESTION, QUESTION, None),
         (" " * 50_000 + QUESTION, QUESTION, None),
+        (" " * 500_000 + QUESTION + " " * 500_000, QUESTION, None),
         (PREAMBLE * 200 + QUESTION, QUESTION, "head"),
+        (PREAMBLE * 2_000 + QUESTION, QUESTION, "head"),
     ],
 )
 def test_a_long_query_keeps_its_question(
