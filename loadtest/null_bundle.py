@@ -12,7 +12,6 @@ from pathlib import Path
 
 from retort.models.bundle import GRAPH_FILE, Bundle, write_bundle
 from retort.models.runtime.base import INPUTS, OUTPUT
-from retort.models.scores import combine
 
 # To be served with: one thread of the processor is more than it needs.
 ENVIRONMENT = {
@@ -31,7 +30,7 @@ def write_null_bundle(folder: Path, like: Bundle) -> Bundle:
     """
     heads = len(like.manifest.heads)
     logits = (0.0,) * heads
-    score = float(combine([logits], like.manifest.calibration).score[0])
+    score = float(like.manifest.scores([logits]).score[0])
     with tempfile.TemporaryDirectory() as work:
         graph = Path(work) / GRAPH_FILE
         _write_graph(graph, heads)

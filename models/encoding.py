@@ -37,9 +37,9 @@ from retort.models.reading.sentences import Span, sentences
 from retort.models.reading.vocabulary import Vocabulary, Words
 from retort.models.reading.windows import Range, Reading
 
-# A tokenizer keeps a hundred bytes per token of a text at a time: a long one goes in pieces.
+# A tokenizer needs about a hundred bytes per token, so a long text is tokenized in pieces.
 PIECE_CHARACTERS = 16_384
-# Of a longer text so many pieces are read, spread over it; white space alone is no piece.
+# Of a longer text only this many pieces are read, spread over it; blank ones do not count.
 MAX_PIECES = 16
 # A query is searched for its question in so many characters at its beginning and at its end.
 QUERY_CHARACTERS = 4_096

@@ -11,12 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retort.models.answerability import Answerability
 from retort.models.encoding import Truncation
 from retort.models.errors import InvalidManifest, MissingFile, UnknownSchema, mistakes
-from retort.models.scores import Calibration
+from retort.models.scores import Calibration, Scores, combine
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
@@ -178,6 +179,10 @@ class Manifest(_Value):
     # Left out where there is none, so that a release without the field can read the rest.
     agreement: Agreement | None = Field(None, exclude_if=lambda value: value is None)
     shape_profiles: tuple[ShapeProfile, ...] = ()
+
+    def scores(self, logits: ArrayLike) -> Scores:
+        """The scores of logits (pairs, heads), calibrated."""
+        return combine(logits, self.calibration)
 
     @field_validator("created")
     @classmethod

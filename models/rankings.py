@@ -10,7 +10,7 @@ average and by 0.3 at most.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,28 @@ from numpy.typing import ArrayLike
 from retort.models.arrays import FloatArray, IntArray
 
 TIE = 1e-6
+
+
+def best_first(
+    scores: FloatArray,
+    top_n: int | None = None,
+    min_score: float = 0.0,
+    without: Collection[int] = (),
+) -> list[int]:
+    """Indices of scores (passages,), best first, ties by index, less those in `without`.
+
+    At most `top_n`, and of those the ones whose score is `min_score` or more.
+
+    >>> best_first(np.array([0.1, 0.9, 0.5]), top_n=2)
+    [1, 2]
+    """
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    if without:
+        order = [index for index in order if index not in without]
+    order = order[:top_n]
+    if min_score > 0:
+        order = [index for index in order if scores[index] >= min_score]
+    return order
 
 
 @dataclass(frozen=True, slots=True)

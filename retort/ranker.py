@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import EncodedPair, EncodedText
+from retort.models.rankings import best_first
 from retort.models.reading.highlights import Highlight, best_sentences, candidates
 from retort.models.reading.passages import Flag, Note, ReadPassage, gather
 from retort.models.reading.sentences import Span
-from retort.models.reading.windows import Reading
+from retort.models.reading.windows import READING, Reading
 from retort.models.runtime.base import BackendInfo, infer_pairs
 from retort.models.runtime.choose import choose_backend
 from retort.models.runtime.options import (
@@ -26,9 +27,8 @@ from retort.models.runtime.options import (
     RuntimeOptions,
     default_cache,
 )
-from retort.models.scores import Scores, combine
+from retort.models.scores import Scores
 
-READING = Reading()
 Passage = str | Mapping[str, Any]
 
 
@@ -127,8 +127,7 @@ class Ranker:
             raise ValueError(f"top_n is {top_n}: ask for at least one passage, or leave it out")
         texts = [_text(index, passage) for index, passage in enumerate(passages)]
         scores, spreads, notes = self._read([query], texts, reading)
-        order: list[int] = np.argsort(-scores, kind="stable")[:top_n].tolist()
-        order = [index for index in order if scores[index] >= min_score]
+        order = best_first(scores, top_n, min_score)
         marks: dict[int, Highlight] = {}
         if highlight:
             found = candidates(texts, notes, [index for index in order if scores[index] > 0])
@@ -187,7 +186,7 @@ class Ranker:
             scores = Scores(none, none, none.astype(bool))
         else:
             logits = infer_pairs(self._backend, encoder, pairs)
-            scores = combine(logits, self.bundle.manifest.calibration)
+            scores = self.bundle.manifest.scores(logits)
         missing = np.flatnonzero(~scores.finite).tolist()
         score, spread, lost, notes = gather(read, scores.score, scores.spread, missing, reading)
         if lost:

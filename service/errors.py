@@ -148,6 +148,15 @@ ANSWERED: tuple[type[ServiceError], ...] = (
     DeadlinePassed,
 )
 
+# What may keep a second look at the passages from being made. The answer stands without it.
+UNHELPED: tuple[type[ServiceError], ...] = (
+    TooLarge,
+    Overloaded,
+    InferenceFailed,
+    NotReady,
+    DeadlinePassed,
+)
+
 
 def error_body(type_: str, message: str, param: str | None = None) -> bytes:
     """The one error shape as JSON."""

@@ -13,13 +13,7 @@ from dataclasses import dataclass, field
 
 from retort.models.reading.highlights import Candidates, Highlight, best_sentences, candidates
 from retort.service.engine.job import Outcome
-from retort.service.errors import (
-    DeadlinePassed,
-    InferenceFailed,
-    NotReady,
-    Overloaded,
-    TooLarge,
-)
+from retort.service.errors import UNHELPED, InferenceFailed
 from retort.service.model import Model
 from retort.service.modes import Caller, Question
 
@@ -60,6 +54,8 @@ async def highlight(
     if len(queries) > 1:
         queries = [queries[index] for index, spans in found.spans.items() for _ in spans]
     left -= time.perf_counter() - start
+    best: Mapping[int, Highlight] = {}
+    why = None
     try:
         _, scored = await student.score(
             queries,
@@ -69,11 +65,9 @@ async def highlight(
             reading=question.reading,
             client=caller.client,
         )
-    except (DeadlinePassed, InferenceFailed, NotReady, Overloaded, TooLarge) as error:
-        return Highlights(seconds=time.perf_counter() - start, why=error.message)
-    if scored.errors:
-        return Highlights(
-            seconds=time.perf_counter() - start, why=next(iter(scored.errors.values()))
-        )
-    best = best_sentences(found, scored.score)
-    return Highlights(best, time.perf_counter() - start)
+        if scored.errors:
+            raise InferenceFailed(next(iter(scored.errors.values())))
+        best = best_sentences(found, scored.score)
+    except UNHELPED as error:
+        why = error.message
+    return Highlights(best, time.perf_counter() - start, why)

@@ -20,14 +20,7 @@ from retort.models.cascade import allowance, choose, merge
 from retort.models.manifest import Manifest
 from retort.models.reading.windows import Reading
 from retort.service.engine.job import Outcome, StageSeconds
-from retort.service.errors import (
-    DeadlinePassed,
-    InferenceFailed,
-    InvalidRequest,
-    NotReady,
-    Overloaded,
-    TooLarge,
-)
+from retort.service.errors import UNHELPED, InvalidRequest
 from retort.service.metrics import CascadeMetrics, CascadeOutcome, Role
 from retort.service.model import Model
 from retort.service.settings import Mode
@@ -164,7 +157,7 @@ class Modes:
                 reading=question.reading,
                 client=caller.client,
             )
-        except (DeadlinePassed, Overloaded, NotReady, InferenceFailed, TooLarge):
+        except UNHELPED:
             return "late", answer
         rows = [row for row in range(fitting) if row not in second.errors]
         indices = [doubtful[row] for row in rows]

@@ -38,6 +38,7 @@ class Service:
 
     def __init__(self, settings: Settings, engines: Engines, shared: Path | None = None) -> None:
         self.settings = settings
+        self.reading = settings.reading
         self.engines = engines
         self.metrics: Metrics = engines.metrics
         self.shadow: Shadow | None = None

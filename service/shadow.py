@@ -33,7 +33,7 @@ from retort.models.arrays import FloatArray
 from retort.models.errors import StartError
 from retort.models.manifest import Manifest
 from retort.models.rankings import Comparison, compare
-from retort.models.reading.windows import Reading
+from retort.models.reading.windows import READING, Reading
 from retort.service.engine.job import Outcome
 from retort.service.engines import Engines
 from retort.service.errors import ServiceError
@@ -51,7 +51,6 @@ LOOK_SECONDS, QUIET_LOOKS = 0.01, 3
 # is busy with a batch for a short time only, and small ones would make the teacher look slow.
 CPU_PART, GPU_PART = 16, 128
 PART_TIMEOUT_SECONDS = 60.0
-READING = Reading()
 RECENT_REQUESTS = 1_000
 
 

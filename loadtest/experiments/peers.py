@@ -34,7 +34,6 @@ from retort.models.rankings import compare
 from retort.models.runtime.base import BackendInfo, infer_pairs
 from retort.models.runtime.choose import load_backend
 from retort.models.runtime.options import RuntimeOptions
-from retort.models.scores import combine
 from retort.plots import COLOURS, Axis, Line, Panel
 
 CHECKED_QUESTIONS, CHECKED_PASSAGES = 60, 10
@@ -177,9 +176,9 @@ def expected_scores(bundle: Bundle, requests: Sequence[Request]) -> list[list[fl
     """What the weights give in float32, by this project's own backend in this process."""
     encoder = bundle.encoder()
     backend = load_backend(REFERENCE, bundle, RuntimeOptions(), bundle.folder)
-    calibration = bundle.manifest.calibration
+    score = bundle.manifest.scores
     return [
-        combine(infer_pairs(backend, encoder, encode(encoder, request)), calibration).score.tolist()
+        score(infer_pairs(backend, encoder, encode(encoder, request))).score.tolist()
         for request in requests
     ]
 

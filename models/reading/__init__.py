@@ -1,1 +1,1 @@
-"""Reading: what of a text a model gets: its sentences, words, windows, and what is told of it."""
+"""Reading: how a text reaches the model: sentences, words and windows, and what is told of them."""

@@ -74,5 +74,5 @@ def _spans(passage: str, note: Note | None) -> Iterator[Span]:
     partly = note is not None and "truncated" in note.flags
     if note is None or note.window is None or not partly:
         return iter(sentences(passage))
-    first, last = note.window
-    return (span for span in sentences(passage) if span.start < last and span.end > first)
+    window = note.window
+    return (span for span in sentences(passage) if span.shared(window) > 0)

@@ -115,7 +115,7 @@ def gather(
     """From pairs to passages: `score` and `spread` (passages,), and what there is to tell.
 
     `score` and `spread` (pairs,) are the pairs', in order, of which those in `missing` have none.
-    The third value are the passages without a score: a passage needs all of its pairs.
+    The third value holds the indices of passages without a score: a passage needs all of its pairs.
     """
     if not any(passages):
         return score, spread, set(missing), {}

@@ -20,6 +20,10 @@ class Span(NamedTuple):
     start: int
     end: int
 
+    def shared(self, other: Span) -> int:
+        """How many characters both have; 0 or less if they do not overlap."""
+        return min(self.end, other.end) - max(self.start, other.start)
+
 
 def sentences(text: str) -> list[Span]:
     """The sentences of `text`, in order, without the white space around them.

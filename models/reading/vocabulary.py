@@ -8,7 +8,7 @@ Of the tokens of words, those with a letter or a digit, two kinds tell that a te
     inner    pieces that go on with a word; where most are, words are being spelled: another
              language, or junk
 
-A language in a known script is told by its inner pieces alone, so some of its texts pass.
+Another language in a known script shows in its inner pieces alone, so some of its texts pass.
 """
 
 from __future__ import annotations

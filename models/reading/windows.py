@@ -51,6 +51,9 @@ class Reading:
             raise ValueError(f"overlap_tokens is {self.overlap_tokens}: give 0 or more")
 
 
+READING = Reading()
+
+
 def with_limits(
     reading: Reading,
     *,
@@ -108,7 +111,7 @@ def plan(first: int, last: int, ends: Sequence[int], room: int, reading: Reading
     found.append((start, last))
     if len(found) <= reading.max_windows:
         return Plan(tuple(found), whole=True)
-    # The first and the last among them, unless there is to be one only.
+    # The first and the last are among them, unless only one is wanted.
     gaps = max(1, reading.max_windows - 1)
     places = (round(n * (len(found) - 1) / gaps) for n in range(reading.max_windows))
     chosen = tuple(found[place] for place in places)

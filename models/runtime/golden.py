@@ -25,7 +25,6 @@ from retort.models.runtime.base import (
     each_stream,
     infer_pairs,
 )
-from retort.models.scores import combine
 
 # How far rounding in the arithmetic may move a score.
 COMPUTE_TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-3, "bf16": 3e-2, "int8": 3e-2}
@@ -100,7 +99,7 @@ def _compare(
     golden = bundle.golden
     expected = np.array([pair.score for pair in golden])
     logits = infer_pairs(backend, encoder, pairs, at_once, padded)
-    scores = combine(logits, bundle.manifest.calibration)
+    scores = bundle.manifest.scores(logits)
     found = np.where(scores.finite, scores.score, np.inf)
     allowed = tolerance(bundle.manifest, backend.info.precision)
     difference = np.abs(found - expected)

@@ -21,7 +21,7 @@ from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
 from retort.models.runtime.golden import compare_golden
-from retort.models.scores import Scores, combine
+from retort.models.scores import Scores
 from retort.service.engine.board import Board
 from retort.service.engine.job import Job
 from retort.service.engine.load import Loaded
@@ -235,7 +235,7 @@ class Engine:
                 logger.exception("a pair of %d tokens could not be scored", pairs.tokens)
             return None
         self._metrics.add_pairs(self._role, work.pairs, seconds)
-        scores = combine(logits, self._bundle.manifest.calibration)
+        scores = self._bundle.manifest.scores(logits)
         self.board.healthy = float(scores.finite.any())
         return scores
 

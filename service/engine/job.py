@@ -14,6 +14,7 @@ import numpy as np
 
 from retort.models.arrays import FloatArray, IntArray
 from retort.models.encoding import Cut
+from retort.models.rankings import best_first
 from retort.models.reading.passages import Note
 from retort.models.scores import Scores
 from retort.service.engine.pairs import Pairs
@@ -56,13 +57,7 @@ class Outcome:
 
         At most `top_n`, and only those whose score is `min_score` or more.
         """
-        order: list[int] = np.argsort(-self.score, kind="stable").tolist()
-        if self.errors:
-            order = [index for index in order if index not in self.errors]
-        order = order[:top_n]
-        if min_score > 0:
-            order = [index for index in order if self.score[index] >= min_score]
-        return order
+        return best_first(self.score, top_n, min_score, self.errors)
 
     @property
     def windows(self) -> int:

@@ -37,6 +37,8 @@ INLINE_CHARACTERS = 8_000
 # How long a refusal holds for other requests, how much smaller they may be, and how much more time
 # they may have.
 REFUSED_SECONDS, LIKE_SIZE, LIKE_TIME = 0.03, 0.5, 1.01
+# The result of a request in which there is nothing to ask the model about.
+NOTHING = Result(0, np.zeros(0), np.zeros(0), (), 0.0, 0.0)
 NO_SCORE = "the model gave no score for this passage; the server's log says why"
 
 
@@ -108,8 +110,7 @@ class Scorer:
         text = _Reader(self._tokenization, queries, passages, reading, self._max_pairs)
         first = await text.next()
         if text.done and not len(first):
-            # There is nothing to ask the model about.
-            return text.outcome(_nothing(0), StageSeconds(text.seconds, 0.0, 0.0))
+            return text.outcome(NOTHING, StageSeconds(text.seconds, 0.0, 0.0))
         message = Open(
             key=self.link.key(),
             client=client,
@@ -257,11 +258,6 @@ def _familiarity(heads: Sequence[Tokens]) -> Familiarity:
     if not all(head.words.known for head in heads):
         return "unknown"
     return "unfamiliar" if any(head.words.unfamiliar for head in heads) else "familiar"
-
-
-def _nothing(key: int) -> Result:
-    none = np.zeros(0)
-    return Result(key, none, none, (), 0.0, 0.0)
 
 
 def _expire(result: asyncio.Future[Result], timeout_seconds: float) -> None:

@@ -40,7 +40,7 @@ class Tokens:
     """Token ids of one text, without special tokens, in the wire's bytes.
 
     The rest is as in `EncodedText`; `layout` is there for a passage that surely needs windows.
-    `plain` says that there is nothing to tell of it, if it fits.
+    `plain` says that the model knows its words, and that there is nothing to tell of it if it fits.
     """
 
     ids: bytes
@@ -112,19 +112,12 @@ class Tokenization:
     ) -> list[ReadPassage | None]:
         """How each passage is read with its query, or the one for all; None: as one pair."""
         longest = self.truncation.max_length - 3
-        if len(queries) == 1 and queries[0].words.known and reading.max_tokens is None:
-            room = longest - queries[0].count
-            return [
-                None
-                if passage.plain and passage.count <= room
-                else self._read(room, text, passage, reading)
-                for text, passage in zip(texts, passages, strict=True)
-            ]
         each = queries if len(queries) > 1 else [queries[0]] * len(passages)
+        uncut = reading.max_tokens is None
         return [
-            self._read(longest - query.count, text, passage, reading)
-            if query.words.known
-            else NOT_READ
+            None
+            if uncut and query.plain and passage.plain and query.count + passage.count <= longest
+            else self._read(query, text, passage, reading)
             for query, text, passage in zip(each, texts, passages, strict=True)
         ]
 
@@ -132,24 +125,19 @@ class Tokenization:
         self,
         queries: Sequence[Tokens],
         passages: Sequence[Tokens],
-        read: Sequence[ReadPassage | None] = (),
+        read: Sequence[ReadPassage | None],
         *,
         last: bool = True,
     ) -> Chunk:
-        """Pairs of each passage with its query, or with the one query for all.
-
-        `read` says how each passage is read; without, each is one pair.
-        """
+        """Pairs of each passage with its query, or with the one query for all, as `read` says."""
         cls, sep, width = self._cls, self._sep, self._width
         lengths, boundaries = array("H"), array("H")
         parts: list[bytes] = []
         shared = len(queries) == 1
         query = queries[0]
-        several = any(read)
-        for row, passage in enumerate(passages):
+        for row, (passage, own) in enumerate(zip(passages, read, strict=True)):
             if not shared:
                 query = queries[row]
-            own = read[row] if several else None
             if own is None:
                 lengths.append(query.count + passage.count + 3)
                 boundaries.append(query.count + 2)
@@ -161,10 +149,15 @@ class Tokenization:
                 parts += (cls, query.ids, sep, passage.ids[first * width : end * width], sep)
         return Chunk(lengths.tobytes(), boundaries.tobytes(), b"".join(parts), last, self._wide)
 
-    def _read(self, room: int, text: str, passage: Tokens, reading: Reading) -> ReadPassage | None:
+    def _read(
+        self, query: Tokens, text: str, passage: Tokens, reading: Reading
+    ) -> ReadPassage | None:
         def layout() -> Layout:
             return passage.layout or self._encoder.lay_out(text)[1]
 
+        if not query.words.known:
+            return NOT_READ
+        room = self.truncation.max_length - 3 - query.count
         return read_passage(passage.count, passage.words, passage.whole, room, reading, layout)
 
     def _bytes(self, ids: Sequence[int]) -> bytes:

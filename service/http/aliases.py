@@ -181,8 +181,8 @@ async def _tei_or_jina(
 
 
 async def _tei(service: Service, caller: Caller, body: TeiRequest, _: float) -> Reply:
-    side: Side = "left" if body.truncation_direction.lower() == "left" else "right"
-    reading = with_limits(service.settings.reading, side=side)
+    side: Side | None = "left" if body.truncation_direction.lower() == "left" else None
+    reading = with_limits(service.reading, side=side)
     question = Question([body.query], body.texts, reading, highlight=body.highlight)
     answer, highlights = await _ask(service, caller, question, "texts", body.model)
     outcome = answer.outcome
@@ -208,7 +208,7 @@ async def _jina(service: Service, caller: Caller, body: JinaRequest, _: float) -
     texts = _texts(body.documents)
     top_n = body.top_n or None
     reading = with_limits(
-        service.settings.reading,
+        service.reading,
         max_windows=body.max_chunks_per_doc,
         overlap_tokens=body.overlap_tokens,
         max_tokens=body.max_tokens_per_doc,
@@ -236,7 +236,7 @@ async def _jina(service: Service, caller: Caller, body: JinaRequest, _: float) -
 
 
 async def _cohere(service: Service, caller: Caller, body: CohereRequest, _: float) -> Reply:
-    reading = with_limits(service.settings.reading, max_tokens=body.max_tokens_per_doc)
+    reading = with_limits(service.reading, max_tokens=body.max_tokens_per_doc)
     texts = _texts(body.documents)
     question = Question([body.query], texts, reading, body.top_n, highlight=body.highlight)
     answer, highlights = await _ask(service, caller, question, "documents", body.model)
@@ -261,7 +261,7 @@ async def _cohere(service: Service, caller: Caller, body: CohereRequest, _: floa
 async def _vllm(service: Service, caller: Caller, body: VllmRequest, _: float) -> Reply:
     queries, documents = body.sides()[1:]
     reading = with_limits(
-        service.settings.reading, max_tokens=body.max_tokens_per_doc, side=body.truncation_side
+        service.reading, max_tokens=body.max_tokens_per_doc, side=body.truncation_side
     )
     question = Question(queries, documents, reading, highlight=body.highlight)
     answer, highlights = await _ask(service, caller, question, "documents", body.model)

@@ -29,7 +29,7 @@ async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: f
         [asked.query],
         asked.texts(),
         with_limits(
-            service.settings.reading,
+            service.reading,
             max_windows=asked.max_windows,
             overlap_tokens=asked.overlap_tokens,
         ),

@@ -72,7 +72,7 @@ def warnings(answer: Answer, highlights: Highlights) -> list[str]:
         )
     if outcome.query_words == "unknown":
         found.append(
-            "the model knows none of the query's words: all scores are 0, and the order is yours"
+            "the model knows none of the query's words: all scores are 0, in the order sent"
         )
     elif outcome.query_words == "unfamiliar":
         found.append("most of the query is unknown to the model: the scores mean little")

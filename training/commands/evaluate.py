@@ -165,7 +165,6 @@ def cascade_command(
             result = CascadeReport.model_validate_json(source.read_text(encoding="utf-8"))
         elif student and teacher and sets is not None:
             from retort.models.bundle import find_bundle, read_bundle
-            from retort.models.scores import combine
             from retort.training.data.evaluation_set import read_sets
             from retort.training.evaluate.logits import logits_of
 
@@ -178,8 +177,8 @@ def cascade_command(
                 [
                     opinions(
                         s,
-                        combine(ours[s.name], first.manifest.calibration),
-                        combine(theirs[s.name], second.manifest.calibration),
+                        first.manifest.scores(ours[s.name]),
+                        second.manifest.scores(theirs[s.name]),
                     )
                     for s in chosen
                 ],

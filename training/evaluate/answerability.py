@@ -45,6 +45,10 @@ class Drawn:
     rows: IntArray
     answered: float
 
+    def scored(self, scores: FloatArray) -> AnswerList:
+        """The same with scores of all pairs (pairs,)."""
+        return AnswerList(scores[self.rows], self.answered)
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerList:
@@ -85,7 +89,7 @@ def make_lists(
 ) -> list[AnswerList]:
     """The lists that `draw_lists` draws, with the scores (pairs,) of their passages."""
     values = np.asarray(scores, dtype=np.float64)
-    return [AnswerList(values[d.rows], d.answered) for d in draw_lists(query_ids, labels, seed)]
+    return [drawn.scored(values) for drawn in draw_lists(query_ids, labels, seed)]
 
 
 def fit_answerability(parts: Sequence[Sequence[AnswerList]]) -> Answerability:

@@ -47,7 +47,7 @@ def measure_highlights(
 
     ranked = [scorer.ranker.rank(o.query, [o.passage], highlight=True)[0] for o in marked]
     within = [
-        np.where([_touches(span, one.window) for span in own], scores, -1.0)
+        np.where([one.window is None or span.shared(one.window) > 0 for span in own], scores, -1.0)
         for one, own, scores in zip(ranked, spans, apart(scorer), strict=True)
     ]
     found = {
@@ -84,17 +84,12 @@ def _slower(scorer: BundleScorer, marked: Sequence[MarkedPassage]) -> float:
 
 def is_right(span: Span, right: Sequence[Span]) -> bool:
     """Whether more than half of a sentence is in one of those that are right."""
-    shared = max(min(span.end, one.end) - max(span.start, one.start) for one in right)
-    return 2 * shared > span.end - span.start
+    return 2 * max(map(span.shared, right)) > span.end - span.start
 
 
 def _hit(ranked: RankedPassage, right: Sequence[Span]) -> float:
     best = ranked.highlight
     return 0.0 if best is None else float(is_right(Span(best.start, best.end), right))
-
-
-def _touches(span: Span, window: Span | None) -> bool:
-    return window is None or (span.start < window.end and span.end > window.start)
 
 
 def _best(

@@ -12,7 +12,7 @@ from retort.models.bundle import Bundle
 from retort.models.rankings import kendall_tau, rows_by_query
 from retort.models.scores import combine
 from retort.training.data.evaluation_set import EvaluationSet
-from retort.training.evaluate.answerability import AnswerList, draw_lists, probabilities
+from retort.training.evaluate.answerability import draw_lists, probabilities
 from retort.training.evaluate.bootstrap import resample_means
 from retort.training.evaluate.logits import logits_of
 from retort.training.evaluate.measures import (
@@ -58,7 +58,7 @@ def answerable_curves(scorer: BundleScorer, sets: Sequence[EvaluationSet]) -> li
         rows = sorted({int(row) for one in drawn for row in one.rows})
         scores = np.zeros(len(items.pairs))
         scores[rows] = scorer.score([items.pairs[row] for row in rows], progress=True)
-        lists = [AnswerList(scores[one.rows], one.answered) for one in drawn]
+        lists = [one.scored(scores) for one in drawn]
         answered = np.array([one.answered for one in lists])
         curves.append(_curve(items.name, answered, probabilities(known, lists)))
     return curves

@@ -59,7 +59,7 @@ def _tokens(first: int, last: int) -> Callable[[PairEncoder, str], EncodedText]:
 
 
 RULES: Rules = {
-    "its question (the product's rule)": lambda encoder, query: encoder.encode_query(query),
+    "its question (the product's rule)": PairEncoder.encode_query,
     "the first 48 tokens": _tokens(48, 0),
     "the last 48 tokens": _tokens(0, 48),
     "the last 24 tokens": _tokens(0, 24),

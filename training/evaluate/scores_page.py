@@ -78,21 +78,19 @@ def plot_depths(report: TrustReport) -> str:
     panels = []
     for name in dict.fromkeys(item.name for item in report.depths):
         own = [item for item in report.depths if item.name == name]
-        lines = (
+        ways = {
+            "read in windows": [item.windows for item in own],
+            "cut at the model's length": [item.cut for item in own],
+        }
+        lines = tuple(
             Line(
-                "read in windows",
-                tuple((item.depth, item.windows.value) for item in own),
-                "c0",
+                way,
+                tuple((item.depth, e.value) for item, e in zip(own, found, strict=True)),
+                colour,
                 marked=True,
-                band=tuple((i.depth, i.windows.low, i.windows.high) for i in own),
-            ),
-            Line(
-                "cut at the model's length",
-                tuple((item.depth, item.cut.value) for item in own),
-                "c1",
-                marked=True,
-                band=tuple((i.depth, i.cut.low, i.cut.high) for i in own),
-            ),
+                band=tuple((item.depth, e.low, e.high) for item, e in zip(own, found, strict=True)),
+            )
+            for (way, found), colour in zip(ways.items(), COLOURS, strict=False)
         )
         axis = Axis("the answer is sentence … of 8")
         panels.append(Panel(name, axis, Axis("R@1", low=0.0, high=1.0), lines))

@@ -31,10 +31,10 @@ from tqdm.auto import tqdm
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.errors import BundleError
-from retort.models.reading.windows import Reading
+from retort.models.reading.windows import READING, Reading
 from retort.models.runtime.options import RuntimeOptions
 from retort.models.scores import combine
-from retort.ranker import READING, Ranker
+from retort.ranker import Ranker
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import load_backbone, locate_backbone
 from retort.training.nn.encoders import BiEncoder

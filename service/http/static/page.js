@@ -236,7 +236,5 @@ at("copy-link").addEventListener("click", () => {
 new ResizeObserver(() => link(at("links"), student, teacher)).observe(at("columns"));
 
 if (/Mac|iPhone|iPad/.test(navigator.platform)) at("modifier").textContent = "⌘";
-const shared = fromAddress();
-if (shared) fill(shared);
-countPassages();
+fill(fromAddress() ?? EXAMPLES.short);
 live.refresh().catch(() => {});

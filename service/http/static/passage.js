@@ -12,7 +12,7 @@ const FLAGS = {
     "Unfamiliar",
     "mostly unknown to the model: another language or script, or junk",
   ],
-  truncated: ["Not read whole", "it is too long; parts spread over it were read"],
+  truncated: ["Not read whole", "too long, so only parts of it were read"],
 };
 
 /** An element with a class and a text: texts are set by textContent alone. */

@@ -27,7 +27,9 @@ ENCODER = make_encoder()
 
 def make_chunk() -> Chunk:
     tokenization = Tokenization(ENCODER)
-    return tokenization.chunk([tokenization.query(QUERIES[0])], tokenization.passages(PASSAGES))
+    return tokenization.chunk(
+        [tokenization.query(QUERIES[0])], tokenization.passages(PASSAGES), [None] * 4
+    )
 
 
 def make_open(chunk: Chunk) -> Open:

@@ -13,8 +13,8 @@ from retort.cli import app
 from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle
 from retort.models.reading.sentences import Span, sentences
-from retort.models.reading.windows import Reading
-from retort.ranker import READING, Ranker
+from retort.models.reading.windows import READING, Reading
+from retort.ranker import Ranker
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.long_sets import DEPTHS, long_set
 from retort.training.data.marked import MarkedPassage
