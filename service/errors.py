@@ -1,27 +1,26 @@
-"""Service errors: each has an HTTP status, a type, and one shape in which it is answered.
+"""Service errors: each has an HTTP status and a type; `http/refusals.py` answers them.
 
-    ServiceError
-    ├── InvalidRequest      422
-    ├── TooLarge            413
-    ├── Unauthorized        401
-    ├── Forbidden           403
-    ├── ModelNotFound       404
-    ├── LoadFailed          409
-    ├── Overloaded          429, with Retry-After
-    ├── NotReady            503, with Retry-After
-    ├── DeadlinePassed      504
-    ├── InferenceFailed     500
-    ├── InternalError       500
-    └── ClientGone          never answered
-
-The shape: `{"error": {"type": …, "message": …, "param": …}}`.
+ServiceError
+├── InvalidRequest      422
+├── TooLarge            413
+├── Unauthorized        401
+├── Forbidden           403
+├── ModelNotFound       404
+├── LoadFailed          409
+├── Overloaded          429, with Retry-After
+├── NotFound            404
+├── MethodNotAllowed    405
+├── NotReady            503, with Retry-After
+├── DeadlinePassed      504
+├── InferenceFailed     500
+├── InternalError       500
+└── ClientGone          never answered
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
-
-import orjson
 
 
 class ServiceError(Exception):
@@ -31,20 +30,20 @@ class ServiceError(Exception):
     type: ClassVar[str] = "internal"
 
     def __init__(
-        self, message: str, *, param: str | None = None, retry_after: int | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after = retry_after
-
-    def body(self) -> bytes:
-        """The error as JSON, in the one shape."""
-        return error_body(self.type, self.message, self.param)
-
-    def headers(self) -> dict[str, str]:
-        """Headers that belong to the error."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
 
 
 class InvalidRequest(ServiceError):
@@ -67,9 +66,8 @@ class Unauthorized(ServiceError):
     status = 401
     type = "unauthorized"
 
-    def headers(self) -> dict[str, str]:
-        """Headers that belong to the error."""
-        return {"WWW-Authenticate": "Bearer"}
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
 
 
 class Forbidden(ServiceError):
@@ -84,6 +82,20 @@ class ModelNotFound(ServiceError):
 
     status = 404
     type = "model_not_found"
+
+
+class NotFound(ServiceError):
+    """There is no such path."""
+
+    status = 404
+    type = "not_found"
+
+
+class MethodNotAllowed(ServiceError):
+    """The path is there, and takes another method."""
+
+    status = 405
+    type = "method_not_allowed"
 
 
 class LoadFailed(ServiceError):
@@ -156,8 +168,3 @@ UNHELPED: tuple[type[ServiceError], ...] = (
     NotReady,
     DeadlinePassed,
 )
-
-
-def error_body(type_: str, message: str, param: str | None = None) -> bytes:
-    """The one error shape as JSON."""
-    return orjson.dumps({"error": {"type": type_, "message": message, "param": param}})

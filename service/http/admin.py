@@ -12,8 +12,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from retort.service.http.bodies import decode, read_body
+from retort.service.http.refusals import JSON
 from retort.service.http.schemas import ErrorResponse, RequestBody, request_body
-from retort.service.http.scoring import JSON
 from retort.service.model import Model
 from retort.service.service import Service
 

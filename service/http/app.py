@@ -15,14 +15,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retort.service.engines import State
-from retort.service.errors import ServiceError, error_body
+from retort.service.errors import MethodNotAllowed, NotFound, ServiceError
 from retort.service.http.admin import add_models
 from retort.service.http.aliases import ALIASES
 from retort.service.http.answers import SCORE, compared, describe
-from retort.service.http.gate import Gate
+from retort.service.http.gate import UNFORESEEN, Gate
 from retort.service.http.page import add_pages
+from retort.service.http.refusals import JSON, refuse
 from retort.service.http.schemas import ComparisonResponse
-from retort.service.http.scoring import JSON, add_scoring
+from retort.service.http.scoring import add_scoring
 from retort.service.service import Service
 
 
@@ -122,21 +123,30 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
+class _Refusal(Response):
+    """An error, answered in the shape that the clients of its path parse."""
+
+    def __init__(self, error: ServiceError) -> None:
+        super().__init__()
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        await refuse(send, scope, self._error)
+
+
 def _add_errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(ServiceError)
     async def service_error(_: Request, error: ServiceError) -> Response:
         service.metrics.rejected.labels(error.type).inc()
-        return Response(error.body(), error.status, error.headers(), JSON)
+        return _Refusal(error)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
+        kind = MethodNotAllowed if error.status_code == 405 else NotFound
         message = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
-        type_ = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
-        headers = dict(error.headers or {})
-        return Response(error_body(type_, message), error.status_code, headers, JSON)
+        return _Refusal(kind(message, headers=error.headers))
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> Response:
-        return Response(
-            error_body("internal", "an unexpected error; the server's log has it"), 500, None, JSON
-        )
+        return _Refusal(UNFORESEEN)

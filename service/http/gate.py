@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retort.service.errors import Forbidden, InternalError, ServiceError, Unauthorized
 from retort.service.http import page
-from retort.service.http.scoring import respond
+from retort.service.http.refusals import refuse
 from retort.service.metrics import Metrics
 from retort.service.settings import Settings
 
@@ -76,12 +76,12 @@ class Gate:
             handler = self._handlers.get(path) if scope["method"] == "POST" else None
             await (handler or self.app)(scope, receive, watch)
         except ServiceError as error:
-            await respond(watch, error.status, error.body(), error.headers())
+            await refuse(watch, scope, error)
         except Exception:
             # Answered already, by and large; the connection can go on.
             logger.exception("an unexpected error")
             if not status:
-                await respond(watch, UNFORESEEN.status, UNFORESEEN.body(), {})
+                await refuse(watch, scope, UNFORESEEN)
         finally:
             route = path if path in self._paths else _pattern(path)
             self._metrics.count_request(route, status or 500)

@@ -22,12 +22,11 @@ from starlette.types import Receive, Scope, Send
 
 from retort.service.errors import ServiceError
 from retort.service.http.bodies import Body, Decoder, decode, read_body
+from retort.service.http.refusals import refuse, respond
 from retort.service.http.schemas import error_responses, request_body
 from retort.service.modes import Caller
 from retort.service.service import Service, client_number, gone
 
-JSON = "application/json"
-_START = b"content-type", JSON.encode()
 # Most answers are there before a watch for the client's leaving would be worth its cost.
 WATCH_AFTER_SECONDS = 0.01
 
@@ -81,7 +80,7 @@ class Handler:
             reply = await self._answer(scope, receive, start)
         except ServiceError as error:
             self._service.metrics.rejected.labels(error.type).inc()
-            await respond(send, error.status, error.body(), error.headers())
+            await refuse(send, scope, error)
             return
         self._total.observe(time.perf_counter() - start)
         await respond(send, 200, reply.body, reply.headers)
@@ -138,14 +137,6 @@ def add_scoring(app: FastAPI, service: Service, route: ScoringRoute[Any]) -> Han
         openapi_extra=request_body(route.shape, route.example),
     )
     return handler
-
-
-async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-    """Send an answer in JSON."""
-    fields = [_START, (b"content-length", b"%d" % len(body))]
-    fields += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _who(scope: Scope) -> str:

@@ -52,6 +52,6 @@ def test_info_docs_and_unknown_routes(fake_bundle: Bundle) -> None:
         for method, path, status in (("GET", "/nope", 404), ("GET", "/score", 405)):
             reply = await client.request(method, path)
             assert reply.status_code == status
-            assert set(reply.json()["error"]) == {"type", "message", "param"}
+            assert {"type", "message", "param"} <= set(reply.json()["error"])
 
     ask(fake_bundle, test)

@@ -17,7 +17,7 @@ from retort.service.service import Service
 from tests.service.running import ask
 
 
-def test_mutated_bodies_are_answered_in_one_shape(fake_bundle: Bundle) -> None:
+def test_mutated_bodies_are_scored_or_refused_by_name(fake_bundle: Bundle) -> None:
     async def test(client: httpx.AsyncClient, _: Service) -> None:
         statuses: Counter[int] = Counter()
         for seed in range(2_000):
@@ -25,7 +25,9 @@ def test_mutated_bodies_are_answered_in_one_shape(fake_bundle: Bundle) -> None:
             reply = await client.post(path, content=body)
             statuses[reply.status_code] += 1
             if reply.status_code != 200:
-                assert set(reply.json()["error"]) == {"type", "message", "param"}, body
+                refusal = reply.json()
+                own = {"type", "message", "param"}
+                assert own <= set(refusal["error"]) or own < set(refusal), body
         assert set(statuses) <= {200, 404, 413, 422, 504}, statuses
         assert min(statuses[200], statuses[422]) > 50
 
