@@ -109,7 +109,7 @@ def _shown(default: Any) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
     if isinstance(default, tuple):
-        return ", ".join(default)
+        return ", ".join(default) or "none"
     return str(default).replace(str(Path.home()), "~")
 
 

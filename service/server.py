@@ -38,6 +38,10 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
         raise StartError(
             f"two bundles are named {', '.join(sorted(twice))}: a request could not choose"
         )
+    if unknown := sorted({*settings.aliases.values()} - {*names}):
+        raise StartError(
+            f"alias: there is no bundle named {', '.join(unknown)}: there are {', '.join(names)}"
+        )
     try:
         teacher = None if settings.teacher is None else read_bundle(find_bundle(settings.teacher))
     except BundleError as error:

@@ -50,7 +50,11 @@ def _names(value: Any) -> Any:
     return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
 
 
-Bundles = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode, Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode]
+Bundles = Annotated[Names, Field(min_length=1)]
+
+# As an alias, every name that no model has.
+ANY_NAME = "*"
 
 PREFIX = "RETORT_"
 # Environment variables with our prefix that are not settings of the server.
@@ -80,6 +84,11 @@ class Settings(BaseSettings):
         ("retort-small",),
         description="Name or path of a bundle; several (the flag again, or names with commas) are "
         "chosen by a request's model, and the first is for requests that name none.",
+    )
+    alias: Names = Field(
+        (),
+        description="Other names of a bundle for requests, NAME=BUNDLE each (the flag again, or "
+        "commas); the name * takes every name there is not.",
     )
     backend: BackendName = Field("auto", description="Runtime; auto measures what is installed.")
     provider: ProviderName = Field("auto", description="Device that the runtime uses.")
@@ -163,6 +172,11 @@ class Settings(BaseSettings):
     )
     max_timeout_ms: Count = Field(60_000, description="Longest timeout_ms a request may ask for.")
 
+    strict_aliases: bool = Field(
+        False,
+        description="Refuse what the routes of other rerankers would ignore with a warning.",
+    )
+
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
         None,
         description="Front ends: processes that speak HTTP and tokenize; unset: by cores and "
@@ -224,9 +238,18 @@ class Settings(BaseSettings):
             )
         if self.disagreement_texts and self.disagreements is None:
             mistakes.append("disagreement_texts is set without a file: set disagreements")
+        mistakes += [
+            f"alias is {alias}: expected NAME=BUNDLE" for alias in self.alias if "=" not in alias
+        ]
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Names of bundles by the other names that requests may give."""
+        pairs = (alias.rpartition("=") for alias in self.alias)
+        return {name.strip(): own.strip() for name, _, own in pairs}
 
     @property
     def reading(self) -> Reading:

@@ -306,7 +306,7 @@ def default_of(field: FieldInfo) -> str:
     if field.default is None:
         return "unset"
     if isinstance(field.default, tuple):
-        return ", ".join(field.default)
+        return ", ".join(field.default) or "none"
     return str(field.default).lower()
 
 

@@ -11,11 +11,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from retort.service.http.bodies import decode, read_body
+from retort.service.http.bodies import parse, read_body
+from retort.service.http.openapi import request_body
 from retort.service.http.refusals import JSON
-from retort.service.http.schemas import ErrorResponse, RequestBody, request_body
+from retort.service.http.schemas import ErrorResponse, RequestBody
 from retort.service.model import Model
 from retort.service.service import Service
+from retort.service.settings import ANY_NAME
 
 
 class LoadRequest(RequestBody):
@@ -57,8 +59,19 @@ def add_models(app: FastAPI, service: Service) -> None:
     decoder = msgspec.json.Decoder(LoadRequest)
 
     @app.get("/v1/models", summary="Models by name", responses={200: {"model": ModelList}})
+    @app.get(
+        "/models",
+        name="models_unversioned",
+        summary="The same as /v1/models",
+        responses={200: {"model": ModelList}},
+    )
     async def models() -> Response:
-        listed = [_entry(model) for model in service.engines.models if model.served is not None]
+        named = {model.name: model for model in service.engines.models} | service.names
+        listed = [
+            _entry(name, model)
+            for name, model in named.items()
+            if model.served is not None and name != ANY_NAME
+        ]
         return Response(orjson.dumps({"object": "list", "data": listed}), media_type=JSON)
 
     @app.post(
@@ -68,20 +81,22 @@ def add_models(app: FastAPI, service: Service) -> None:
             200: {"model": LoadResponse},
             **{status: {"model": ErrorResponse} for status in (401, 403, 409, 422)},
         },
-        openapi_extra=request_body(LoadRequest, {"bundle": "models/retort-small"}),
+        openapi_extra=request_body(
+            {"bundle": LoadRequest}, {"bundle": {"bundle": "models/retort-small"}}
+        ),
     )
     async def load(name: str, request: Request) -> Response:
         settings = service.settings
         raw = await read_body(request.receive, settings.max_body_bytes, service.health.draining)
-        asked = await decode(decoder, raw, settings.max_passages) if raw else LoadRequest()
+        asked = parse(decoder.decode, raw) if raw else LoadRequest()
         loaded = await service.engines.load(name, asked.bundle)
         return Response(orjson.dumps(loaded), media_type=JSON)
 
 
-def _entry(model: Model) -> dict[str, Any]:
+def _entry(name: str, model: Model) -> dict[str, Any]:
     manifest = model.now().manifest
     return {
-        "id": manifest.name,
+        "id": name,
         "object": "model",
         "created": int(datetime.fromisoformat(manifest.created).timestamp()),
         "owned_by": "retort",

@@ -7,22 +7,24 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import msgspec
 import orjson
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retort.service.engines import State
 from retort.service.errors import MethodNotAllowed, NotFound, ServiceError
-from retort.service.http.admin import add_models
-from retort.service.http.aliases import ALIASES
-from retort.service.http.answers import SCORE, compared, describe
-from retort.service.http.gate import UNFORESEEN, Gate
+from retort.service.http.admin import LoadRequest, add_models
+from retort.service.http.aliases.routes import ALIASES, SCORE
+from retort.service.http.gate import OPEN_PATHS, UNFORESEEN, Gate
+from retort.service.http.info import compared, describe
+from retort.service.http.openapi import complete
 from retort.service.http.page import add_pages
 from retort.service.http.refusals import JSON, refuse
-from retort.service.http.schemas import ComparisonResponse
+from retort.service.http.schemas import ComparisonResponse, InfoResponse, StatusResponse
 from retort.service.http.scoring import add_scoring
 from retort.service.service import Service
 
@@ -43,6 +45,7 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     handlers = {route.path: add_scoring(app, service, route) for route in (SCORE, *ALIASES)}
     add_models(app, service)
@@ -50,6 +53,10 @@ def create_app(service: Service) -> FastAPI:
     add_pages(app)
     _add_errors(app, service)
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
+    app.bodies = [
+        *{shape.request for route in (SCORE, *ALIASES) for shape in route.shapes},
+        LoadRequest,
+    ]
     app.gate = Gate(
         app.ungated,
         settings=service.settings,
@@ -65,6 +72,14 @@ class App(FastAPI):
     """The app, behind its gate: what the gate answers costs none of FastAPI's own layers."""
 
     gate: ASGIApp
+    # The bodies of requests that routes decode themselves.
+    bodies: list[type[msgspec.Struct]]
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi(), self.bodies, OPEN_PATHS)
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -87,14 +102,19 @@ def _add_watching(app: FastAPI, service: Service) -> None:
     def answer(status: int, body: dict[str, Any]) -> Response:
         return Response(orjson.dumps(body), status, media_type=JSON)
 
-    @app.get("/livez", summary="Whether the server is alive, or can mend itself")
+    status: dict[int | str, dict[str, Any]] = {
+        code: {"model": StatusResponse, "description": said}
+        for code, said in ((200, "Yes"), (503, "No, and why"))
+    }
+
+    @app.get("/livez", summary="Whether the server is alive, or can mend itself", responses=status)
     async def livez() -> Response:
         if service.engines.alive:
             return answer(200, {"status": "alive"})
         reason = service.health.reason or "an engine hangs, or cannot be replaced"
         return answer(503, {"status": "failed", "reason": reason})
 
-    @app.get("/readyz", summary="Whether the server is ready for requests")
+    @app.get("/readyz", summary="Whether the server is ready for requests", responses=status)
     async def readyz() -> Response:
         health = service.health
         if service.ready:
@@ -104,9 +124,13 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         state = "failing" if ready else health.state.value
         return answer(503, {"status": state, "reason": reason})
 
-    app.get("/health", summary="The same as /readyz")(readyz)
+    app.get("/health", name="health", summary="The same as /readyz", responses=status)(readyz)
 
-    @app.get("/info", summary="Bundles, backends and limits")
+    @app.get(
+        "/info",
+        summary="Bundles, backends and limits",
+        responses={200: {"model": InfoResponse}},
+    )
     async def info() -> Response:
         return answer(200, describe(service, package_version()))
 
@@ -118,7 +142,7 @@ def _add_watching(app: FastAPI, service: Service) -> None:
     async def comparison() -> Response:
         return answer(200, compared(service))
 
-    @app.get("/metrics", summary="Metrics for Prometheus")
+    @app.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 

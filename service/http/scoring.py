@@ -9,56 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Generic, NamedTuple
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from retort.service.errors import ServiceError
-from retort.service.http.bodies import Body, Decoder, decode, read_body
+from retort.service.http.bodies import decode, read_body
+from retort.service.http.context import context_of
+from retort.service.http.openapi import request_body, responses
 from retort.service.http.refusals import refuse, respond
-from retort.service.http.schemas import error_responses, request_body
+from retort.service.http.shapes import Reply, ScoringRoute
 from retort.service.modes import Caller
 from retort.service.service import Service, client_number, gone
 
 # Most answers are there before a watch for the client's leaving would be worth its cost.
 WATCH_AFTER_SECONDS = 0.01
-
-
-class Reply(NamedTuple):
-    """An answer's body, and headers of its own."""
-
-    body: bytes
-    headers: Mapping[str, str] = MappingProxyType({})
-
-
-# From the service, the caller, the body and when the request came, to the answer.
-Answer = Callable[[Service, Caller, Body, float], Awaitable[Reply]]
-
-
-@dataclass(frozen=True)
-class ScoringRoute(Generic[Body]):
-    """A route that scores; `tag` and `summary` are for the documentation."""
-
-    path: str
-    summary: str
-    shape: type[Body]
-    answer: Answer[Body]
-    tag: str | None = None
-    example: Any = None
-    responses: dict[int | str, dict[str, Any]] | None = None
-    # For a route of several shapes, of which `shape` is the documented one.
-    decoder: Decoder[Body] | None = None
-
-    def handler(self, service: Service) -> Handler:
-        """What handles its requests."""
-        return Handler(service, self)
 
 
 class Handler:
@@ -67,10 +34,9 @@ class Handler:
     What nobody foresaw is for the gate.
     """
 
-    def __init__(self, service: Service, route: ScoringRoute[Any]) -> None:
+    def __init__(self, service: Service, route: ScoringRoute) -> None:
         self._service = service
         self._route = route
-        self._decoder: Decoder[Any] = route.decoder or msgspec.json.Decoder(route.shape)
         self._total = service.metrics.stages["total"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +54,7 @@ class Handler:
     async def _answer(self, scope: Scope, receive: Receive, start: float) -> Reply:
         service, settings = self._service, self._service.settings
         raw = await read_body(receive, settings.max_body_bytes, service.engines.health.draining)
-        asked = await decode(self._decoder, raw, settings.max_passages)
+        shape, asked = await decode(self._route, raw, settings.max_passages, context_of(scope))
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()
         watch: list[asyncio.Task[None]] = []
@@ -99,7 +65,7 @@ class Handler:
         timer = loop.call_later(WATCH_AFTER_SECONDS, begin)
         try:
             caller = Caller(client_number(_who(scope)), left)
-            return await self._route.answer(service, caller, asked, start)
+            return await shape.answer(service, caller, asked, start)
         finally:
             timer.cancel()
             for task in watch:
@@ -119,9 +85,9 @@ class Handed(Response):
         await self._handler(scope, receive, send)
 
 
-def add_scoring(app: FastAPI, service: Service, route: ScoringRoute[Any]) -> Handler:
+def add_scoring(app: FastAPI, service: Service, route: ScoringRoute) -> Handler:
     """Add a route to `app`; returns its handler, for whoever knows the way without `app`."""
-    handler = route.handler(service)
+    handler = Handler(service, route)
 
     async def answer(_: Request) -> Response:
         return Handed(handler)
@@ -131,10 +97,14 @@ def add_scoring(app: FastAPI, service: Service, route: ScoringRoute[Any]) -> Han
         answer,
         methods=["POST"],
         name=route.path.strip("/").replace("/", "_"),
-        tags=[route.tag] if route.tag else None,
         summary=route.summary,
-        responses={**(route.responses or {}), **error_responses()},
-        openapi_extra=request_body(route.shape, route.example),
+        description=route.description or "",
+        tags=[route.tag],
+        responses=responses(route),
+        openapi_extra=request_body(
+            {shape.name: shape.request for shape in route.shapes},
+            {shape.name: shape.example for shape in route.shapes},
+        ),
     )
     return handler
 
