@@ -58,12 +58,15 @@ def add_models(app: FastAPI, service: Service) -> None:
     """Add the routes to `app`."""
     decoder = msgspec.json.Decoder(LoadRequest)
 
-    @app.get("/v1/models", summary="Models by name", responses={200: {"model": ModelList}})
+    listed_models: dict[int | str, dict[str, Any]] = {200: {"model": ModelList}}
+
+    @app.get("/v1/models", tags=["models"], summary="Models by name", responses=listed_models)
     @app.get(
         "/models",
         name="models_unversioned",
+        tags=["models"],
         summary="The same as /v1/models",
-        responses={200: {"model": ModelList}},
+        responses=listed_models,
     )
     async def models() -> Response:
         named = {model.name: model for model in service.engines.models} | service.names
@@ -76,6 +79,7 @@ def add_models(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/admin/models/{name}",
+        tags=["models"],
         summary="Load a version of a model, and let it take over",
         responses={
             200: {"model": LoadResponse},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,8 @@ from retort.service.http.refusals import JSON, refuse
 from retort.service.http.schemas import ComparisonResponse, InfoResponse, StatusResponse
 from retort.service.http.scoring import add_scoring
 from retort.service.service import Service
+
+_TAGS: list[str | enum.Enum] = ["server"]
 
 
 def create_app(service: Service) -> FastAPI:
@@ -107,14 +110,21 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         for code, said in ((200, "Yes"), (503, "No, and why"))
     }
 
-    @app.get("/livez", summary="Whether the server is alive, or can mend itself", responses=status)
+    @app.get(
+        "/livez",
+        tags=_TAGS,
+        summary="Whether the server is alive, or can mend itself",
+        responses=status,
+    )
     async def livez() -> Response:
         if service.engines.alive:
             return answer(200, {"status": "alive"})
         reason = service.health.reason or "an engine hangs, or cannot be replaced"
         return answer(503, {"status": "failed", "reason": reason})
 
-    @app.get("/readyz", summary="Whether the server is ready for requests", responses=status)
+    @app.get(
+        "/readyz", tags=_TAGS, summary="Whether the server is ready for requests", responses=status
+    )
     async def readyz() -> Response:
         health = service.health
         if service.ready:
@@ -124,10 +134,13 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         state = "failing" if ready else health.state.value
         return answer(503, {"status": state, "reason": reason})
 
-    app.get("/health", name="health", summary="The same as /readyz", responses=status)(readyz)
+    app.get("/health", name="health", tags=_TAGS, summary="The same as /readyz", responses=status)(
+        readyz
+    )
 
     @app.get(
         "/info",
+        tags=_TAGS,
         summary="Bundles, backends and limits",
         responses={200: {"model": InfoResponse}},
     )
@@ -136,13 +149,19 @@ def _add_watching(app: FastAPI, service: Service) -> None:
 
     @app.get(
         "/comparison",
+        tags=_TAGS,
         summary="Student compared with teacher, live: speedup and agreement",
         responses={200: {"model": ComparisonResponse}},
     )
     async def comparison() -> Response:
         return answer(200, compared(service))
 
-    @app.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        tags=_TAGS,
+        summary="Metrics for Prometheus",
+        response_class=PlainTextResponse,
+    )
     async def metrics() -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 

@@ -67,6 +67,10 @@ def complete(
 ) -> dict[str, Any]:
     """Add to FastAPI's document the schemas of `shapes`, and the key that most paths need."""
     _, found = msgspec.json.schema_components(shapes, ref_template=_REFERENCE)
+    for schema in found.values():
+        for field in schema["properties"].values():
+            # A generator for TypeScript takes a field with a default for one that is always there.
+            field.pop("default", None)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(found)
     components["securitySchemes"] = _SECURITY
