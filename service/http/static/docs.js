@@ -141,7 +141,8 @@ function fill(api) {
   at("body").value = JSON.stringify(value, null, 2);
 }
 
-async function send() {
+async function send(event) {
+  event.preventDefault();
   const headers = { "Content-Type": JSON_TYPE };
   if (at("key").value) headers.Authorization = `Bearer ${at("key").value}`;
   // Relative, so that it also works behind a proxy that serves it under a prefix.
@@ -159,7 +160,7 @@ try {
   at("path").append(...posted.map(([, path]) => make("option", "", path)));
   fill(api);
   at("path").onchange = () => fill(api);
-  at("go").onclick = send;
+  at("form").onsubmit = send;
   at(location.hash.slice(1) || "score")?.setAttribute("open", "");
 } catch (error) {
   at("problem").hidden = false;
