@@ -1,4 +1,4 @@
-"""The command line of the service: `retort serve`, `retort verify` and `retort score`.
+"""The command line of the service: `retort serve`, `verify`, `key` and `score`.
 
 Options that are settings are made from the fields of `Settings` when a command is run or its help
 is shown: until then neither pydantic nor a backend is imported.
@@ -118,6 +118,7 @@ def register(app: typer.Typer) -> None:
     backend = ("backend", "provider", "precision")
     app.command("serve", cls=settings_command())(serve)
     app.command("verify", cls=settings_command(*backend))(verify)
+    app.command("key")(key)
     app.command("score", cls=settings_command("bundle", *backend, "threads"))(score)
 
 
@@ -168,6 +169,25 @@ def verify(
         typer.echo(verdict.describe())
     if not verdict.passed:
         raise typer.Exit(1)
+
+
+def key(
+    name: Annotated[str, typer.Argument(help="The key's name, for logs and metrics.")],
+    admin: Annotated[bool, typer.Option("--admin", help="Let it open /admin too.")] = False,
+) -> None:
+    """Make an API key, and its entry for the file of the setting keys_file.
+
+    The entry goes to standard output. The key itself goes to standard error, once: only its hash is
+    kept.
+
+    Example: `retort key search >> keys.yaml`
+    """
+    with plain_errors():
+        from retort.service.http.access.keys import new_key
+
+        secret, entry = new_key(name, admin=admin)
+    typer.echo(entry)
+    typer.echo(f"the key, which is shown only now: {secret}", err=True)
 
 
 def score(

@@ -31,7 +31,7 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
     `engine_command` is what starts an engine, for tests. Raises `BundleError` or `StartError` if
     there is nothing to serve or nowhere to serve it.
     """
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings)
     bundles = [read_bundle(find_bundle(place)) for place in settings.bundle]
     names = [bundle.manifest.name for bundle in bundles]
     if twice := {name for name in names if names.count(name) > 1}:

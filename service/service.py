@@ -32,12 +32,17 @@ logger = logging.getLogger("retort")
 class Service:
     """The models of `engines`, served.
 
-    `shared` is a folder that all front ends of a server share; None: there is only this one.
+    `shared` is a folder that all front ends of a server share, of which this is number `place`;
+    None: there is only this one.
     Raises `StartError` if the disagreement file cannot be written.
     """
 
-    def __init__(self, settings: Settings, engines: Engines, shared: Path | None = None) -> None:
+    def __init__(
+        self, settings: Settings, engines: Engines, shared: Path | None = None, place: int = 0
+    ) -> None:
         self.settings = settings
+        self.shared = shared
+        self.place = place
         self.reading = settings.reading
         self.engines = engines
         self.metrics: Metrics = engines.metrics

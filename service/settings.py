@@ -56,6 +56,17 @@ Bundles = Annotated[Names, Field(min_length=1)]
 # As an alias, every name that no model has.
 ANY_NAME = "*"
 
+OpenPath = Literal["page", "docs", "metrics", "info"]
+
+
+def _open_names(value: Any) -> Any:
+    """`none` as no name at all."""
+    names = _names(value)
+    return () if names == ("none",) else names
+
+
+OpenPaths = Annotated[tuple[OpenPath, ...], BeforeValidator(_open_names), NoDecode]
+
 PREFIX = "RETORT_"
 # Environment variables with our prefix that are not settings of the server.
 OTHER_VARIABLES = frozenset({"RETORT_DATA", "RETORT_MODELS", "RETORT_SETTINGS"})
@@ -211,6 +222,16 @@ class Settings(BaseSettings):
     admin_api_key: SecretStr | None = Field(
         None, description="Key for /admin, which is closed without one; it opens the rest too."
     )
+    keys_file: Path | None = Field(
+        None,
+        description="YAML or TOML file of further keys, with names and budgets; read again when it "
+        "changes.",
+    )
+    open_paths: OpenPaths = Field(
+        ("page", "docs", "metrics"),
+        description="What needs no key where there is one: page, docs, metrics, info (names with "
+        "commas); none closes them all. Health is always open.",
+    )
     drain_delay_seconds: Annotated[int, Field(ge=0)] = Field(
         0,
         description="After SIGTERM, time to accept requests while /readyz says no already; "
@@ -221,6 +242,14 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe messages that are logged."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
+    access_log: bool = Field(
+        True, description="Log each request: who, what, status, time and sizes; never a text."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that gets traces.",
     )
 
     @model_validator(mode="after")
@@ -311,28 +340,34 @@ def load_settings(file: Path | None = None, **flags: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise StartError(f"settings: {'; '.join(map(_sentence, error.errors()))}") from None
+        raise StartError(f"settings: {'; '.join(map(sentence, error.errors()))}") from None
 
 
-def _sentence(mistake: ErrorDetails) -> str:
+def sentence(mistake: ErrorDetails) -> str:
+    """A mistake that pydantic found, and where."""
     message = mistake["msg"].removeprefix("Value error, ")
     return ": ".join([*map(str, mistake["loc"]), message])
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise StartError(f"settings file {file}: no such file")
-    if file.suffix not in READERS:
-        raise StartError(f"settings file {file}: expected one that ends in {', '.join(READERS)}")
-    try:
-        values = READERS[file.suffix](file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise StartError(f"settings file {file}: {error}") from None
+    values = read_file(file, "settings file")
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise StartError(f"settings file {file}: expected lines of `name: value`")
     return values
+
+
+def read_file(file: Path, what: str) -> Any:
+    """What a YAML or TOML file holds; `what` it is goes into errors. Raises `StartError`."""
+    if not file.is_file():
+        raise StartError(f"{what} {file}: no such file")
+    if file.suffix not in READERS:
+        raise StartError(f"{what} {file}: expected one that ends in {', '.join(READERS)}")
+    try:
+        return READERS[file.suffix](file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise StartError(f"{what} {file}: {error}") from None
 
 
 def _check_environment() -> None:

@@ -49,7 +49,7 @@ async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: f
         mode=asked.mode,
         model=asked.model,
     )
-    return Reply(render(asked, answer, highlights, (time.perf_counter() - start) * 1000))
+    return Reply(answer, render(asked, answer, highlights, (time.perf_counter() - start) * 1000))
 
 
 _DECODER = msgspec.json.Decoder(ScoreRequest)

@@ -14,13 +14,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from retort.service.engines import State
 from retort.service.errors import MethodNotAllowed, NotFound, ServiceError
+from retort.service.http.access.budgets import Budgets
 from retort.service.http.admin import LoadRequest, add_models
 from retort.service.http.aliases.routes import ALIASES, SCORE
-from retort.service.http.gate import OPEN_PATHS, UNFORESEEN, Gate
+from retort.service.http.gate import UNFORESEEN, Gate, open_paths
 from retort.service.http.info import compared, describe
 from retort.service.http.openapi import complete
 from retort.service.http.page import add_pages
@@ -40,6 +41,7 @@ def create_app(service: Service) -> FastAPI:
         await service.start()
         yield
         await service.stop()
+        app.gate.close()
 
     app = App(
         title="Retort",
@@ -60,6 +62,7 @@ def create_app(service: Service) -> FastAPI:
         *{shape.request for route in (SCORE, *ALIASES) for shape in route.shapes},
         LoadRequest,
     ]
+    app.open_paths = open_paths(service.settings)
     app.gate = Gate(
         app.ungated,
         settings=service.settings,
@@ -67,6 +70,7 @@ def create_app(service: Service) -> FastAPI:
         handlers=handlers,
         paths=paths,
         draining=service.health.draining,
+        budgets=Budgets(service.shared, service.place),
     )
     return app
 
@@ -74,14 +78,15 @@ def create_app(service: Service) -> FastAPI:
 class App(FastAPI):
     """The app, behind its gate: what the gate answers costs none of FastAPI's own layers."""
 
-    gate: ASGIApp
+    gate: Gate
     # The bodies of requests that routes decode themselves.
     bodies: list[type[msgspec.Struct]]
+    open_paths: frozenset[str]
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = complete(super().openapi(), self.bodies, OPEN_PATHS)
+            self.openapi_schema = complete(super().openapi(), self.bodies, self.open_paths)
         return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,12 +16,13 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from retort.service.errors import ServiceError
+from retort.service.http.access.keys import DEFAULT_NAME
 from retort.service.http.bodies import decode, read_body
-from retort.service.http.context import context_of
+from retort.service.http.context import RequestContext, context_of
 from retort.service.http.openapi import request_body, responses
 from retort.service.http.refusals import refuse, respond
 from retort.service.http.shapes import Reply, ScoringRoute
-from retort.service.modes import Caller
+from retort.service.modes import Answer, Caller
 from retort.service.service import Service, client_number, gone
 
 # Most answers are there before a watch for the client's leaving would be worth its cost.
@@ -48,6 +49,7 @@ class Handler:
             self._service.metrics.rejected.labels(error.type).inc()
             await refuse(send, scope, error)
             return
+        _learn(context_of(scope), reply.answer)
         self._total.observe(time.perf_counter() - start)
         await respond(send, 200, reply.body, reply.headers)
 
@@ -110,12 +112,20 @@ def add_scoring(app: FastAPI, service: Service, route: ScoringRoute) -> Handler:
 
 
 def _who(scope: Scope) -> str:
-    """Whose requests share: the admin key's, else those of an address.
+    """Whose requests share: those of a key with a name of its own, else those of an address.
 
     A single API key tells nobody apart.
     """
-    known: str | None = scope.get("retort.client")
-    if known is not None:
-        return known
+    key = context_of(scope).key
+    if key not in ("", DEFAULT_NAME):
+        return f"key:{key}"
     client = scope.get("client")
     return client[0] if client else ""
+
+
+def _learn(context: RequestContext, answer: Answer) -> None:
+    """Note what the log and the traces tell of an answer."""
+    outcome = answer.outcome
+    context.model = answer.manifest.name
+    context.passages, context.pairs = len(outcome.score), outcome.pairs
+    context.tokens, context.stages = outcome.tokens, outcome.seconds

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from retort.service.http.context import ErrorShape
-from retort.service.modes import Caller
+from retort.service.modes import Answer, Caller
 from retort.service.service import Service
 
 Body = TypeVar("Body")
@@ -23,8 +23,9 @@ Fields = Mapping[str, Raw]
 
 
 class Reply(NamedTuple):
-    """An answer's body, and headers of its own."""
+    """An answer, its body, and headers of its own."""
 
+    answer: Answer
     body: bytes
     headers: Mapping[str, str] = MappingProxyType({})
 

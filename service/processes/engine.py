@@ -52,7 +52,7 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
     order = take(EngineOrder)
     live_with(order.parent)
     settings = order.read_settings()
-    log_to_stderr(settings.log_level, order.name)
+    log_to_stderr(settings, order.name)
     channel = ProcessChannel(order.control, order.identity)
     metrics = Metrics(Path(order.metrics), order.name)
     options = settings.runtime if order.role == "student" else settings.teacher_runtime

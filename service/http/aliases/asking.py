@@ -72,7 +72,7 @@ class Found:
     def reply(self, content: Any, headers: dict[str, str] | None = None) -> Reply:
         """An answer in JSON; what its shape has no place for is in headers."""
         told = telling.headers(self.answer, self.warnings)
-        return Reply(orjson.dumps(content), {**(headers or {}), **told})
+        return Reply(self.answer, orjson.dumps(content), {**(headers or {}), **told})
 
     def reply_with_warnings(self, content: dict[str, Any]) -> Reply:
         """The same for a shape that takes fields of ours."""
