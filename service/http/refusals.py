@@ -26,22 +26,22 @@ _START = b"content-type", JSON.encode()
 _TEI_TYPES = {413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
 
 
-def error_body(error: ServiceError, shape: ErrorShape, request_id: str = "") -> bytes:
+def error_body(error: ServiceError, shape: ErrorShape, request_id: str) -> bytes:
     """An error as JSON."""
     said: dict[str, Any] = {"type": error.type, "message": error.message, "param": error.param}
-    traced = {"request_id": request_id} if request_id else {}
     if shape == "own":
-        return orjson.dumps({"error": said | traced})
+        return orjson.dumps({"error": said, "request_id": request_id})
     content: dict[str, Any] = {
         "error": {**said, "code": error.status},
         "message": error.message,
         "detail": error.message,
+        "request_id": request_id,
     }
     if shape == "tei":
         content |= said
         content["error"] = error.message
         content["error_type"] = _TEI_TYPES.get(error.status, "Backend")
-    return orjson.dumps(content | traced)
+    return orjson.dumps(content)
 
 
 async def refuse(send: Send, scope: Scope, error: ServiceError) -> None:

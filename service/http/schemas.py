@@ -296,18 +296,18 @@ class ComparisonResponse(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """The error's type, its message, the field at fault, and whose request it was."""
+    """The error's type, its message, and the field at fault."""
 
     type: str
     message: str
     param: str | None = None
-    request_id: str | None = None
 
 
 class ErrorResponse(BaseModel):
-    """An error of our own routes."""
+    """An error of our own routes, and the id of the request."""
 
     error: ErrorDetail
+    request_id: str
 
 
 class CodedErrorDetail(ErrorDetail):
@@ -322,7 +322,7 @@ class AliasErrorResponse(BaseModel):
     error: CodedErrorDetail
     message: str
     detail: str
-    request_id: str | None = None
+    request_id: str
 
 
 class TeiErrorResponse(BaseModel):
@@ -334,4 +334,4 @@ class TeiErrorResponse(BaseModel):
     message: str
     detail: str
     param: str | None = None
-    request_id: str | None = None
+    request_id: str

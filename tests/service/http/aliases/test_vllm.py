@@ -53,4 +53,4 @@ def test_our_own_shape_stays_strict(fake_bundle: Bundle) -> None:
     assert told(fake_bundle, "/score", good)["results"][0]["index"] == 1
     for change in ({"top_n": "1"}, {"top_n": 0}, {"colour": 1}, {"queries": QUERY}):
         error = told(fake_bundle, "/score", good | change, status=422)
-        assert set(error) == {"error"}
+        assert set(error) == {"error", "request_id"}
