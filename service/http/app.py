@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retort.service.engines import State
@@ -21,10 +22,12 @@ from retort.service.http.aliases import ALIASES
 from retort.service.http.answers import SCORE, compared, describe
 from retort.service.http.gate import UNFORESEEN, Gate
 from retort.service.http.page import add_pages
-from retort.service.http.refusals import JSON, refuse
+from retort.service.http.refusals import JSON, error_shape, refuse
 from retort.service.http.schemas import ComparisonResponse
 from retort.service.http.scoring import add_scoring
 from retort.service.service import Service
+
+Answered = Callable[[], Awaitable[Response]]
 
 
 def create_app(service: Service) -> FastAPI:
@@ -37,6 +40,7 @@ def create_app(service: Service) -> FastAPI:
         await service.stop()
 
     app = App(
+        service.settings.root_path or "",
         title="Retort",
         description="Scores how well passages answer a query.",
         version=package_version(),
@@ -50,7 +54,7 @@ def create_app(service: Service) -> FastAPI:
     add_pages(app)
     _add_errors(app, service)
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
-    app.gate = Gate(
+    gate: ASGIApp = Gate(
         app.ungated,
         settings=service.settings,
         metrics=service.metrics,
@@ -58,20 +62,44 @@ def create_app(service: Service) -> FastAPI:
         paths=paths,
         draining=service.health.draining,
     )
+    if service.settings.cors_origins is not None:
+        # Before the gate: a browser asks for leave without a key.
+        gate = CORSMiddleware(
+            gate,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("Retry-After", "X-Request-Id"),
+        )
+    app.gate = gate
     return app
 
 
 class App(FastAPI):
-    """The app, behind its gate: what the gate answers costs none of FastAPI's own layers."""
+    """The app, behind its gate: what the gate answers costs none of FastAPI's own layers.
+
+    `prefix` is what a gateway puts before every path, and may leave out again when it asks.
+    """
 
     gate: ASGIApp
 
+    def __init__(self, prefix: str, **options: Any) -> None:
+        super().__init__(root_path=prefix, **options)
+        self._prefix = prefix
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if self._prefix and scope["type"] == "http":
+            path: str = scope["path"]
+            if path == self._prefix or path.startswith(f"{self._prefix}/"):
+                scope["path"] = path[len(self._prefix) :] or "/"
         await self.gate(scope, receive, send)
 
     async def ungated(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one that the gate lets through."""
+        if self._prefix and scope["type"] == "http":
+            # Redirects and the API's document are about paths as clients see them.
+            scope = {**scope, "path": self._prefix + scope["path"]}
         await super().__call__(scope, receive, send)
 
 
@@ -87,14 +115,24 @@ def _add_watching(app: FastAPI, service: Service) -> None:
     def answer(status: int, body: dict[str, Any]) -> Response:
         return Response(orjson.dumps(body), status, media_type=JSON)
 
-    @app.get("/livez", summary="Whether the server is alive, or can mend itself")
+    def watch(path: str, summary: str) -> Callable[[Answered], Answered]:
+        def add(route: Answered) -> Answered:
+            app.get(path, summary=summary)(route)
+            # Balancers ask for no more than the status.
+            app.head(path, include_in_schema=False)(route)
+            return route
+
+        return add
+
+    @watch("/livez", "Whether the server is alive, or can mend itself")
     async def livez() -> Response:
         if service.engines.alive:
             return answer(200, {"status": "alive"})
         reason = service.health.reason or "an engine hangs, or cannot be replaced"
         return answer(503, {"status": "failed", "reason": reason})
 
-    @app.get("/readyz", summary="Whether the server is ready for requests")
+    @watch("/health", "The same as /readyz")
+    @watch("/readyz", "Whether the server is ready for requests")
     async def readyz() -> Response:
         health = service.health
         if service.ready:
@@ -103,8 +141,6 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         reason = health.reason or "the last forward pass failed, or takes too long"
         state = "failing" if ready else health.state.value
         return answer(503, {"status": state, "reason": reason})
-
-    app.get("/health", summary="The same as /readyz")(readyz)
 
     @app.get("/info", summary="Bundles, backends and limits")
     async def info() -> Response:
@@ -132,7 +168,8 @@ class _Refusal(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        await refuse(send, scope, self._error)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        await refuse(send, scope, self._error, error_shape(path))
 
 
 def _add_errors(app: FastAPI, service: Service) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retort.service.errors import Forbidden, InternalError, ServiceError, Unauthorized
+from retort.service.errors import Forbidden, InternalError, ServiceError, Unauthorized, stopping
 from retort.service.http import page
 from retort.service.http.refusals import refuse
 from retort.service.metrics import Metrics
@@ -77,6 +77,10 @@ class Gate:
             await (handler or self.app)(scope, receive, watch)
         except ServiceError as error:
             await refuse(watch, scope, error)
+        except asyncio.CancelledError:
+            # Only a server whose time to finish is over does that.
+            if not status:
+                await refuse(watch, scope, stopping())
         except Exception:
             # Answered already, by and large; the connection can go on.
             logger.exception("an unexpected error")

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from retort.service.errors import ServiceError
 from retort.service.http.bodies import Body, Decoder, decode, read_body
+from retort.service.http.edge.content import check_site, packing, told
 from retort.service.http.refusals import refuse, respond
 from retort.service.http.schemas import error_responses, request_body
 from retort.service.modes import Caller
@@ -87,7 +88,11 @@ class Handler:
 
     async def _answer(self, scope: Scope, receive: Receive, start: float) -> Reply:
         service, settings = self._service, self._service.settings
-        raw = await read_body(receive, settings.max_body_bytes, service.engines.health.draining)
+        found = told(scope["headers"])
+        check_site(found)
+        draining = service.engines.health.draining
+        limit = settings.max_body_bytes
+        raw = await read_body(scope, receive, packing(found), limit, draining)
         asked = await decode(self._decoder, raw, settings.max_passages)
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()

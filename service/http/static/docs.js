@@ -29,7 +29,11 @@ fetch("openapi.json").then(reply => reply.json()).then(api => {
     }
 });
 document.getElementById("go").onclick = async () => {
-  const reply = await fetch("score", {method: "POST", body: document.getElementById("body").value});
+  const reply = await fetch("score", {
+    method: "POST",
+    headers: {"Content-Type": "application/json"},
+    body: document.getElementById("body").value,
+  });
   const answer = document.getElementById("answer");
   answer.hidden = false;
   answer.textContent = reply.status + "\n" + JSON.stringify(await reply.json(), null, 2);
