@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from retort.service.http.bodies import decode, read_body
-from retort.service.http.edge.content import packing, told
+from retort.service.http.edge.content import told
 from retort.service.http.refusals import JSON
 from retort.service.http.schemas import ErrorResponse, RequestBody, request_body
 from retort.service.model import Model
@@ -76,7 +76,7 @@ def add_models(app: FastAPI, service: Service) -> None:
         raw = await read_body(
             request.scope,
             request.receive,
-            packing(told(request.scope["headers"])),
+            told(request.scope["headers"]),
             settings.max_body_bytes,
             service.health.draining,
         )

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope
 
 from retort.service.errors import ClientGone, InvalidRequest, TooLarge, stopping
-from retort.service.http.edge.content import unpack
-from retort.service.http.edge.protocol import CONNECTION, EdgeProtocol, announced
+from retort.service.http.edge.content import announced, packing, unpack
+from retort.service.http.edge.protocol import CONNECTION, EdgeProtocol
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 BodyOut = TypeVar("BodyOut", bound=msgspec.Struct, covariant=True)
@@ -71,16 +71,21 @@ class Mistake(ValueError):
 async def read_body(
     scope: Scope,
     receive: Receive,
-    encoding: bytes | None,
+    found: Mapping[bytes, bytes],
     limit_bytes: int,
     draining: asyncio.Event,
 ) -> bytes:
-    """Read the body and unpack it from `encoding`; the bytes before and after are counted.
+    """Read and unpack a body of which headers say what is `told`; all its bytes are counted.
 
-    Raises `TooLarge` if those are, or are announced to be, more than the limit; `InvalidRequest` if
-    it cannot be unpacked; `ClientGone` if the client leaves; `TooSlow`, `Busy` or `BadHttp` if its
-    connection says so; and `NotReady` if the server drains and the rest does not come.
+    Raises `TooLarge` if those are, or are announced to be, more than the limit; `UnsupportedBody`
+    or `InvalidRequest` if it cannot be unpacked; `ClientGone` if the client leaves; `TooSlow`,
+    `Busy` or `BadHttp` if its connection says so; and `NotReady` if the server drains and the rest
+    does not come.
     """
+    encoding = packing(found)
+    length = announced(found)
+    if length is not None and length > limit_bytes:
+        raise _too_large(limit_bytes)
     body = await _read(scope, receive, limit_bytes, draining)
     if encoding is None:
         return body
@@ -102,9 +107,6 @@ async def _read(scope: Scope, receive: Receive, limit_bytes: int, draining: asyn
         if len(whole) > limit_bytes:
             raise _too_large(limit_bytes)
         return whole
-    length = announced(scope["headers"])
-    if length is not None and length > limit_bytes:
-        raise _too_large(limit_bytes)
     connection: EdgeProtocol | None = scope.get(CONNECTION)
     chunks: list[bytes] = []
     size = 0

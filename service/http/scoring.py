@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from retort.service.errors import ServiceError
 from retort.service.http.bodies import Body, Decoder, decode, read_body
-from retort.service.http.edge.content import check_site, packing, told
+from retort.service.http.edge.content import check_site, told
 from retort.service.http.refusals import refuse, respond
 from retort.service.http.schemas import error_responses, request_body
 from retort.service.modes import Caller
@@ -92,7 +92,7 @@ class Handler:
         check_site(found)
         draining = service.engines.health.draining
         limit = settings.max_body_bytes
-        raw = await read_body(scope, receive, packing(found), limit, draining)
+        raw = await read_body(scope, receive, found, limit, draining)
         asked = await decode(self._decoder, raw, settings.max_passages)
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()

@@ -18,10 +18,9 @@ from retort.service.errors import InvalidRequest, TooLarge, UnsupportedBody
 Headers = Iterable[tuple[bytes, bytes]]
 
 # What `told` looks for.
-_TYPE, _ENCODING, _ORIGIN, _SITE, _HOST = (
-    b"content-type", b"content-encoding", b"origin", b"sec-fetch-site", b"host",
-)  # fmt: skip
-_TELLING = frozenset({_TYPE, _ENCODING, _ORIGIN, _SITE, _HOST})
+_TYPE, _ENCODING, _LENGTH = b"content-type", b"content-encoding", b"content-length"
+_ORIGIN, _SITE, _HOST = b"origin", b"sec-fetch-site", b"host"
+_TELLING = frozenset({_TYPE, _ENCODING, _LENGTH, _ORIGIN, _SITE, _HOST})
 # Types that a browser sends to other sites without asking first.
 _SIMPLE = frozenset({b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data"})
 # By encoding, what zlib calls its format; None: with zlib's frame or, as some clients do, without.
@@ -34,6 +33,12 @@ _ZLIB_METHOD = 8
 def told(headers: Headers) -> dict[bytes, bytes]:
     """What headers say of the body and of who sends it."""
     return {name: value for name, value in headers if name in _TELLING}
+
+
+def announced(found: Mapping[bytes, bytes]) -> int | None:
+    """The length that headers announce; None if they do not."""
+    length = found.get(_LENGTH, b"")
+    return int(length) if length.isdigit() else None
 
 
 def check_site(found: Mapping[bytes, bytes]) -> None:

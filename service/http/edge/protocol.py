@@ -28,6 +28,7 @@ from retort.service.http.edge.connections import (
     plain,
     too_slow,
 )
+from retort.service.http.edge.content import announced, told
 from retort.service.http.edge.farewell import Farewell
 from retort.service.settings import UNIX
 
@@ -121,12 +122,12 @@ class EdgeProtocol(HttpToolsProtocol):
             or len(self.headers) > among.settings.max_headers
         ):
             self._check_head()
+        super().on_headers_complete()
         self._in_head = False
         self._in_body = True
         self.body_bytes = 0
         if self.place is not None:
             self.place.remove(self)
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -257,7 +258,7 @@ class EdgeProtocol(HttpToolsProtocol):
         """A part of the body is missing."""
         if self.place is None:
             self.among.bodies.add(self, self.loop.time())
-            length = announced(self.headers)
+            length = announced(told(self.headers))
             self._keep = self.cycle.keep_alive
             if length is None or length > LAST_BYTES:
                 # Whoever answers before it has come will not read it to its end.
@@ -331,11 +332,3 @@ class _Parting:
     def close(self) -> None:
         """Let the client read the answer first."""
         self._protocol.part()
-
-
-def announced(headers: list[tuple[bytes, bytes]]) -> int | None:
-    """The length that headers announce; None if they do not."""
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return None

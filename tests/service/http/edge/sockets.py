@@ -37,21 +37,20 @@ def head(path: str = "/score", length: int = len(BODY), *lines: str) -> bytes:
 
 
 def answer(client: socket.socket) -> Answer:
-    """Read one answer; status 0 if the server hangs up before it."""
+    """Read one answer and nothing after it; status 0 if the server hangs up before it."""
     received = b""
-    while b"\r\n\r\n" not in received:
-        data = client.recv(65536)
-        if not data:
+    while not received.endswith(b"\r\n\r\n"):
+        byte = client.recv(1)
+        if not byte:
             return Answer(0, {}, received)
-        received += data
-    top, _, body = received.partition(b"\r\n\r\n")
-    first, *lines = top.decode().split("\r\n")
+        received += byte
+    first, *lines = received.decode().strip().split("\r\n")
     pairs = (line.partition(": ") for line in lines)
     headers = {name: value for name, _, value in pairs}
+    body = b""
     while len(body) < int(headers["content-length"]):
-        data = client.recv(65536)
-        if not data:
-            break
+        data = client.recv(int(headers["content-length"]) - len(body))
+        assert data
         body += data
     return Answer(int(first.split()[1]), headers, body)
 
@@ -65,3 +64,37 @@ def seconds_until_closed(client: socket.socket) -> float:
     except ConnectionResetError:
         pass
     return time.monotonic() - start
+
+
+def seconds_of_sending(client: socket.socket, data: bytes, pause: float) -> float:
+    """How long the server lets a client send `data` a byte at a time, with a pause after each."""
+    start = time.monotonic()
+    try:
+        for byte in data:
+            client.sendall(bytes([byte]))
+            time.sleep(pause)
+    except OSError:
+        pass
+    return time.monotonic() - start
+
+
+def bytes_sent(client: socket.socket, most: int) -> int:
+    """How many bytes the server lets a client send, at most so many."""
+    sent = 0
+    try:
+        while sent < most:
+            sent += client.send(b"a" * 65536)
+    except OSError:
+        pass
+    return sent
+
+
+def bytes_received(client: socket.socket) -> int:
+    """How many bytes come until the connection is closed or cut."""
+    received = 0
+    try:
+        while data := client.recv(65536):
+            received += len(data)
+    except ConnectionResetError:
+        pass
+    return received
