@@ -84,7 +84,7 @@ class App(FastAPI):
     gate: ASGIApp
 
     def __init__(self, prefix: str, **options: Any) -> None:
-        super().__init__(root_path=prefix, **options)
+        super().__init__(**options)
         self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +99,8 @@ class App(FastAPI):
         """Answer one that the gate lets through."""
         if self._prefix and scope["type"] == "http":
             # Redirects and the API's document are about paths as clients see them.
-            scope = {**scope, "path": self._prefix + scope["path"]}
+            path = self._prefix + scope["path"]
+            scope = {**scope, "path": path, "root_path": self._prefix}
         await super().__call__(scope, receive, send)
 
 

@@ -7,11 +7,13 @@ import socket
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from retort.service.http.app import create_app
 from retort.service.http.edge.connections import Connections
 from retort.service.http.edge.door import Door
+from retort.service.http.edge.forwarded import Forwarded
 from retort.service.http.edge.protocol import EdgeProtocol
 from retort.service.listeners import tls_context
 from retort.service.service import Service
@@ -60,8 +62,11 @@ def _config(service: Service, settings: Settings, connections: Connections) -> u
         inner = EdgeProtocol(config, server_state, app_state, _loop, connections=connections)
         return inner if context is None else Door(inner, context, connections)
 
+    app: ASGIApp = create_app(service)
+    if settings.trusted_proxies is not None:
+        app = Forwarded(app, connections)
     return uvicorn.Config(
-        create_app(service),
+        app,
         http=protocol,  # type: ignore[arg-type]
         ws="none",
         # Only where asked for: it would look at every request.

@@ -19,13 +19,14 @@ import logging
 import os
 import resource
 from collections import Counter, OrderedDict
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
+from time import monotonic
 from typing import Protocol
 
 from retort.service.errors import Busy, ServiceError, TooSlow
 from retort.service.http.refusals import error_body, error_shape
 from retort.service.metrics import Metrics
-from retort.service.settings import Settings
+from retort.service.settings import UNIX, Settings
 
 logger = logging.getLogger("retort")
 
@@ -120,6 +121,7 @@ class Connections:
         # How many are there only so that their clients can read the last answer.
         self.leaving = 0
         self._metrics = metrics
+        self._trusted = [ip_network(n) for n in settings.trusted_proxies or () if n != UNIX]
         self._all: set[Connection] = set()
         self._of_address: Counter[str] = Counter()
         # Answers that wait to be read: how many bytes, and since when they are no more than that.
@@ -131,16 +133,8 @@ class Connections:
         """A new connection; raises `Busy` if there is no room for it."""
         self._all.add(connection)
         self.fresh.add(connection, now)
-        address = connection.address
-        if address:
-            self._of_address[address] += 1
-            most = self.settings.max_connections_per_address
-            if self._of_address[address] > most and not self._trusts(address):
-                self._told["refused: too many of one address"] += 1
-                raise Busy(
-                    f"more than {most} connections of {address}: close some",
-                    retry_after=RETRY_SECONDS,
-                )
+        if connection.address:
+            self.begin(connection.address)
         if len(self._all) > self.most and not self._make_room(connection):
             self._told["refused: all others are busy"] += 1
             raise Busy(
@@ -157,9 +151,26 @@ class Connections:
         if connection.place is not None:
             connection.place.remove(connection)
         if connection.address:
-            self._of_address[connection.address] -= 1
-            if not self._of_address[connection.address]:
-                del self._of_address[connection.address]
+            self.end(connection.address)
+
+    def begin(self, address: str) -> None:
+        """A connection of an address, or a request that a proxy forwards for it; `end` follows.
+
+        Raises `Busy` if those are too many.
+        """
+        self._of_address[address] += 1
+        most = self.settings.max_connections_per_address
+        if self._of_address[address] > most and not self._trusts(address):
+            self._told["refused: too many of one address"] += 1
+            raise Busy(
+                f"more than {most} connections of {address}: close some", retry_after=RETRY_SECONDS
+            )
+
+    def end(self, address: str) -> None:
+        """What `begin` has begun is over."""
+        self._of_address[address] -= 1
+        if not self._of_address[address]:
+            del self._of_address[address]
 
     def refuse(self, path: str, error: ServiceError) -> bytes:
         """Count a request that reaches no route; the body of its answer."""
@@ -169,11 +180,10 @@ class Connections:
 
     async def watch(self) -> None:
         """Close what has waited for too long, again and again."""
-        loop = asyncio.get_running_loop()
         while True:
-            expected = loop.time() + SWEEP_SECONDS
+            expected = monotonic() + SWEEP_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
-            now = loop.time()
+            now = monotonic()
             # What has come while the loop was held up is not read yet, and is nobody's fault.
             if now - expected < SWEEP_SECONDS:
                 self.sweep(now)
@@ -243,11 +253,16 @@ class Connections:
         return False
 
     def _trusts(self, address: str) -> bool:
-        trusted = self.settings.trusted_proxies or ()
-        if not trusted or "/" in address:
+        if not self._trusted:
             return False
-        found = ip_address(address)
-        return any(found in ip_network(name) for name in trusted if name[:1].isalnum())
+        try:
+            found = ip_network(address)
+        except ValueError:
+            return False
+        return any(
+            found.version == network.version and found.overlaps(network)
+            for network in self._trusted
+        )
 
     def _log(self, now: float) -> None:
         """Say at most once a second what was closed."""
@@ -286,7 +301,11 @@ def address_of(host: str) -> str:
     host = plain(host)
     if ":" not in host:
         return host
-    return str(ip_network((host.partition("%")[0], 64), strict=False))
+    try:
+        return str(ip_network((host.partition("%")[0], 64), strict=False))
+    except ValueError:
+        # A proxy may forward any word.
+        return host
 
 
 def plain(host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from time import monotonic
 
 from retort.service.errors import Busy
 from retort.service.http.edge.connections import Connections, Place, address_of
@@ -23,23 +24,21 @@ class Door(asyncio.Protocol):
         self._context = context
         self._among = connections
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
-        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         # What comes is for TLS.
         transport.pause_reading()
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.address = address_of(peer[0])
-        loop = asyncio.get_running_loop()
         try:
-            self._among.enter(self, loop.time())
+            self._among.enter(self, monotonic())
         except Busy:
             # In plain text nobody would understand why.
             transport.close()
             return
-        self._opening = loop.create_task(self._open())
+        self._opening = asyncio.create_task(self._open())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended before it was open."""

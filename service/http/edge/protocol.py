@@ -6,6 +6,7 @@ What goes on per request is in the callbacks of the parser, and is kept to a few
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 import httptools
@@ -74,7 +75,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self.client = (plain(self.client[0]), self.client[1])
             self.address = address_of(self.client[0])
         try:
-            self.among.enter(self, self.loop.time())
+            self.among.enter(self, monotonic())
         except Busy as error:
             self._refuse(error)
 
@@ -193,11 +194,11 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.place is among.bodies:
             if self.pipeline or self.flow.read_paused:
                 # It is this server that does not read.
-                among.bodies.add(self, self.loop.time())
+                among.bodies.add(self, monotonic())
             elif self.cycle.response_complete or self.trouble is not None:
                 self.cut()
             else:
-                among.bodies.add(self, self.loop.time())
+                among.bodies.add(self, monotonic())
                 self._fail(too_slow("body", settings.body_seconds))
         elif self._in_head:
             self._refuse(too_slow("headers", settings.header_seconds))
@@ -223,7 +224,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def _rest(self) -> None:
         """Wait for the next request."""
         place = self.among.heads if self._in_head else self.among.idle
-        place.add(self, self.loop.time())
+        place.add(self, monotonic())
 
     def _release(self) -> None:
         self.among.held -= self._held
@@ -237,7 +238,7 @@ class EdgeProtocol(HttpToolsProtocol):
             except (HeadersTooLarge, UrlTooLong) as error:
                 self._refuse(error)
         elif self.place is self.among.idle:
-            self.among.heads.add(self, self.loop.time())
+            self.among.heads.add(self, monotonic())
 
     def _check_head(self, size: int = 0) -> None:
         """Raise what is wrong with the headers, of at least `size` bytes."""
@@ -257,7 +258,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def _watch_body(self) -> None:
         """A part of the body is missing."""
         if self.place is None:
-            self.among.bodies.add(self, self.loop.time())
+            self.among.bodies.add(self, monotonic())
             length = announced(told(self.headers))
             self._keep = self.cycle.keep_alive
             if length is None or length > LAST_BYTES:
