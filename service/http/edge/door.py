@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from time import monotonic
+from typing import cast
 
 from retort.service.errors import Busy
 from retort.service.http.edge.connections import Connections, Place, address_of
@@ -23,12 +24,11 @@ class Door(asyncio.Protocol):
         self._inner = inner
         self._context = context
         self._among = connections
+        self._early = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
         self.transport = transport
-        # What comes is for TLS.
-        transport.pause_reading()
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.address = address_of(peer[0])
@@ -39,6 +39,10 @@ class Door(asyncio.Protocol):
             transport.close()
             return
         self._opening = asyncio.create_task(self._open())
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what comes before `start_tls` has taken over: uvloop is reading already."""
+        self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended before it was open."""
@@ -55,15 +59,21 @@ class Door(asyncio.Protocol):
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
-        seconds = self._among.settings.header_seconds
-        try:
-            secured = await loop.start_tls(
+        shaking = loop.create_task(
+            loop.start_tls(
                 self.transport,
                 self._inner,
                 self._context,
                 server_side=True,
-                ssl_handshake_timeout=seconds,
+                ssl_handshake_timeout=self._among.settings.header_seconds,
             )
+        )
+        # By then it has taken over, and it is connected in the next turn of the loop.
+        await asyncio.sleep(0)
+        if self._early:
+            loop.call_soon(self._pass_on)
+        try:
+            secured = await shaking
         except OSError:
             # Not TLS, or of a version or with a cipher that is not accepted, or gone.
             self.transport.abort()
@@ -72,3 +82,17 @@ class Door(asyncio.Protocol):
             self._among.leave(self)
         if secured is not None:
             self._inner.connection_made(secured)
+
+    def _pass_on(self) -> None:
+        """Give what came early to what reads TLS now."""
+        if self.transport.is_closing():
+            return
+        # Of uvloop or of asyncio: both have its methods, only one its class.
+        reader = cast(asyncio.BufferedProtocol, self.transport.get_protocol())
+        early = memoryview(self._early)
+        while early:
+            buffer = memoryview(reader.get_buffer(len(early)))
+            size = min(len(buffer), len(early))
+            buffer[:size] = early[:size]
+            reader.buffer_updated(size)
+            early = early[size:]
