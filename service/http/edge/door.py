@@ -41,7 +41,7 @@ class Door(asyncio.Protocol):
         self._opening = asyncio.create_task(self._open())
 
     def data_received(self, data: bytes) -> None:
-        """Keep what comes before `start_tls` has taken over: uvloop is reading already."""
+        """Keep what comes too early: for TLS, as uvloop reads already, and then for `inner`."""
         self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,7 +62,7 @@ class Door(asyncio.Protocol):
         shaking = loop.create_task(
             loop.start_tls(
                 self.transport,
-                self._inner,
+                self,
                 self._context,
                 server_side=True,
                 ssl_handshake_timeout=self._among.settings.header_seconds,
@@ -70,8 +70,9 @@ class Door(asyncio.Protocol):
         )
         # By then it has taken over, and it is connected in the next turn of the loop.
         await asyncio.sleep(0)
-        if self._early:
-            loop.call_soon(self._pass_on)
+        early, self._early = self._early, b""
+        if early:
+            loop.call_soon(self._pass_on, early)
         try:
             secured = await shaking
         except OSError:
@@ -81,15 +82,18 @@ class Door(asyncio.Protocol):
         finally:
             self._among.leave(self)
         if secured is not None:
+            secured.set_protocol(self._inner)
             self._inner.connection_made(secured)
+            if self._early:
+                self._inner.data_received(self._early)
 
-    def _pass_on(self) -> None:
-        """Give what came early to what reads TLS now."""
+    def _pass_on(self, data: bytes) -> None:
+        """Give what came before it to what reads TLS now."""
         if self.transport.is_closing():
             return
         # Of uvloop or of asyncio: both have its methods, only one its class.
         reader = cast(asyncio.BufferedProtocol, self.transport.get_protocol())
-        early = memoryview(self._early)
+        early = memoryview(data)
         while early:
             buffer = memoryview(reader.get_buffer(len(early)))
             size = min(len(buffer), len(early))
