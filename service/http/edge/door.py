@@ -8,7 +8,7 @@ from time import monotonic
 from typing import cast
 
 from retort.service.errors import Busy
-from retort.service.http.edge.connections import Connections, Place, address_of
+from retort.service.http.edge.connections import LAST_SECONDS, Connections, Place, address_of
 from retort.service.http.edge.protocol import EdgeProtocol
 
 
@@ -66,6 +66,8 @@ class Door(asyncio.Protocol):
                 self._context,
                 server_side=True,
                 ssl_handshake_timeout=self._among.settings.header_seconds,
+                # An idle client does not answer a farewell.
+                ssl_shutdown_timeout=LAST_SECONDS,
             )
         )
         # By then it has taken over, and it is connected in the next turn of the loop.
