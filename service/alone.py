@@ -10,13 +10,11 @@ import socket
 from collections.abc import Sequence
 from types import FrameType
 
-import uvicorn
-
 from retort.models.bundle import Bundle
 from retort.models.errors import StartError
 from retort.service.engines import LocalEngines, State
 from retort.service.errors import LoadFailed
-from retort.service.http.serving import PatientServer, http_config
+from retort.service.http.serving import PatientServer
 from retort.service.metrics import Metrics
 from retort.service.service import Service
 from retort.service.settings import Settings, drain_delay
@@ -27,8 +25,8 @@ logger = logging.getLogger("retort")
 class DrainingServer(PatientServer):
     """Drains when asked to stop, ends at once when asked twice, and reloads on SIGHUP."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
-        super().__init__(config)
+    def __init__(self, service: Service, settings: Settings) -> None:
+        super().__init__(service, settings)
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -61,7 +59,7 @@ def serve_alone(
 
     engines = LocalEngines(settings, Metrics(), bundles, teacher, on_failure=failed)
     service = Service(settings, engines)
-    server = DrainingServer(http_config(service, settings), service)
+    server = DrainingServer(service, settings)
     # Once it has drained, uvicorn raises the signal again: stopping when asked is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

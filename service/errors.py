@@ -2,7 +2,12 @@
 
 ServiceError
 ├── InvalidRequest      422
+├── BadHttp             400
+├── TooSlow             408
 ├── TooLarge            413
+├── UrlTooLong          414
+├── UnsupportedBody     415
+├── HeadersTooLarge     431
 ├── Unauthorized        401
 ├── Forbidden           403
 ├── ModelNotFound       404
@@ -11,6 +16,7 @@ ServiceError
 ├── NotFound            404
 ├── MethodNotAllowed    405
 ├── NotReady            503, with Retry-After
+├── Busy                503, with Retry-After
 ├── DeadlinePassed      504
 ├── InferenceFailed     500
 ├── InternalError       500
@@ -59,6 +65,41 @@ class TooLarge(ServiceError):
 
     status = 413
     type = "too_large"
+
+
+class BadHttp(ServiceError):
+    """What came is not HTTP/1.1."""
+
+    status = 400
+    type = "bad_http"
+
+
+class TooSlow(ServiceError):
+    """The headers or the body did not come in time."""
+
+    status = 408
+    type = "too_slow"
+
+
+class UrlTooLong(ServiceError):
+    """The request's line is over the limit of the headers."""
+
+    status = 414
+    type = "url_too_long"
+
+
+class UnsupportedBody(ServiceError):
+    """The body's encoding is unknown, or a browser sends it for a page of another site."""
+
+    status = 415
+    type = "unsupported_body"
+
+
+class HeadersTooLarge(ServiceError):
+    """The headers are too many, or too large."""
+
+    status = 431
+    type = "headers_too_large"
 
 
 class Unauthorized(ServiceError):
@@ -135,6 +176,18 @@ class NotReady(ServiceError):
     type = "not_ready"
 
 
+def stopping() -> NotReady:
+    """What a server that stops says to those who come too late."""
+    return NotReady("the server is shutting down: ask another one", retry_after=1)
+
+
+class Busy(ServiceError):
+    """There are too many connections, or too many bytes of bodies."""
+
+    status = 503
+    type = "busy"
+
+
 class DeadlinePassed(ServiceError):
     """The request's time was up before its scores were there."""
 
@@ -163,7 +216,9 @@ class ClientGone(ServiceError):
 ANSWERED: tuple[type[ServiceError], ...] = (
     Unauthorized,
     ModelNotFound,
+    TooSlow,
     TooLarge,
+    UnsupportedBody,
     InvalidRequest,
     Overloaded,
     InferenceFailed,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from retort.models.bundle import find_bundle, read_bundle
 from retort.models.errors import BundleError, StartError
 from retort.models.runtime.options import usable_cores
+from retort.service.listeners import close, listen, place, raise_file_limit, tls_context
 from retort.service.log import log_to_stderr
 from retort.service.processes.child import ENGINE_COMMAND
 from retort.service.processes.supervisor import ModelPlace, Supervisor
@@ -19,7 +18,6 @@ from retort.service.shadow import DisagreementFile
 
 logger = logging.getLogger("retort")
 
-BACKLOG = 2048
 # A CPU's engine needs the cores itself. Before a GPU, front ends are what limits small requests.
 CPU_CORES_PER_FRONT_END, GPU_CORES_PER_FRONT_END = 8, 2
 MOST_FRONT_ENDS = 8
@@ -32,7 +30,7 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
     there is nothing to serve or nowhere to serve it.
     """
     log_to_stderr(settings)
-    bundles = [read_bundle(find_bundle(place)) for place in settings.bundle]
+    bundles = [read_bundle(find_bundle(name)) for name in settings.bundle]
     names = [bundle.manifest.name for bundle in bundles]
     if twice := {name for name in names if names.count(name) > 1}:
         raise StartError(
@@ -53,24 +51,29 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
             texts=settings.disagreement_texts,
             max_bytes=settings.disagreements_max_bytes,
         )
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        # The same: told once, here.
+        tls_context(settings.tls_cert, settings.tls_key)
     workers = front_ends(settings)
-    listeners = listen(settings.host, settings.port, max(1, workers))
-    host, port = listeners[0].getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
+    raise_file_limit()
+    listeners = listen(settings, max(1, workers))
     folders = ", ".join(str(bundle.folder) for bundle in bundles)
-    logger.info("http://%s:%d serves %s when it is ready", shown, port, folders)
-    if not workers:
-        from retort.service.alone import serve_alone
+    logger.info("%s serves %s when it is ready", place(listeners[0], settings), folders)
+    try:
+        if not workers:
+            from retort.service.alone import serve_alone
 
-        serve_alone(settings, bundles, teacher, listeners[0])
-        return
-    places = [
-        ModelPlace("student", bundle.manifest.name, str(place))
-        for bundle, place in zip(bundles, settings.bundle, strict=True)
-    ]
-    if teacher is not None and settings.teacher is not None:
-        places.append(ModelPlace("teacher", teacher.manifest.name, settings.teacher))
-    Supervisor(settings, places, listeners, engine_command=engine_command).run()
+            serve_alone(settings, bundles, teacher, listeners[0])
+            return
+        places = [
+            ModelPlace("student", bundle.manifest.name, name)
+            for bundle, name in zip(bundles, settings.bundle, strict=True)
+        ]
+        if teacher is not None and settings.teacher is not None:
+            places.append(ModelPlace("teacher", teacher.manifest.name, settings.teacher))
+        Supervisor(settings, places, listeners, engine_command=engine_command).run()
+    finally:
+        close(listeners, settings)
 
 
 def front_ends(settings: Settings) -> int:
@@ -86,33 +89,3 @@ def front_ends(settings: Settings) -> int:
     )
     share = GPU_CORES_PER_FRONT_END if gpu else CPU_CORES_PER_FRONT_END
     return min(MOST_FRONT_ENDS, max(1, usable_cores() // share))
-
-
-def listen(host: str, port: int, count: int = 1) -> list[socket.socket]:
-    """Open `count` sockets on one port; the kernel shares connections out among them.
-
-    Raises `StartError` if the port is in use or cannot be opened.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened: list[socket.socket] = []
-    try:
-        if count > 1:
-            # Sockets that share a port would share it with another server of ours, too.
-            with socket.create_server((host, port), family=family) as alone:
-                port = alone.getsockname()[1]
-        for _ in range(count):
-            opened.append(
-                socket.create_server(
-                    (host, port), family=family, backlog=BACKLOG, reuse_port=count > 1
-                )
-            )
-    except OSError as error:
-        for listener in opened:
-            listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise StartError(
-                f"port {port} on {host} is in use: stop what listens there, or choose another "
-                "with --port or RETORT_PORT"
-            ) from None
-        raise StartError(f"cannot listen on {host} port {port}: {error.strerror}") from None
-    return opened

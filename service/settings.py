@@ -13,11 +13,19 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -50,8 +58,17 @@ def _names(value: Any) -> Any:
     return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
 
 
+def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name != UNIX:
+            ip_network(name)
+    return names
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode]
 Bundles = Annotated[Names, Field(min_length=1)]
+# Whoever comes by the Unix socket, among `trusted_proxies`.
+UNIX = "unix"
 
 # As an alias, every name that no model has.
 ANY_NAME = "*"
@@ -83,6 +100,8 @@ GROUPS = {
     "max_passages": "Limits of a request",
     "workers": "Processes",
     "host": "Server",
+    "max_connections": "Limits of connections",
+    "api_key": "Keys, draining and logs",
 }
 
 
@@ -215,6 +234,55 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port to listen on.")
+    uds: Path | None = Field(
+        None, description="Unix socket to listen on, instead of an address and a port."
+    )
+    uds_mode: Annotated[str, Field(pattern="^0?[0-7]{3}$")] = Field(
+        "660", description="Its permissions, as chmod takes them."
+    )
+    tls_cert: Path | None = Field(
+        None, description="Certificate chain in PEM, to serve HTTPS; needs tls_key."
+    )
+    tls_key: Path | None = Field(None, description="The certificate's private key in PEM.")
+    root_path: Annotated[str, Field(pattern="^(/[^/?#]+)+$")] | None = Field(
+        None, description="Prefix under which a gateway shows the server: /models/a for instance."
+    )
+    trusted_proxies: Annotated[Names, AfterValidator(_networks)] = Field(
+        (),
+        description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are "
+        "believed; unix: whoever comes by the Unix socket.",
+    )
+    cors_origins: Names = Field(
+        (), description="Origins whose pages may call the server from a browser; *: all."
+    )
+    max_connections: Count = Field(
+        4_096,
+        description="Connections of a front end, fewer where the process may not open as many "
+        "files; past it, the longest idle one is closed.",
+    )
+    max_connections_per_address: Count = Field(
+        1_024, description="Those of one address (of IPv6, one /64); past it, 503."
+    )
+    max_header_bytes: Count = Field(
+        32_768, description="Bytes of a request's line and headers; past it, 414 or 431."
+    )
+    max_headers: Count = Field(100, description="Headers of a request; past it, 431.")
+    header_seconds: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="Time for a request's headers, TLS included; past it, 408."
+    )
+    body_seconds: Annotated[float, Field(gt=0)] = Field(
+        15.0, description="Time for a body, besides what min_bytes_per_second allows; past it, 408."
+    )
+    answer_seconds: Annotated[float, Field(gt=0)] = Field(
+        15.0, description="The same for a client to read an answer; past it, it is cut off."
+    )
+    min_bytes_per_second: Count = Field(
+        4_096, description="Rate at which bodies must come and answers be read after that."
+    )
+    max_held_bytes: Count = Field(
+        256 * 1024 * 1024,
+        description="Bytes of bodies that a front end holds at once; past it, 503.",
+    )
     # No flag: a command line can be read by every user of the machine.
     api_key: SecretStr | None = Field(
         None, description="Key that clients must send, as a bearer token or in X-API-Key."
@@ -270,6 +338,8 @@ class Settings(BaseSettings):
         mistakes += [
             f"alias is {alias}: expected NAME=BUNDLE" for alias in self.alias if "=" not in alias
         ]
+        if (self.tls_cert is None) != (self.tls_key is None):
+            mistakes.append("tls_cert and tls_key need each other: set both, or neither")
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self

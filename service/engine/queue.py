@@ -25,7 +25,7 @@ from retort.service.engine.job import Job
 from retort.service.engine.pace import Pace
 from retort.service.engine.pairs import Pairs
 from retort.service.engine.scheduler import Policy, Waiting, next_batch
-from retort.service.errors import NotReady, Overloaded
+from retort.service.errors import Overloaded, stopping
 
 Clock = Callable[[], float]
 # How much later a request counts as due for each second of its own client's work before it, times
@@ -130,7 +130,7 @@ class WorkQueue:
         """
         with self._changed:
             if self._closed:
-                raise NotReady("the server is shutting down: ask another one", retry_after=1)
+                raise stopping()
             now = self.clock()
             groups, padded = self._group(pairs, job.arrived)
             tokens = padded + job.coming_tokens

@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from retort.service.http.bodies import parse, read_body
+from retort.service.http.edge.content import told
 from retort.service.http.openapi import request_body
 from retort.service.http.refusals import JSON
 from retort.service.http.schemas import ErrorResponse, RequestBody
@@ -91,7 +92,13 @@ def add_models(app: FastAPI, service: Service) -> None:
     )
     async def load(name: str, request: Request) -> Response:
         settings = service.settings
-        raw = await read_body(request.receive, settings.max_body_bytes, service.health.draining)
+        raw = await read_body(
+            request.scope,
+            request.receive,
+            told(request.scope["headers"]),
+            settings.max_body_bytes,
+            service.health.draining,
+        )
         asked = parse(decoder.decode, raw) if raw else LoadRequest()
         loaded = await service.engines.load(name, asked.bundle)
         return Response(orjson.dumps(loaded), media_type=JSON)

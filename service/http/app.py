@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,11 +14,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retort.service.engines import State
 from retort.service.errors import MethodNotAllowed, NotFound, ServiceError
 from retort.service.http.access.budgets import Budgets
+from retort.service.http.access.tracing import Tracer
 from retort.service.http.admin import LoadRequest, add_models
 from retort.service.http.aliases.routes import ALIASES, SCORE
 from retort.service.http.gate import UNFORESEEN, Gate, open_paths
@@ -30,20 +32,28 @@ from retort.service.http.schemas import ComparisonResponse, InfoResponse, Status
 from retort.service.http.scoring import add_scoring
 from retort.service.service import Service
 
+Answered = Callable[[], Awaitable[Response]]
 _TAGS: list[str | enum.Enum] = ["server"]
 
 
 def create_app(service: Service) -> FastAPI:
-    """Make the app; when it starts, `service` begins to load its models."""
+    """Make the app; when it starts, `service` begins to load its models.
+
+    Raises `StartError` if the file of keys is wrong, or traces are asked for and cannot be made.
+    """
+    endpoint = service.settings.otlp_endpoint
+    tracer = None if endpoint is None else Tracer(endpoint)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
         yield
         await service.stop()
-        app.gate.close()
+        if tracer is not None:
+            tracer.close()
 
     app = App(
+        service.settings.root_path or "",
         title="Retort",
         description="Scores how well passages answer a query.",
         version=package_version(),
@@ -63,7 +73,7 @@ def create_app(service: Service) -> FastAPI:
         LoadRequest,
     ]
     app.open_paths = open_paths(service.settings)
-    app.gate = Gate(
+    gate: ASGIApp = Gate(
         app.ungated,
         settings=service.settings,
         metrics=service.metrics,
@@ -71,14 +81,28 @@ def create_app(service: Service) -> FastAPI:
         paths=paths,
         draining=service.health.draining,
         budgets=Budgets(service.shared, service.place),
+        tracer=tracer,
     )
+    if service.settings.cors_origins:
+        # Before the gate: a browser asks for leave without a key.
+        gate = CORSMiddleware(
+            gate,
+            allow_origins=service.settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("Retry-After", "X-Request-Id"),
+        )
+    app.gate = gate
     return app
 
 
 class App(FastAPI):
-    """The app, behind its gate: what the gate answers costs none of FastAPI's own layers."""
+    """The app, behind its gate: what the gate answers costs none of FastAPI's own layers.
 
-    gate: Gate
+    `prefix` is what a gateway puts before every path, and may leave out again when it asks.
+    """
+
+    gate: ASGIApp
     # The bodies of requests that routes decode themselves.
     bodies: list[type[msgspec.Struct]]
     open_paths: frozenset[str]
@@ -89,12 +113,24 @@ class App(FastAPI):
             self.openapi_schema = complete(super().openapi(), self.bodies, self.open_paths)
         return self.openapi_schema
 
+    def __init__(self, prefix: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._prefix = prefix
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if self._prefix and scope["type"] == "http":
+            path: str = scope["path"]
+            if path == self._prefix or path.startswith(f"{self._prefix}/"):
+                scope["path"] = path[len(self._prefix) :] or "/"
         await self.gate(scope, receive, send)
 
     async def ungated(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one that the gate lets through."""
+        if self._prefix and scope["type"] == "http":
+            # Redirects and the API's document are about paths as clients see them.
+            path = self._prefix + scope["path"]
+            scope = {**scope, "path": path, "root_path": self._prefix}
         await super().__call__(scope, receive, send)
 
 
@@ -115,21 +151,25 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         for code, said in ((200, "Yes"), (503, "No, and why"))
     }
 
-    @app.get(
-        "/livez",
-        tags=_TAGS,
-        summary="Whether the server is alive, or can mend itself",
-        responses=status,
-    )
+    def watch(path: str, summary: str) -> Callable[[Answered], Answered]:
+        def add(route: Answered) -> Answered:
+            name = path.strip("/")
+            app.get(path, name=name, tags=_TAGS, summary=summary, responses=status)(route)
+            # Balancers ask for no more than the status.
+            app.head(path, include_in_schema=False)(route)
+            return route
+
+        return add
+
+    @watch("/livez", "Whether the server is alive, or can mend itself")
     async def livez() -> Response:
         if service.engines.alive:
             return answer(200, {"status": "alive"})
         reason = service.health.reason or "an engine hangs, or cannot be replaced"
         return answer(503, {"status": "failed", "reason": reason})
 
-    @app.get(
-        "/readyz", tags=_TAGS, summary="Whether the server is ready for requests", responses=status
-    )
+    @watch("/health", "The same as /readyz")
+    @watch("/readyz", "Whether the server is ready for requests")
     async def readyz() -> Response:
         health = service.health
         if service.ready:
@@ -138,10 +178,6 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         reason = health.reason or "the last forward pass failed, or takes too long"
         state = "failing" if ready else health.state.value
         return answer(503, {"status": state, "reason": reason})
-
-    app.get("/health", name="health", tags=_TAGS, summary="The same as /readyz", responses=status)(
-        readyz
-    )
 
     @app.get(
         "/info",

@@ -10,19 +10,23 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
-from retort.service.errors import ClientGone, InvalidRequest, NotReady, TooLarge
+from retort.service.errors import ClientGone, InvalidRequest, TooLarge, stopping
 from retort.service.http.context import RequestContext
+from retort.service.http.edge.content import announced, packing, unpack
+from retort.service.http.edge.protocol import CONNECTION, EdgeProtocol
 from retort.service.http.shapes import Fields, ScoringRoute, Shape
 
 BOM = b"\xef\xbb\xbf"
 # A larger body is decoded in a thread.
 INLINE_BYTES = 65_536
+# A larger one is unpacked in a thread: gzip makes up to a thousand times as much of it.
+INLINE_PACKED_BYTES = 1_024
 # Strings that a passage may need, keys among them: {"id": …, "text": …} has four.
 STRINGS_PER_PASSAGE = 8
 # The same with all that clients of other rerankers may send along with a document; past it, 413.
@@ -59,12 +63,38 @@ class Mistake(ValueError):
         self.message = message
 
 
-async def read_body(receive: Receive, limit_bytes: int, draining: asyncio.Event) -> bytes:
-    """Read the body; the bytes that arrive are counted, not those that are announced.
+async def read_body(
+    scope: Scope,
+    receive: Receive,
+    found: Mapping[bytes, bytes],
+    limit_bytes: int,
+    draining: asyncio.Event,
+) -> bytes:
+    """Read and unpack a body of which headers say what is `told`; all its bytes are counted.
 
-    Raises `TooLarge` at the first chunk past the limit, `ClientGone` if the client leaves, and
-    `NotReady` if the server drains and the rest does not come.
+    Raises `TooLarge` if those are, or are announced to be, more than the limit; `UnsupportedBody`
+    or `InvalidRequest` if it cannot be unpacked; `ClientGone` if the client leaves; `TooSlow`,
+    `Busy` or `BadHttp` if its connection says so; and `NotReady` if the server drains and the rest
+    does not come.
     """
+    encoding = packing(found)
+    length = announced(found)
+    if length is not None and length > limit_bytes:
+        raise _too_large(limit_bytes)
+    body = await _read(scope, receive, limit_bytes, draining)
+    if encoding is None:
+        return body
+    if len(body) > INLINE_PACKED_BYTES:
+        body = await asyncio.to_thread(unpack, body, encoding, limit_bytes)
+    else:
+        body = unpack(body, encoding, limit_bytes)
+    connection: EdgeProtocol | None = scope.get(CONNECTION)
+    if connection is not None:
+        connection.hold(len(body))
+    return body
+
+
+async def _read(scope: Scope, receive: Receive, limit_bytes: int, draining: asyncio.Event) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         # Most come in one piece.
@@ -72,9 +102,12 @@ async def read_body(receive: Receive, limit_bytes: int, draining: asyncio.Event)
         if len(whole) > limit_bytes:
             raise _too_large(limit_bytes)
         return whole
+    connection: EdgeProtocol | None = scope.get(CONNECTION)
     chunks: list[bytes] = []
     size = 0
     while True:
+        if connection is not None and connection.trouble is not None:
+            raise connection.trouble
         if message["type"] == "http.disconnect":
             raise ClientGone("the client left before its body was read")
         chunk = message.get("body", b"")
@@ -165,7 +198,7 @@ async def _unless_draining(receive: Receive, draining: asyncio.Event) -> Any:
         if not receiving.done():
             await asyncio.wait((receiving,), timeout=LAST_BODY_SECONDS)
         if not receiving.done():
-            raise NotReady("the server is shutting down: ask another one", retry_after=1)
+            raise stopping()
         return receiving.result()
     finally:
         receiving.cancel()

@@ -70,11 +70,14 @@ class RequestContext:
         return "" if self.parent is None else self.parent.trace_id
 
 
+def error_shape(path: str) -> ErrorShape:
+    """How errors look on a path, as long as nothing is known of the body."""
+    return "own" if path in _OWN_PATHS or path.startswith("/admin/") else "others"
+
+
 def new_context(scope: Scope) -> RequestContext:
     """The context of a request that has just come, known to all that handle it from now on."""
-    path = scope["path"]
-    own = path in _OWN_PATHS or path.startswith("/admin/")
-    context = RequestContext("own" if own else "others")
+    context = RequestContext(error_shape(scope["path"]))
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             context.request_id = value.decode()

@@ -18,6 +18,7 @@ from retort.service.errors import (
     OverBudget,
     ServiceError,
     Unauthorized,
+    stopping,
 )
 from retort.service.http import page
 from retort.service.http.access.budgets import Budgets
@@ -65,6 +66,7 @@ class Gate:
         paths: Container[str],
         draining: asyncio.Event,
         budgets: Budgets,
+        tracer: Tracer | None,
     ) -> None:
         self.app = app
         self._keyring = Keyring(settings)
@@ -74,8 +76,7 @@ class Gate:
         self._handlers = handlers
         self._paths = paths
         self._draining = draining
-        endpoint = settings.otlp_endpoint
-        self._tracer = None if endpoint is None else Tracer(endpoint)
+        self._tracer = tracer
         if settings.keys_file is not None:
             metrics.begin_keys(self._keyring.names)
 
@@ -112,6 +113,10 @@ class Gate:
             if isinstance(error, OverBudget):
                 self._metrics.rejected.labels(error.type).inc()
             await refuse(watch, scope, error)
+        except asyncio.CancelledError:
+            # Only a server whose time to finish is over does that.
+            if not status:
+                await refuse(watch, scope, stopping())
         except Exception:
             # Answered already, by and large; the connection can go on.
             logger.exception("an unexpected error in request %s", context.request_id)
@@ -125,11 +130,6 @@ class Gate:
             record(scope, context, status or 500, seconds)
             if self._tracer is not None:
                 self._tracer.trace(context, scope["method"], status or 500, seconds)
-
-    def close(self) -> None:
-        """Send what traces are left."""
-        if self._tracer is not None:
-            self._tracer.close()
 
     def _let_in(self, scope: Scope, context: RequestContext) -> Key | None:
         """The request's key, if it has one; raises `ServiceError` unless it may come in."""

@@ -26,16 +26,18 @@ _START = b"content-type", JSON.encode()
 _TEI_TYPES = {413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
 
 
-def error_body(error: ServiceError, shape: ErrorShape, request_id: str) -> bytes:
+def error_body(error: ServiceError, shape: ErrorShape, request_id: str = "") -> bytes:
     """An error as JSON."""
     said: dict[str, Any] = {"type": error.type, "message": error.message, "param": error.param}
+    # What ends before there is a request has no id.
+    traced = {"request_id": request_id} if request_id else {}
     if shape == "own":
-        return orjson.dumps({"error": said, "request_id": request_id})
+        return orjson.dumps({"error": said, **traced})
     content: dict[str, Any] = {
         "error": {**said, "code": error.status},
         "message": error.message,
         "detail": error.message,
-        "request_id": request_id,
+        **traced,
     }
     if shape == "tei":
         content |= said

@@ -19,6 +19,7 @@ from retort.service.errors import ServiceError
 from retort.service.http.access.keys import DEFAULT_NAME
 from retort.service.http.bodies import decode, read_body
 from retort.service.http.context import RequestContext, context_of
+from retort.service.http.edge.content import check_site, told
 from retort.service.http.openapi import request_body, responses
 from retort.service.http.refusals import refuse, respond
 from retort.service.http.shapes import Reply, ScoringRoute
@@ -55,7 +56,11 @@ class Handler:
 
     async def _answer(self, scope: Scope, receive: Receive, start: float) -> Reply:
         service, settings = self._service, self._service.settings
-        raw = await read_body(receive, settings.max_body_bytes, service.engines.health.draining)
+        found = told(scope["headers"])
+        check_site(found)
+        draining = service.engines.health.draining
+        limit = settings.max_body_bytes
+        raw = await read_body(scope, receive, found, limit, draining)
         shape, asked = await decode(self._route, raw, settings.max_passages, context_of(scope))
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()

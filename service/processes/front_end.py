@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retort.service.engine.board import Board
-from retort.service.http.serving import PatientServer, http_config
+from retort.service.http.serving import PatientServer
 from retort.service.log import log_to_stderr
 from retort.service.metrics import Metrics
 from retort.service.processes.control import ProcessChannel, live_with
@@ -40,7 +40,7 @@ def main() -> None:
     engines = RemoteEngines(settings, metrics, channel, Board(Path(order.board)))
     place = int(order.name.removeprefix(FRONT_END_NAME))
     service = Service(settings, engines, Path(order.metrics).parent, place)
-    server = QuietServer(http_config(service, settings))
+    server = QuietServer(service, settings)
 
     def stop() -> None:
         server.should_exit = True

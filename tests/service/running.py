@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -130,14 +131,17 @@ class ServerProcess:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
-            if found := re.search(r"(http://\S+:\d+) serves", line):
+            if found := re.search(r"((?:https?://\S+:\d+)|(?:unix:\S+)) serves", line):
                 return found[1]
         raise AssertionError(f"the server ended: {''.join(self.log)}")
 
-    def wait_until_ready(self) -> None:
-        """Wait for `/readyz` to say so."""
+    def wait_until_ready(self, client: httpx.Client | None = None) -> None:
+        """Wait for `/readyz` to say so, to a client whose base is the server or to any."""
         end = time.monotonic() + PATIENCE_SECONDS
-        while httpx.get(f"{self.url}/readyz").status_code != 200:
+        ask = partial(httpx.get, f"{self.url}/readyz")
+        if client is not None:
+            ask = partial(client.get, "/readyz")
+        while ask().status_code != 200:
             assert time.monotonic() < end
             assert self.process.poll() is None, self.rest()
             time.sleep(0.05)
@@ -158,9 +162,16 @@ class ServerProcess:
 def server(*flags: str, module: str = "retort", **environment: str) -> Iterator[ServerProcess]:
     """A server on a port of its own, ready; killed in the end if it has not stopped."""
     running = ServerProcess("--port", "0", *flags, module=module, **environment)
-    try:
+    with ended(running):
         running.wait_until_ready()
         yield running
+
+
+@contextmanager
+def ended(running: ServerProcess) -> Iterator[None]:
+    """Kill a server in the end if it has not stopped."""
+    try:
+        yield
     finally:
         running.process.kill()
         running.process.wait()

@@ -23,7 +23,8 @@ from retort.models.runtime.choose import choose_backend
 from retort.models.runtime.options import RuntimeOptions
 from retort.models.scores import combine
 from retort.service.cli import register
-from retort.service.server import listen
+from retort.service.listeners import listen
+from retort.service.settings import Settings
 from tests.service.running import PATIENCE_SECONDS, ServerProcess, ended_at_start, server
 from tests.tiny_texts import PASSAGES, QUERIES
 
@@ -260,4 +261,4 @@ def test_a_provider_that_is_not_there_is_refused(tiny_bundle: Bundle) -> None:
 
 def test_an_address_that_is_not_ours() -> None:
     with pytest.raises(StartError, match=r"cannot listen on 192\.0\.2\.1"):
-        listen("192.0.2.1", 0)
+        listen(Settings(host="192.0.2.1", port=0))
