@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple
 
@@ -21,7 +22,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from retort.service.errors import ServiceError
-from retort.service.http.bodies import Body, Decoder, decode, read_body
+from retort.service.http.bodies import Body, Decoder, decode, most_seconds, read_body
 from retort.service.http.edge.content import check_site, told
 from retort.service.http.refusals import refuse, respond
 from retort.service.http.schemas import error_responses, request_body
@@ -90,9 +91,11 @@ class Handler:
         service, settings = self._service, self._service.settings
         found = told(scope["headers"])
         check_site(found)
-        draining = service.engines.health.draining
-        limit = settings.max_body_bytes
-        raw = await read_body(scope, receive, found, limit, draining)
+        raw = await read_body(scope, receive, found, settings.max_body_bytes)
+        client = client_number(_who(scope))
+        service.check_room(
+            client, partial(most_seconds, raw, settings.timeout_ms, settings.max_timeout_ms)
+        )
         asked = await decode(self._decoder, raw, settings.max_passages)
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()
@@ -103,7 +106,7 @@ class Handler:
 
         timer = loop.call_later(WATCH_AFTER_SECONDS, begin)
         try:
-            caller = Caller(client_number(_who(scope)), left)
+            caller = Caller(client, left)
             return await self._route.answer(service, caller, asked, start)
         finally:
             timer.cancel()
