@@ -153,10 +153,11 @@ def not_loaded(name: str, problem: str) -> str:
 
 
 class Overloaded(ServiceError):
-    """The queue is full, or the request would be late."""
+    """The queue is full, or the request would be late; `hopeless`: so would the smallest one."""
 
     status = 429
     type = "overloaded"
+    hopeless: bool = False
 
 
 class OverBudget(Overloaded):

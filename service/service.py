@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from starlette.types import Receive
 
 from retort.service.engine.job import Outcome
 from retort.service.engines import Engines, Health, State
-from retort.service.errors import InferenceFailed, ModelNotFound, NotReady
+from retort.service.errors import InferenceFailed, ModelNotFound, NotReady, Overloaded
 from retort.service.highlighting import Highlights, highlight
 from retort.service.metrics import Metrics
 from retort.service.model import Model
@@ -149,6 +150,24 @@ class Service:
             return answer, Highlights()
         left = seconds - (time.perf_counter() - start)
         return answer, await highlight(student, question, outcome, left, caller)
+
+    def check_room(self, client: int, most_seconds: Callable[[], float]) -> None:
+        """Raise `Overloaded` if every model has just refused a client even the least.
+
+        For a request that nobody has decoded; `most_seconds` says how much time it may have.
+        """
+        refused = None
+        for model in self.engines.models:
+            if model.served is None:
+                return
+            try:
+                model.served.scorer.check_room(client, most_seconds)
+            except Overloaded as error:
+                refused = error
+            else:
+                return
+        if refused is not None:
+            raise refused
 
     @property
     def ready(self) -> bool:

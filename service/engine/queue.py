@@ -20,7 +20,7 @@ from threading import Condition
 import numpy as np
 
 from retort.models.arrays import IntArray
-from retort.service.engine.admission import Margin, refusal, retry_after
+from retort.service.engine.admission import Margin, Refusal, refusal, retry_after
 from retort.service.engine.job import Job
 from retort.service.engine.pace import Pace
 from retort.service.engine.pairs import Pairs
@@ -134,28 +134,16 @@ class WorkQueue:
             now = self.clock()
             groups, padded = self._group(pairs, job.arrived)
             tokens = padded + job.coming_tokens
-            own = tokens * self.pace.token_seconds
-            job.due = job.deadline if job.background else self.policy.due(now, job.deadline, own)
             clients = self._join(job.client)
-            before = self._before(job, clients)
-            before_seconds = self.pace.backlog(before)
-            own_seconds = self.pace.backlog(before + tokens) - before_seconds
-            refused = refusal(
-                tokens,
-                job.deadline - now,
-                held=self._held,
-                limit=self._limit,
-                share=self._share(job.client, clients),
-                held_seconds=self.backlog_seconds,
-                before_seconds=before_seconds,
-                own_seconds=own_seconds,
-                margin=self._margin.value,
-            )
+            refused, estimated = self._judge(job, tokens, now, clients)
             if refused is not None:
-                raise overloaded(
+                error = overloaded(
                     refused.reason, refused.seconds, job.key, held=self._held, limit=self._limit
                 )
-            job.accepted_at, job.estimated_seconds = now, before_seconds + own_seconds
+                least, _ = self._judge(job, self.policy.lengths[0], now, clients)
+                error.hopeless = least is not None
+                raise error
+            job.accepted_at, job.estimated_seconds = now, estimated
             job.held_tokens = tokens
             self._held += tokens
             self._jobs[job.key] = job
@@ -288,6 +276,31 @@ class WorkQueue:
         self._held -= job.held_tokens
         job.held_tokens = 0
         self._jobs.pop(job.key, None)
+
+    def _judge(
+        self, job: Job, tokens: int, now: float, clients: int
+    ) -> tuple[Refusal | None, float]:
+        """Whether to refuse a job as if it had so many tokens, and how many seconds it would take.
+
+        Sets when it is due.
+        """
+        own = tokens * self.pace.token_seconds
+        job.due = job.deadline if job.background else self.policy.due(now, job.deadline, own)
+        before = self._before(job, clients)
+        before_seconds = self.pace.backlog(before)
+        own_seconds = self.pace.backlog(before + tokens) - before_seconds
+        refused = refusal(
+            tokens,
+            job.deadline - now,
+            held=self._held,
+            limit=self._limit,
+            share=self._share(job.client, clients),
+            held_seconds=self.backlog_seconds,
+            before_seconds=before_seconds,
+            own_seconds=own_seconds,
+            margin=self._margin.value,
+        )
+        return refused, before_seconds + own_seconds
 
     def _join(self, client: int) -> int:
         """Note that a client has jobs from now on; how many clients have."""

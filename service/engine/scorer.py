@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -63,10 +63,23 @@ class Refusals:
 
     def check(self, client: int, tokens: int, time_left: float) -> None:
         """Raise `Overloaded` if the engine would."""
+        if tokens >= self._tokens * LIKE_SIZE and time_left <= self._time_left * LIKE_TIME:
+            self._raise_for(client)
+
+    def check_any(self, client: int, most_time_left: Callable[[], float]) -> None:
+        """Raise `Overloaded` if the engine would, however small the request is."""
+        if (
+            self._error is not None
+            and self._error.hopeless
+            and time.perf_counter() <= self._until
+            and most_time_left() <= self._time_left * LIKE_TIME
+        ):
+            self._raise_for(client)
+
+    def _raise_for(self, client: int) -> None:
         if self._error is None or time.perf_counter() > self._until or client != self._client:
             return
-        if tokens >= self._tokens * LIKE_SIZE and time_left <= self._time_left * LIKE_TIME:
-            raise Overloaded(self._error.message, retry_after=self._error.retry_after)
+        raise Overloaded(self._error.message, retry_after=self._error.retry_after)
 
 
 class Scorer:
@@ -141,6 +154,10 @@ class Scorer:
             self.link.leave(message.key)
         stages = StageSeconds(text.seconds, reply.queue_seconds, reply.infer_seconds)
         return text.outcome(reply, stages)
+
+    def check_room(self, client: int, most_seconds: Callable[[], float]) -> None:
+        """Raise `Overloaded` if nothing of a client's with that much time would be accepted."""
+        self._refusals.check_any(client, most_seconds)
 
     def estimate_seconds(
         self, queries: Sequence[str], passages: Sequence[str], reading: Reading

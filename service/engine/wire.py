@@ -43,7 +43,7 @@ _RESULT = struct.Struct("<IIdd")
 # code, seconds after which to come back or -1
 _FAILURE = struct.Struct("<Bi")
 
-BACKGROUND, ALONE, WIDE, LAST = 1, 2, 4, 8
+BACKGROUND, ALONE, WIDE, LAST, HOPELESS = 1, 2, 4, 8, 16
 # What is sent for each error; an engine raises no others.
 CODES: Mapping[int, type[ServiceError]] = {
     1: Overloaded,
@@ -203,7 +203,9 @@ class Failure:
         if code is None:
             raise ValueError(f"{type(self.error).__name__} is no error of an engine")
         after = -1 if self.error.retry_after is None else self.error.retry_after
-        head = _HEAD.pack(FAILURE, 0, self.key) + _FAILURE.pack(code, after)
+        hopeless = isinstance(self.error, Overloaded) and self.error.hopeless
+        flags = HOPELESS if hopeless else 0
+        head = _HEAD.pack(FAILURE, flags, self.key) + _FAILURE.pack(code, after)
         return head + self.error.message.encode()
 
 
@@ -228,7 +230,7 @@ def read_request(frame: bytes) -> Open | More | Cancel:
 def read_reply(frame: bytes) -> Result | Failure:
     """What an engine sent. Raises `BadFrame`."""
     try:
-        kind, _, key = _HEAD.unpack_from(frame)
+        kind, flags, key = _HEAD.unpack_from(frame)
         if kind == RESULT:
             pairs, missing, queue, infer = _RESULT.unpack_from(frame, _HEAD.size)
             start = _HEAD.size + _RESULT.size
@@ -244,7 +246,10 @@ def read_reply(frame: bytes) -> Result | Failure:
             if code not in CODES:
                 raise BadFrame(f"a failure of code {code}")
             retry_after = None if after < 0 else after
-            return Failure(key, CODES[code](message, retry_after=retry_after))
+            error = CODES[code](message, retry_after=retry_after)
+            if isinstance(error, Overloaded):
+                error.hopeless = bool(flags & HOPELESS)
+            return Failure(key, error)
     except (struct.error, ValueError) as error:
         raise BadFrame(f"a frame of {len(frame)} bytes is damaged: {error}") from None
     raise BadFrame(f"a frame of kind {kind} is no reply")

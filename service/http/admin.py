@@ -97,7 +97,6 @@ def add_models(app: FastAPI, service: Service) -> None:
             request.receive,
             told(request.scope["headers"]),
             settings.max_body_bytes,
-            service.health.draining,
         )
         asked = parse(decoder.decode, raw) if raw else LoadRequest()
         loaded = await service.engines.load(name, asked.bundle)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.types import Receive, Scope
 
-from retort.service.errors import ClientGone, InvalidRequest, TooLarge, stopping
+from retort.service.errors import ClientGone, InvalidRequest, TooLarge
 from retort.service.http.context import RequestContext
 from retort.service.http.edge.content import announced, packing, unpack
 from retort.service.http.edge.protocol import CONNECTION, EdgeProtocol
@@ -31,13 +31,13 @@ INLINE_PACKED_BYTES = 1_024
 STRINGS_PER_PASSAGE = 8
 # The same with all that clients of other rerankers may send along with a document; past it, 413.
 MOST_STRINGS_PER_PASSAGE = 64
-# While the server drains, how long a body may still take to come.
-LAST_BODY_SECONDS = 1.0
 
 Decoded = TypeVar("Decoded")
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+_TIMEOUT = re.compile(rb'timeout_ms"\s*:\s*(\d{1,12})\b(?![.eE])')
+_ASCII_ESCAPE = re.compile(rb"\\u00[0-7]")
 _COLON = re.compile(rb"\s*:")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MISTAKE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
@@ -68,20 +68,18 @@ async def read_body(
     receive: Receive,
     found: Mapping[bytes, bytes],
     limit_bytes: int,
-    draining: asyncio.Event,
 ) -> bytes:
     """Read and unpack a body of which headers say what is `told`; all its bytes are counted.
 
     Raises `TooLarge` if those are, or are announced to be, more than the limit; `UnsupportedBody`
-    or `InvalidRequest` if it cannot be unpacked; `ClientGone` if the client leaves; `TooSlow`,
-    `Busy` or `BadHttp` if its connection says so; and `NotReady` if the server drains and the rest
-    does not come.
+    or `InvalidRequest` if it cannot be unpacked; `ClientGone` if the client leaves; and what else
+    is wrong with its connection: `TooSlow`, `Busy`, `BadHttp` or, if the server stops, `NotReady`.
     """
     encoding = packing(found)
     length = announced(found)
     if length is not None and length > limit_bytes:
         raise _too_large(limit_bytes)
-    body = await _read(scope, receive, limit_bytes, draining)
+    body = await _read(scope, receive, limit_bytes)
     if encoding is None:
         return body
     if len(body) > INLINE_PACKED_BYTES:
@@ -94,7 +92,7 @@ async def read_body(
     return body
 
 
-async def _read(scope: Scope, receive: Receive, limit_bytes: int, draining: asyncio.Event) -> bytes:
+async def _read(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         # Most come in one piece.
@@ -117,7 +115,23 @@ async def _read(scope: Scope, receive: Receive, limit_bytes: int, draining: asyn
         chunks.append(chunk)
         if not message.get("more_body"):
             return b"".join(chunks)
-        message = await _unless_draining(receive, draining)
+        message = await receive()
+
+
+def most_seconds(body: bytes, default_ms: int, max_ms: int) -> float:
+    """The most time that a request can have, in seconds, read off its body without decoding it.
+
+    >>> most_seconds(b'{"query": "q", "passages": ["p"], "timeout_ms": 50}', 10_000, 60_000)
+    0.05
+    """
+    mentions = body.count(b"timeout_ms")
+    if not mentions and not _ASCII_ESCAPE.search(body):
+        return min(default_ms, max_ms) / 1000
+    told = _TIMEOUT.findall(body)
+    # One of several may count, or be part of a text; a name may be written with escapes.
+    if len(told) != mentions or _ASCII_ESCAPE.search(body):
+        return max_ms / 1000
+    return min(max(map(int, told)), max_ms) / 1000
 
 
 async def decode(
@@ -188,21 +202,6 @@ def check_count(count: int, limit: int, param: str) -> None:
 
 def _too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(f"the body is larger than {limit_bytes} bytes: send fewer or shorter passages")
-
-
-async def _unless_draining(receive: Receive, draining: asyncio.Event) -> Any:
-    receiving = asyncio.ensure_future(receive())
-    drained = asyncio.ensure_future(draining.wait())
-    try:
-        await asyncio.wait((receiving, drained), return_when=asyncio.FIRST_COMPLETED)
-        if not receiving.done():
-            await asyncio.wait((receiving,), timeout=LAST_BODY_SECONDS)
-        if not receiving.done():
-            raise stopping()
-        return receiving.result()
-    finally:
-        receiving.cancel()
-        drained.cancel()
 
 
 def _count_elements(body: bytes, limit: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -17,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from retort.service.errors import ServiceError
 from retort.service.http.access.keys import DEFAULT_NAME
-from retort.service.http.bodies import decode, read_body
+from retort.service.http.bodies import decode, most_seconds, read_body
 from retort.service.http.context import RequestContext, context_of
 from retort.service.http.edge.content import check_site, told
 from retort.service.http.openapi import request_body, responses
@@ -58,9 +59,11 @@ class Handler:
         service, settings = self._service, self._service.settings
         found = told(scope["headers"])
         check_site(found)
-        draining = service.engines.health.draining
-        limit = settings.max_body_bytes
-        raw = await read_body(scope, receive, found, limit, draining)
+        raw = await read_body(scope, receive, found, settings.max_body_bytes)
+        client = client_number(_who(scope))
+        service.check_room(
+            client, partial(most_seconds, raw, settings.timeout_ms, settings.max_timeout_ms)
+        )
         shape, asked = await decode(self._route, raw, settings.max_passages, context_of(scope))
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()
@@ -71,7 +74,7 @@ class Handler:
 
         timer = loop.call_later(WATCH_AFTER_SECONDS, begin)
         try:
-            caller = Caller(client_number(_who(scope)), left)
+            caller = Caller(client, left)
             return await shape.answer(service, caller, asked, start)
         finally:
             timer.cancel()

@@ -30,7 +30,7 @@ class PatientServer(uvicorn.Server):
     """
 
     def __init__(self, service: Service, settings: Settings) -> None:
-        self._connections = Connections(settings, service.metrics)
+        self._connections = Connections(settings, service.metrics, service.health.draining)
         super().__init__(_config(service, settings, self._connections))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -23,7 +23,7 @@ from ipaddress import ip_network
 from time import monotonic
 from typing import Protocol
 
-from retort.service.errors import Busy, ServiceError, TooSlow
+from retort.service.errors import Busy, ServiceError, TooSlow, stopping
 from retort.service.http.context import error_shape
 from retort.service.http.refusals import error_body
 from retort.service.metrics import Metrics
@@ -45,6 +45,8 @@ LAST_BYTES = 262_144
 LAST_SECONDS = 2.0
 MOST_LAST = 32
 RETRY_SECONDS = 1
+# While the server drains, how long a body may still take to come.
+LAST_BODY_SECONDS = 0.6
 
 
 class Connection(Protocol):
@@ -56,8 +58,8 @@ class Connection(Protocol):
     # Bytes of the body that is coming.
     body_bytes: int
 
-    def late(self) -> None:
-        """The rest of its headers or its body has not come in time."""
+    def late(self, error: ServiceError) -> None:
+        """The rest of its headers or its body has not come in time: answer with an error."""
         ...
 
     def cut(self) -> None:
@@ -112,8 +114,10 @@ class Place:
 class Connections:
     """The connections of a process. Used from its event loop alone."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, draining: asyncio.Event) -> None:
         self.settings = settings
+        self._draining = draining
+        self._draining_since: float | None = None
         self.most = most_connections(settings.max_connections)
         self.fresh, self.idle = Place("silent"), Place("idle")
         self.heads, self.bodies = Place("half-sent headers"), Place("half-sent bodies")
@@ -201,14 +205,24 @@ class Connections:
             for connection in place.before(limit):
                 if place is not self.idle:
                     self._told[f"too slow: {place.name}"] += 1
-                connection.late()
+                connection.late(_too_slow("headers", settings.header_seconds))
         rate = settings.min_bytes_per_second
         for connection in self.bodies.late_bodies(now, settings.body_seconds, rate):
             self._told[f"too slow: {self.bodies.name}"] += 1
-            connection.late()
+            connection.late(_too_slow("body", settings.body_seconds))
+        if self._draining.is_set():
+            self._end_bodies(now)
         self._cut_unread(now)
         self._keep_files_free()
         self._log(now)
+
+    def _end_bodies(self, now: float) -> None:
+        """Turn away requests of which a part is missing still, though the server stops."""
+        if self._draining_since is None:
+            self._draining_since = now
+        if now - self._draining_since > LAST_BODY_SECONDS:
+            for connection in self.bodies.before(now):
+                connection.late(stopping())
 
     def _cut_unread(self, now: float) -> None:
         """Cut off clients that do not read their answers."""
@@ -318,6 +332,6 @@ def plain(host: str) -> str:
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
-def too_slow(what: str, seconds: float) -> TooSlow:
+def _too_slow(what: str, seconds: float) -> TooSlow:
     """The error of a request that is late."""
     return TooSlow(f"the {what} did not come within {seconds:g} s: send faster")

@@ -7,7 +7,7 @@ import ssl
 from time import monotonic
 from typing import cast
 
-from retort.service.errors import Busy
+from retort.service.errors import Busy, ServiceError
 from retort.service.http.edge.connections import LAST_SECONDS, Connections, Place, address_of
 from retort.service.http.edge.protocol import EdgeProtocol
 
@@ -48,7 +48,7 @@ class Door(asyncio.Protocol):
         """It has ended before it was open."""
         self._among.leave(self)
 
-    def late(self) -> None:
+    def late(self, error: ServiceError) -> None:
         """The handshake has taken too long."""
         self.cut()
 

@@ -27,7 +27,6 @@ from retort.service.http.edge.connections import (
     Place,
     address_of,
     plain,
-    too_slow,
 )
 from retort.service.http.edge.content import announced, told
 from retort.service.http.edge.farewell import Farewell
@@ -188,9 +187,9 @@ class EdgeProtocol(HttpToolsProtocol):
 
     # What the sweep calls.
 
-    def late(self) -> None:
+    def late(self, error: ServiceError) -> None:
         """The rest of the headers or the body has not come in time."""
-        settings, among = self.among.settings, self.among
+        among = self.among
         if self.place is among.bodies:
             if self.pipeline or self.flow.read_paused:
                 # It is this server that does not read.
@@ -199,9 +198,9 @@ class EdgeProtocol(HttpToolsProtocol):
                 self.cut()
             else:
                 among.bodies.add(self, monotonic())
-                self._fail(too_slow("body", settings.body_seconds))
+                self._fail(error)
         elif self._in_head:
-            self._refuse(too_slow("headers", settings.header_seconds))
+            self._refuse(error)
         else:
             self.cut()
 
