@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +48,9 @@ async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: f
         mode=asked.mode,
         model=asked.model,
     )
-    return Reply(answer, render(asked, answer, highlights, (time.perf_counter() - start) * 1000))
+    return Reply(
+        answer, render(caller.request_id, asked, answer, highlights, time.perf_counter() - start)
+    )
 
 
 _DECODER = msgspec.json.Decoder(ScoreRequest)
@@ -66,11 +67,13 @@ SCORE_SHAPE: Shape[Any] = Shape(
 )
 
 
-def render(request: ScoreRequest, answer: Answer, highlights: Highlights, total_ms: float) -> bytes:
-    """The body of an answer to `POST /score`."""
-    outcome, seconds = answer.outcome, answer.outcome.seconds
+def render(
+    request_id: str, request: ScoreRequest, answer: Answer, highlights: Highlights, seconds: float
+) -> bytes:
+    """The body of an answer to `POST /score`, which has taken so many seconds."""
+    outcome, stages = answer.outcome, answer.outcome.seconds
     body: dict[str, Any] = {
-        "id": uuid.uuid4().hex,
+        "id": request_id,
         "model": answer.manifest.name,
         "version": answer.manifest.version,
         "mode": answer.mode,
@@ -94,11 +97,11 @@ def render(request: ScoreRequest, answer: Answer, highlights: Highlights, total_
         body["warnings"] = warnings
     body["usage"] = telling.usage(answer)
     body["timings_ms"] = {
-        "tokenize": round(seconds.tokenize * 1000, 3),
-        "queue": round(seconds.queue * 1000, 3),
-        "infer": round(seconds.infer * 1000, 3),
+        "tokenize": round(stages.tokenize * 1000, 3),
+        "queue": round(stages.queue * 1000, 3),
+        "infer": round(stages.infer * 1000, 3),
         **({"highlight": round(highlights.seconds * 1000, 3)} if request.highlight else {}),
-        "total": round(total_ms, 3),
+        "total": round(seconds * 1000, 3),
     }
     return orjson.dumps(body)
 

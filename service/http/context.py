@@ -14,7 +14,10 @@ from retort.service.engine.job import StageSeconds
 # How a client's errors look: see refusals.py.
 ErrorShape = Literal["own", "tei", "others"]
 
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACEPARENT = re.compile(
+    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
+    r"(?P<more>-.*)?"
+)
 
 
 class TraceParent(NamedTuple):
@@ -26,15 +29,19 @@ class TraceParent(NamedTuple):
 
 
 def parse_traceparent(value: str) -> TraceParent | None:
-    """What a `traceparent` header says (W3C Trace Context, version 00); None for any other text.
+    """What a `traceparent` header says (W3C Trace Context); None for any other text.
+
+    A later version than 00 may say more, after what 00 says.
 
     >>> parse_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").span_id
     'b7ad6b7169203331'
     """
     found = _TRACEPARENT.fullmatch(value)
-    if found is None or not int(found[1], 16) or not int(found[2], 16):
+    if found is None or found["version"] == "ff" or (found["version"] == "00" and found["more"]):
         return None
-    return TraceParent(*found.groups())
+    if not int(found["trace"], 16) or not int(found["span"], 16):
+        return None
+    return TraceParent(found["trace"], found["span"], found["flags"])
 
 
 _KEY = "retort"

@@ -69,7 +69,7 @@ class Gate:
         tracer: Tracer | None,
     ) -> None:
         self.app = app
-        self._keyring = Keyring(settings)
+        self._keyring = Keyring(settings, metrics.begin_keys)
         self._open_paths = open_paths(settings)
         self._budgets = budgets
         self._metrics = metrics
@@ -77,8 +77,6 @@ class Gate:
         self._paths = paths
         self._draining = draining
         self._tracer = tracer
-        if settings.keys_file is not None:
-            metrics.begin_keys(self._keyring.names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer 401, 403 or 429."""

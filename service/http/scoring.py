@@ -74,7 +74,7 @@ class Handler:
 
         timer = loop.call_later(WATCH_AFTER_SECONDS, begin)
         try:
-            caller = Caller(client, left)
+            caller = Caller(client, left, context_of(scope).request_id)
             return await shape.answer(service, caller, asked, start)
         finally:
             timer.cancel()

@@ -23,7 +23,6 @@ from typing import Any
 import zmq
 
 from retort.models.bundle import TOKENIZER_FILE, Bundle
-from retort.models.errors import BundleError, StartError
 from retort.models.manifest import MANIFEST_FILE
 from retort.models.runtime.base import BackendInfo
 from retort.service.engine.board import Board
@@ -61,9 +60,7 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
         preferred = BackendInfo(**order.preferred) if order.preferred else None
         loaded = load_model(settings, bundle, options, wrap=wrap, preferred=preferred)
     except Exception as error:
-        if not isinstance(error, StartError | BundleError):
-            logger.exception("the model could not be loaded")
-        channel.send({"type": "failed", "reason": str(error)})
+        channel.send({"type": "failed", "reason": problem_of(error)})
         channel.close()
         zmq.Context.instance().term()
         sys.exit(1)

@@ -24,7 +24,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -78,10 +78,16 @@ class _Seen:
 
 
 class Keyring:
-    """All keys of a server. Raises `StartError` if the file cannot be read."""
+    """All keys of a server; `on_change` hears their names whenever the file was read.
 
-    def __init__(self, settings: Settings) -> None:
+    Raises `StartError` if the file cannot be read.
+    """
+
+    def __init__(
+        self, settings: Settings, on_change: Callable[[list[str]], None] = lambda _: None
+    ) -> None:
         self._file = settings.keys_file
+        self._on_change = on_change
         fixed = (
             (DEFAULT_NAME, settings.api_key, False),
             (ADMIN_NAME, settings.admin_api_key, True),
@@ -109,11 +115,6 @@ class Keyring:
     def administered(self) -> bool:
         """Whether there is a key that opens /admin."""
         return any(key.admin for key in self._by_digest.values())
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all keys."""
-        return [key.name for key in self._by_digest.values()]
 
     def find(self, scope: Scope) -> Key | None:
         """The key of a request; None if it has none of ours."""
@@ -145,6 +146,8 @@ class Keyring:
 
     def _keep(self, found: Iterable[Key]) -> None:
         self._by_digest = {key.sha256: key for key in (*found, *self._fixed)}
+        if self._file is not None:
+            self._on_change([key.name for key in self._by_digest.values()])
 
 
 def read_keys(file: Path) -> list[Key]:

@@ -41,8 +41,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer to an `Ask`."""
+    """An answer to an `Ask`; `id` is the request's."""
 
+    id: str
     ask: Ask
     answer: Answer
     highlights: Highlights
@@ -109,4 +110,4 @@ async def find(service: Service, caller: Caller, ask: Ask) -> Found:
             "truncated",
             param=f"{ask.field}.{where}",
         )
-    return Found(ask, answer, highlights)
+    return Found(caller.request_id, ask, answer, highlights)

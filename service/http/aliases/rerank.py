@@ -8,7 +8,6 @@ Cohere's second version answers less, and Voyage puts the results under another 
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -169,7 +168,7 @@ def _cohere_meta(found: Found, version: str) -> dict[str, Any]:
 
 def _render(found: Found, _: RerankRequest, results: list[dict[str, Any]]) -> Reply:
     content = {
-        "id": uuid.uuid4().hex,
+        "id": found.id,
         "object": "rerank",
         "created": int(time.time()),
         "model": found.model,
@@ -182,7 +181,7 @@ def _render(found: Found, _: RerankRequest, results: list[dict[str, Any]]) -> Re
 
 def _render_cohere(found: Found, _: RerankRequest, results: list[dict[str, Any]]) -> Reply:
     content = {
-        "id": str(uuid.uuid4()),
+        "id": found.id,
         "model": found.model,
         "results": results,
         "usage": usage_of(found.tokens),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -121,7 +120,7 @@ async def _score(
     )
     found = await find(service, caller, ask)
     content = {
-        "id": f"score-{uuid.uuid4().hex}",
+        "id": f"score-{found.id}",
         "object": "list",
         "created": int(time.time()),
         "model": found.model,

@@ -64,8 +64,10 @@ def test_the_file_is_read_again_when_it_changes(
             return (await client.post("/score", json=BODY, headers=bearer(secret))).status_code
 
         assert await status(old) == 200
-        new = write(file, "search", extra="# rotated\n")["search"]
+        new = write(file, "search", "more", extra="# rotated\n")["search"]
         assert (await status(new), await status(old)) == (200, 401)
+        text = (await client.get("/metrics")).text
+        assert 'retort_key_requests_total{key="more",status="200"} 0.0' in text
         # What is wrong, half written or gone changes nothing.
         file.write_text("- name: search\n  sha256: 12")
         assert await status(new) == 200

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 
@@ -9,11 +10,12 @@ import pytest
 from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
+from retort.service.http.app import create_app
 from retort.service.log import JsonFormatter
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.fake_bundle import overlap
-from tests.service.running import ask, server
+from tests.service.running import ask, fake_service, server
 
 QUERY = "how tall is the eiffel tower"
 BODY = {"query": QUERY, "documents": ["the eiffel tower", "paris " * 300]}
@@ -121,6 +123,41 @@ def test_what_went_wrong_inside_stays_inside(
 
     ask(fake_bundle, test, infer)
     assert "injected secret text" in caplog.text
+
+
+def test_a_model_that_cannot_be_loaded_is_no_secret_told(fake_bundle: Bundle) -> None:
+    def infer(batch: Batch) -> LogitArray:
+        raise ValueError("injected secret text")
+
+    async def main() -> None:
+        service = fake_service(fake_bundle, infer, Settings())
+        app = create_app(service)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://retort") as client,
+        ):
+            while (await client.get("/readyz")).json()["status"] == "loading":
+                await asyncio.sleep(0.01)
+            for path in ("/readyz", "/livez"):
+                reply = await client.get(path)
+                assert reply.status_code == 503
+                assert "secret" not in reply.text
+            body = {"query": QUERY, "passages": ["paris"]}
+            assert "secret" not in (await client.post("/score", json=body)).text
+
+    asyncio.run(main())
+
+
+def test_the_request_id_is_the_id_of_the_answer(fake_bundle: Bundle) -> None:
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        headers = {"X-Request-Id": "abc"}
+        body = {"query": QUERY, "passages": ["paris"]}
+        own = await client.post("/score", json=body, headers=headers)
+        other = await client.post("/v2/rerank", json=BODY, headers=headers)
+        assert own.json()["id"] == other.json()["id"] == "abc"
+
+    ask(fake_bundle, test)
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from retort.models.bundle import Bundle
+from retort.models.errors import StartError
+from retort.service.http.access.tracing import Tracer
 from retort.service.http.context import parse_traceparent
 from tests.service.running import ROOT, server
 
@@ -89,7 +91,8 @@ def _plain(body: bytes) -> bytes:
     [
         "",
         "nonsense",
-        f"01-{TRACE}-{PARENT}-01",
+        f"ff-{TRACE}-{PARENT}-01",
+        f"00-{TRACE}-{PARENT}-01-more",
         f"00-{'0' * 32}-{PARENT}-01",
         f"00-{TRACE}-{'0' * 16}-01",
         f"00-{TRACE.upper()}-{PARENT}-01",
@@ -97,6 +100,17 @@ def _plain(body: bytes) -> bytes:
 )
 def test_what_is_no_traceparent(value: str) -> None:
     assert parse_traceparent(value) is None
+
+
+def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
+    for value in (f"00-{TRACE}-{PARENT}-01", f"01-{TRACE}-{PARENT}-01-more"):
+        assert parse_traceparent(value) == (TRACE, PARENT, "01")
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(StartError, match="extra otel"):
+        Tracer("http://127.0.0.1:4318")
 
 
 def test_without_a_collector_nothing_is_imported() -> None:
