@@ -12,7 +12,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import shutil
 import sys
 import time
 from collections import deque
@@ -93,7 +92,8 @@ def _copy(bundle: Bundle, folder: Path) -> None:
     """Leave in `folder` what front ends need of the bundle."""
     folder.mkdir()
     for name in (MANIFEST_FILE, TOKENIZER_FILE):
-        shutil.copyfile(bundle.folder / name, folder / name)
+        # The bytes that this engine has read: the bundle may be another one by now.
+        (folder / name).write_bytes(bundle.read(name))
 
 
 class EngineProcess:
