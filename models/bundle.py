@@ -48,7 +48,7 @@ from retort.models.files import (
 )
 from retort.models.golden import GOLDEN_FILE, GoldenPair, check_golden, parse_golden, write_golden
 from retort.models.manifest import MANIFEST_FILE, Manifest, parse_manifest
-from retort.models.signature import SIGNATURE_FILE, check_signature
+from retort.models.signature import SIGNATURE_FILE, check_signature, sign
 
 GRAPH_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -79,6 +79,7 @@ class Bundle:
     folder: Path
     manifest: Manifest
     digest: str  # sha256 of manifest.json, which holds the hashes of all the rest
+    key: Path | None = None  # the public key that it is signed with, if that was checked
 
     @property
     def graph_path(self) -> Path:
@@ -123,7 +124,7 @@ class Bundle:
         return content
 
     def read(self, name: str) -> bytes:
-        """The content of one of its files. Raises `MissingFile` or, if it changed, `DamagedFile`."""
+        """The content of one of its files. Raises `MissingFile`, or `DamagedFile` if changed."""
         content = read_file(self.folder / name, LARGEST[name])
         expected = self.digest if name == MANIFEST_FILE else self.manifest.files[name]
         _compare(self.folder / name, hashlib.sha256(content).hexdigest(), expected)
@@ -155,7 +156,7 @@ def read_bundle(
             raise DamagedFile(path, f"names {name!r}, which is no part of a bundle")
     for name in needed:
         _compare(folder / name, hash_file(folder / name, LARGEST[name]), manifest.files[name])
-    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest())
+    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest(), key)
 
 
 def write_bundle(
@@ -198,6 +199,17 @@ def write_bundle(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return read_bundle(folder)
+
+
+def sign_bundle(folder: Path, key: Path) -> Bundle:
+    """Sign the bundle at `folder` with the private key at `key`, once its files are checked.
+
+    Raises as `read_bundle`, and `StartError` if there is no such key.
+    """
+    bundle = read_bundle(folder)
+    signature = sign(bundle.read(MANIFEST_FILE), key)
+    (folder / SIGNATURE_FILE).write_bytes(signature)
+    return bundle
 
 
 def bundle_folders() -> list[Path]:

@@ -32,14 +32,16 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
     there is nothing to serve or nowhere to serve it.
     """
     log_to_stderr(settings.log_level)
-    bundles = [read_bundle(find_bundle(place)) for place in settings.bundle]
+    key = settings.trusted_key
+    bundles = [read_bundle(find_bundle(place), key=key) for place in settings.bundle]
     names = [bundle.manifest.name for bundle in bundles]
     if twice := {name for name in names if names.count(name) > 1}:
         raise StartError(
             f"two bundles are named {', '.join(sorted(twice))}: a request could not choose"
         )
     try:
-        teacher = None if settings.teacher is None else read_bundle(find_bundle(settings.teacher))
+        place = settings.teacher
+        teacher = None if place is None else read_bundle(find_bundle(place), key=key)
     except BundleError as error:
         raise StartError(f"teacher: {error}") from None
     if settings.disagreements is not None:

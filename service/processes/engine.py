@@ -56,7 +56,7 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
     metrics = Metrics(Path(order.metrics), order.name)
     options = settings.runtime if order.role == "student" else settings.teacher_runtime
     try:
-        bundle = read_model(order.bundle, order.model)
+        bundle = read_model(order.bundle, order.model, settings.trusted_key)
         preferred = BackendInfo(**order.preferred) if order.preferred else None
         loaded = load_model(settings, bundle, options, wrap=wrap, preferred=preferred)
     except Exception as error:
