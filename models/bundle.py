@@ -61,10 +61,9 @@ LARGEST = {
     GOLDEN_FILE: GOLDEN_BYTES,
     CARD_FILE: CARD_BYTES,
 }
-# In a graph, words of eight or nine letters as protobuf writes them: their length goes before, or
-# ends in 0 if it is written longer than it has to be. "location" says in which file, or where in
-# memory, a tensor is; an "EPContext" is a program for one device, in the graph or in a file.
-OUTSIDE = (b"\x08location", b"\x00location", b"\x09EPContext", b"\x00EPContext")
+# Words by which a graph names what is outside of it: "location" in which file, or where in memory,
+# a tensor is; an "EPContext" is a program for one device, in the graph or in a file.
+OUTSIDE = (b"location", b"EPContext")
 
 SHIPPED = Path(__file__).resolve().parent
 # In a checkout: bundles made here and not committed, such as a teacher's.
@@ -263,10 +262,17 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_inside(path: Path, graph: bytes) -> None:
-    if any(mark in graph for mark in OUTSIDE):
-        raise DamagedFile(
-            path, "keeps weights in a second file, or holds a compiled part: export it whole"
-        )
+    """Raise `DamagedFile` if the graph has one of the words of `OUTSIDE` as a whole text.
+
+    In protobuf a text comes after its length: one byte, or several of which the last is 0.
+    """
+    for word in OUTSIDE:
+        at = graph.find(word)
+        while at >= 0:
+            if at and graph[at - 1] in (0, len(word)):
+                problem = "keeps weights in a second file, or holds a compiled part"
+                raise DamagedFile(path, f"{problem}: export it whole")
+            at = graph.find(word, at + 1)
 
 
 def _compare(path: Path, found: str, expected: str) -> None:

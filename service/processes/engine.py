@@ -78,7 +78,7 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
         recheck_seconds=settings.recheck_seconds,
     )
     metrics.begin_model(order.role, bundle.manifest, loaded.chosen.backend.info)
-    _copy(bundle, Path(order.copy))
+    copy_for_front_ends(bundle, Path(order.copy))
     ready: dict[str, Any] = {
         "folder": order.copy,
         "digest": bundle.digest,
@@ -88,11 +88,13 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
     EngineProcess(order, engine, channel, metrics).run(ready)
 
 
-def _copy(bundle: Bundle, folder: Path) -> None:
-    """Leave in `folder` what front ends need of the bundle."""
+def copy_for_front_ends(bundle: Bundle, folder: Path) -> None:
+    """Leave in a new `folder` what front ends need of the bundle.
+
+    Raises `BundleError` if that has changed since this engine read it.
+    """
     folder.mkdir()
     for name in (MANIFEST_FILE, TOKENIZER_FILE):
-        # The bytes that this engine has read: the bundle may be another one by now.
         (folder / name).write_bytes(bundle.read(name))
 
 
