@@ -198,7 +198,7 @@ class LocalEngines(Engines):
         try:
             async with self._one_at_a_time:
                 place = bundle or (name if model is None else self._bundles[model].folder)
-                found = await asyncio.to_thread(read_model, place, name)
+                found = await asyncio.to_thread(read_model, place, name, self.settings.trusted_key)
                 served = await self._engine(
                     role, found, before=None if model is None else model.served
                 )

@@ -30,7 +30,8 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
     there is nothing to serve or nowhere to serve it.
     """
     log_to_stderr(settings)
-    bundles = [read_bundle(find_bundle(name)) for name in settings.bundle]
+    key = settings.trusted_key
+    bundles = [read_bundle(find_bundle(name), key=key) for name in settings.bundle]
     names = [bundle.manifest.name for bundle in bundles]
     if twice := {name for name in names if names.count(name) > 1}:
         raise StartError(
@@ -41,7 +42,8 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
             f"alias: there is no bundle named {', '.join(unknown)}: there are {', '.join(names)}"
         )
     try:
-        teacher = None if settings.teacher is None else read_bundle(find_bundle(settings.teacher))
+        name = settings.teacher
+        teacher = None if name is None else read_bundle(find_bundle(name), key=key)
     except BundleError as error:
         raise StartError(f"teacher: {error}") from None
     if settings.disagreements is not None:

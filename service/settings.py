@@ -136,6 +136,11 @@ class Settings(BaseSettings):
         default_factory=default_cache,
         description="Folder for the measured choice of backend and for built engines.",
     )
+    trusted_key: Path | None = Field(
+        None,
+        description="A public key in a PEM file: only bundles signed with it are served. Needs the "
+        "extra sign.",
+    )
 
     teacher: str | None = Field(
         None, description="Name or path of the teacher's bundle, served with the student's."

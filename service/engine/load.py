@@ -86,12 +86,13 @@ class Loaded:
                 spent += time.perf_counter() - start
 
 
-def read_model(place: str | Path, name: str) -> Bundle:
-    """The bundle at `place`, a name or path, which has to be named `name`.
+def read_model(place: str | Path, name: str, key: Path | None) -> Bundle:
+    """The bundle at `place`, a name or path, which has to be named `name` and signed with `key`.
 
-    Raises `BundleError` if it cannot be read, `StartError` if it has another name.
+    Without a key it need not be signed. Raises `BundleError` if it cannot be read or trusted,
+    `StartError` if it has another name.
     """
-    bundle = read_bundle(find_bundle(place))
+    bundle = read_bundle(find_bundle(place), key=key)
     if bundle.manifest.name != name:
         raise StartError(
             f"the bundle at {bundle.folder} is named {bundle.manifest.name}, not {name}: "
