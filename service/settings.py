@@ -318,7 +318,7 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     access_log: bool = Field(
-        True, description="Log each request: who, what, status, time and sizes; never a text."
+        False, description="Log each request: who, what, status, time and sizes; never a text."
     )
     otlp_endpoint: str | None = Field(
         None,
