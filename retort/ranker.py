@@ -115,7 +115,7 @@ class Ranker:
                 spread[i],
                 id_of(passages[i]),
                 note.window,
-                note.windows,
+                note.windows if note.window else 1,
                 note.flags,
                 marks.get(i),
             )
