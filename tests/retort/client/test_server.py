@@ -21,9 +21,11 @@ QUERY = QUERIES[0]
 KEY = "a key"
 # As much as the server takes in a request.
 MOST_PASSAGES, MOST_PAIRS = 5, 12
-# Ties, and a passage of several windows.
+# One of several windows, and one of none.
 LONG = " ".join(PASSAGES * 6)
-LIST = [{"id": ("p", n), "text": text} for n, text in enumerate((*PASSAGES, LONG, *PASSAGES, "?"))]
+TEXTS = (*PASSAGES, LONG, *(f"Old {passage}" for passage in PASSAGES), "?")
+# An id may be anything: it is not sent.
+LIST = [{"id": ("p", number), "text": text} for number, text in enumerate(TEXTS)]
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +66,23 @@ def same(results: list[retort.RankedPassage], expected: list[retort.RankedPassag
 def test_a_server_ranks_as_the_bundle_in_this_process(
     client: Blocking, ranker: retort.Ranker
 ) -> None:
-    # Ten passages are two requests, and the long one is more windows than a request may have.
-    for options in (
-        {},
-        {"top_n": 3},
-        {"min_score": 0.2, "highlight": True},
-        {"top_n": 6, "highlight": True},
-    ):
-        same(client.rank(QUERY, LIST, **options), ranker.rank(QUERY, LIST, **options))
-    assert any(result.windows > 1 for result in client.rank(QUERY, LIST))
+    # Ten passages are two requests, of which one has more windows than a request may have.
+    whole = client.rank(QUERY, LIST)
+    same(whole, ranker.rank(QUERY, LIST))
+    assert sum(result.windows > 1 for result in whole) == 1
+    same(client.rank(QUERY, LIST, 3), ranker.rank(QUERY, LIST, 3))
+    least = (whole[3].score + whole[4].score) / 2
+    enough = client.rank(QUERY, LIST, min_score=least)
+    assert len(enough) == 4
+    same(enough, ranker.rank(QUERY, LIST, min_score=least))
+
+
+def test_highlights_are_those_of_the_bundle(client: Blocking, ranker: retort.Ranker) -> None:
+    # Without the long one, of which the sentences are more pairs than a request may have.
+    passages = [passage for passage in LIST if passage["text"] != LONG]
+    results = client.rank(QUERY, passages, highlight=True)
+    same(results, ranker.rank(QUERY, passages, highlight=True))
+    assert [result.index for result in results if result.highlight is None] == [8]
 
 
 def test_pairs_have_the_scores_of_the_bundle(client: Blocking, ranker: retort.Ranker) -> None:
