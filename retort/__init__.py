@@ -8,7 +8,7 @@ In Python, without a server:
 >>> [result.index for result in ranker.rank("how tall is the eiffel tower", passages)]
 [1, 0]
 
-`retort.Client` does the same by a server. Importing the package costs nothing: `load` imports numpy
+`retort.Client` does the same over HTTP. Importing the package costs nothing: `load` imports numpy
 and a backend, `Client` imports httpx.
 """
 

@@ -1,17 +1,15 @@
-"""The client: ranks passages by a server, with the methods and results of `retort.load(...)`.
+"""The client: ranks passages over HTTP, with the methods and results of `retort.load(...)`.
 
 `Client` and `AsyncClient` share everything but the waiting. Importing this package imports neither
 numpy nor a backend.
 """
 
+from retort.extras import install_advice
+
 try:
     import httpx  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ImportError(
-        "retort.Client needs httpx, which is not installed: it comes with the extra `client`. "
-        "Run: make install, or pip install -c constraints.txt -e '.[client]'",
-        name="httpx",
-    ) from error
+    raise ImportError(install_advice("retort.Client", "httpx", "client"), name="httpx") from error
 
 from retort.client.answers import Answer, Timings, UnscoredPassage, Usage
 from retort.client.async_client import AsyncClient

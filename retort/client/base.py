@@ -33,11 +33,13 @@ class Call(Generic[Shape]):
     path: str
     shape: type[Shape]
     part: Part | None = None
+    retried: bool = True
 
 
 INFO = Call("GET", "info", ServerInfo)
 MODELS = Call("GET", "v1/models", ModelList)
-READY = Call("GET", "readyz", Readiness)
+# Here a refusal is the answer.
+READY = Call("GET", "readyz", Readiness, retried=False)
 
 
 def score_call(part: Part) -> Call[PartAnswer]:
@@ -83,8 +85,8 @@ class BaseClient:
         return Deadline(self._clock.monotonic() + seconds, self._clock)
 
     def _tries(self, call: Call[Shape], deadline: Deadline) -> Attempts:
-        """The attempts of a call; one for readiness, since a refusal is the answer there."""
-        return Attempts(1 if call is READY else self._attempts, deadline)
+        """The attempts of a call."""
+        return Attempts(self._attempts if call.retried else 1, deadline)
 
     def _request(
         self, http: httpx.Client | httpx.AsyncClient, call: Call[Shape], deadline: Deadline

@@ -34,21 +34,16 @@ from retort.ranked import Passage, RankedPassage
 
 
 class Client(BaseClient):
-    """Ranks passages by a server, as `retort.load(...)` does without one. Thread-safe.
+    """Ranks passages over HTTP, as `retort.load(...)` does in this process. Thread-safe.
 
-    `base_url` may have a path. Without `api_key` the variable RETORT_API_KEY is read, once, here.
-    `timeout` is in seconds and for a whole call, with all that it tries: a request is sent at most
+    `base_url` may have a path. Without `api_key`, the variable RETORT_API_KEY is read here, once.
+    `timeout` is in seconds and for a whole call, retries included; a request is sent at most
     `attempts` times. A list of more than `max_passages` (by default the server's limit), or of too
-    many bytes, is several requests, `concurrency` of them at once. `transport`, `sleep` and `clock`
-    are for tests. Raises `ValueError` for values that cannot be.
+    many bytes, is sent in several requests, `concurrency` of them at once. `transport` is for
+    certificates and proxies of your own, and with `sleep` and `clock` for tests. Raises
+    `ValueError` for a URL or a number that makes no sense.
 
-    Every call raises a `RetortError`; `retort.client.errors` draws the tree.
-
-    >>> import retort
-    >>> with retort.Client("http://localhost:8080") as client:  # doctest: +SKIP
-    ...     best = client.rank("how tall is it", ["Paris.", "It is 330 m tall."], top_n=1)[0]
-    >>> best.index, best.score > 0.5  # doctest: +SKIP
-    (1, True)
+    Methods raise `RetortError`; `retort/client/errors.py` draws the tree.
     """
 
     def __init__(

@@ -5,11 +5,11 @@ RetortError
 ├── Unauthorized        401, 403: the API key is missing or wrong
 ├── NotFound            404: no such model, or no Retort at this URL
 ├── TooLarge            413: over a limit of the server
-├── Overloaded          429: the queue is full; tried again
-├── NotReady            503: loading, stopping or failing; tried again
+├── Overloaded          429: the queue is full; retried
+├── NotReady            503: loading, stopping or failing; retried
 ├── DeadlinePassed      504, or `timeout` was over here; also a TimeoutError
-├── ConnectionFailed    no answer, or a proxy's 502; tried again
-└── ServerError         500, or an answer that no Retort gives
+├── ConnectionFailed    no answer, or a proxy's 502; retried
+└── ServerError         500, or an answer that is not Retort's
 """
 
 from __future__ import annotations
@@ -75,4 +75,4 @@ class ConnectionFailed(RetortError):
 
 
 class ServerError(RetortError):
-    """The server failed, or the answer is not one that Retort gives."""
+    """The server failed, or the answer is not Retort's."""

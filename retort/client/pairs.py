@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Unpack
 
 from retort.client.answers import Answer
-from retort.client.questions import Question, ScoreOptions, question
+from retort.client.questions import Question, ScoreOptions, check_options, question
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Pairs:
 
 def by_query(pairs: Sequence[tuple[str, str]], **options: Unpack[ScoreOptions]) -> Pairs:
     """Pairs by their query, in the order of first appearance. Raises as `question`."""
+    check_options(options, ScoreOptions.__optional_keys__)
     positions: dict[str, list[int]] = {}
     for position, (query, _) in enumerate(pairs):
         positions.setdefault(query, []).append(position)

@@ -37,9 +37,6 @@ class RankOptions(ScoreOptions, total=False):
     highlight: bool
 
 
-KNOWN = RankOptions.__required_keys__ | RankOptions.__optional_keys__
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """One request of a question: its passages from number `start` of the list on, as JSON."""
@@ -99,8 +96,7 @@ def question(
     Raises `TypeError` for an option that does not exist, `ValueError` for a passage without text or
     a `top_n` below 1, `InvalidRequest` for half a character.
     """
-    if unknown := options.keys() - KNOWN:
-        raise TypeError(f"unknown options {sorted(unknown)}: there are {sorted(KNOWN)}")
+    check_options(options, RankOptions.__optional_keys__)
     check_top_n(top_n)
     given = {"top_n": top_n, **options}
     fields = {name: value for name, value in given.items() if value is not None}
@@ -111,6 +107,12 @@ def question(
         for index, passage in enumerate(passages)
     )
     return Question(passages, texts, {"query": query, **fields})
+
+
+def check_options(options: RankOptions | ScoreOptions, known: frozenset[str]) -> None:
+    """Raise `TypeError` for an option that is not among the `known`."""
+    if unknown := options.keys() - known:
+        raise TypeError(f"unknown options {sorted(unknown)}: there are {sorted(known)}")
 
 
 def split(sizes: Sequence[int], most: int, room: int) -> Iterator[tuple[int, int]]:

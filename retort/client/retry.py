@@ -1,9 +1,8 @@
 """Retries: whether to try again, and when.
 
-A refusal that will pass (429, 503) and a lost connection are tried again: scoring changes nothing,
-so a request may well be sent twice. The pauses grow exponentially with full jitter, on top of what
-`Retry-After` asks for. A pause that would outlast the deadline is not made: the error is raised at
-once.
+Refusals for the moment (429, 503) and lost connections are retried: scoring has no side effects, so
+a request may be sent twice. Pauses grow exponentially with full jitter, on top of what
+`Retry-After` asks for. If the deadline would pass during a pause, the error is raised at once.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
+
 import httpx
 import pytest
 
 import retort
-from retort.client import Client
+from retort.client import Client, questions, retry
 from tests.retort.client.wire import Wire
 from tests.service.test_imports import printed
 
@@ -83,6 +85,12 @@ def test_without_httpx_it_says_what_to_install() -> None:
         "except ImportError as error:\n    print(error.name, '.[client]' in str(error))"
     )
     assert printed(program) == "httpx True\n"
+
+
+def test_the_examples_print_what_they_say() -> None:
+    for module, examples in ((questions, 2), (retry, 1)):
+        found = doctest.testmod(module)
+        assert (found.attempted, found.failed) == (examples, 0)
 
 
 def test_both_ways_to_rank_share_their_result() -> None:

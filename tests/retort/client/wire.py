@@ -32,7 +32,7 @@ LIMITS = {
 
 @dataclass
 class Time:
-    """A clock that only pauses move, from noon of the first day of 1970 on; and chance."""
+    """A clock that shows noon of 1 January 1970 and moves only during pauses; and chance."""
 
     now: float = 0.0
     chance: float = 1.0
