@@ -69,8 +69,9 @@ class BaseClient:
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: at least 1 is needed")
         key = os.environ.get("RETORT_API_KEY") if api_key is None else api_key
-        self._headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
-        self._timeout = timeout
+        # Bytes, since httpx takes no key that is not ASCII as text.
+        self._headers = {b"Authorization": f"Bearer {key.strip()}".encode()} if key else {}
+        self._timeout = _checked_seconds(timeout)
         self._attempts = attempts
         self._max_passages = max_passages
         self._concurrency = concurrency
@@ -79,9 +80,7 @@ class BaseClient:
 
     def _deadline(self, timeout: float | None) -> Deadline:
         """The deadline of a call that begins now."""
-        seconds = self._timeout if timeout is None else timeout
-        if seconds <= 0:
-            raise ValueError(f"timeout is {seconds}: give a number of seconds above 0")
+        seconds = self._timeout if timeout is None else _checked_seconds(timeout)
         return Deadline(self._clock.monotonic() + seconds, self._clock)
 
     def _tries(self, call: Call[Shape], deadline: Deadline) -> Attempts:
@@ -135,6 +134,12 @@ def merged(
         merge(question, [answer for _ in own for answer in next(left)])
         for question, own in zip(questions, parts, strict=True)
     ]
+
+
+def _checked_seconds(timeout: float) -> float:
+    if timeout <= 0:
+        raise ValueError(f"timeout is {timeout}: give a number of seconds above 0")
+    return timeout
 
 
 def _checked_url(base_url: str) -> httpx.URL:

@@ -76,9 +76,15 @@ class Question:
     def parts(self, max_passages: int, max_body_bytes: int) -> list[Part]:
         """The requests, each within the limits.
 
-        Raises `TooLarge` for a passage that no request has room for.
+        Raises `TooLarge` for a query or a passage that no request has room for.
         """
         room = max_body_bytes - len(Part(self.fields, ()).body(10**9))
+        if room <= 0:
+            raise TooLarge(
+                f"the query alone makes a body of more than {max_body_bytes} bytes, which is the "
+                "server's limit: shorten it",
+                param="query",
+            )
         return [
             Part(self.fields, self.texts[first:last], first)
             for first, last in split([len(text) + 1 for text in self.texts], max_passages, room)
@@ -118,15 +124,16 @@ def check_options(options: RankOptions | ScoreOptions, known: frozenset[str]) ->
 def split(sizes: Sequence[int], most: int, room: int) -> Iterator[tuple[int, int]]:
     """Ranges of at most `most` passages and `room` bytes, as even as the former allows.
 
-    Raises `TooLarge` for a passage that is larger than `room`.
+    An empty list is one range too: the server says what is wrong with it. Raises `TooLarge` for a
+    passage that is larger than `room`.
 
     >>> list(split([10, 10, 10, 10], most=3, room=100))
     [(0, 2), (2, 4)]
     >>> list(split([60, 30, 30], most=3, room=100))
     [(0, 2), (2, 3)]
     """
-    requests = -(-len(sizes) // most)
-    even = -(-len(sizes) // requests) if requests else 0
+    requests = max(1, -(-len(sizes) // most))
+    even = -(-len(sizes) // requests)
     first = size = 0
     for index, own in enumerate(sizes):
         if own > room:
@@ -139,8 +146,7 @@ def split(sizes: Sequence[int], most: int, room: int) -> Iterator[tuple[int, int
             yield first, index
             first, size = index, 0
         size += own
-    if first < len(sizes):
-        yield first, len(sizes)
+    yield first, len(sizes)
 
 
 def _json(text: str, param: str) -> bytes:

@@ -79,6 +79,9 @@ def test_a_body_is_within_the_limit(kind: Kind) -> None:
     with pytest.raises(TooLarge) as caught:
         client(kind, wire).rank("a query", ["0.1", "0." + "1" * 250])
     assert caught.value.param == "passages.1"
+    with pytest.raises(TooLarge) as caught:
+        client(kind, wire).rank("a query" * 40, ["0.1"])
+    assert caught.value.param == "query"
 
 
 @each_kind
@@ -220,7 +223,7 @@ def test_what_cannot_be_is_not_sent(kind: Kind) -> None:
 def test_parts_are_as_even_as_can_be() -> None:
     assert list(split([1] * 11, most=4, room=100)) == [(0, 4), (4, 8), (8, 11)]
     assert list(split([1] * 9, most=8, room=100)) == [(0, 5), (5, 9)]
-    assert list(split([], most=4, room=100)) == []
+    assert list(split([], most=4, room=100)) == [(0, 0)]
     (whole,) = question("q", TEXTS, None, {}).parts(7, 10_000)
     assert whole.start == 0
     assert len(whole.passages) == 7

@@ -45,6 +45,8 @@ def test_the_key_is_read_when_the_client_is_made(monkeypatch: pytest.MonkeyPatch
     assert asked(wire).headers["Authorization"] == "Bearer from the environment"
     Client(api_key="given", transport=transport).rank("q", ["0.5"])
     assert asked(wire).headers["Authorization"] == "Bearer given"
+    Client(api_key="schlüssel", transport=transport).rank("q", ["0.5"])
+    assert (b"Authorization", "Bearer schlüssel".encode()) in asked(wire).headers.raw
     Client(api_key="", transport=transport).rank("q", ["0.5"])
     assert "Authorization" not in asked(wire).headers
 
@@ -62,6 +64,8 @@ def test_numbers_that_cannot_be_are_refused() -> None:
         Client(concurrency=0)
     with pytest.raises(ValueError, match="max_passages is -1"):
         Client(max_passages=-1)
+    with pytest.raises(ValueError, match="timeout is 0"):
+        Client(timeout=0)
 
 
 def test_importing_the_client_imports_neither_numpy_nor_a_backend() -> None:

@@ -120,6 +120,9 @@ def test_errors_are_those_of_the_server(client: Blocking) -> None:
     with pytest.raises(InvalidRequest) as blank:
         client.rank("?", PASSAGES)
     assert (blank.value.type, blank.value.param) == ("invalid_request", "query")
+    with pytest.raises(InvalidRequest) as nothing:
+        client.ask(QUERY, [])
+    assert nothing.value.param == "passages"
     # One passage of so many windows cannot be split by the client.
     with pytest.raises(TooLarge) as windows:
         client.rank(QUERY, [LONG * 9])
