@@ -14,7 +14,7 @@ from msgspec import Meta, Raw
 from pydantic import BaseModel, Field
 
 from retort.models.encoding import Cut
-from retort.models.reading.passages import Flag
+from retort.models.reading.spans import Flag
 from retort.service.http.bodies import Mistake
 from retort.service.settings import Mode
 
