@@ -248,11 +248,11 @@ def test_a_refusal_says_whether_the_smallest_would_be_refused_too() -> None:
     put(queue, 1, ["tower"])
     assert refused(2).hopeless
     queue = make_queue(Clock())
-    put(queue, 0, ["tower"] * 10)
-    # What waits takes 16 s, and is due before it.
-    assert refused(5, deadline=122.0).hopeless is False
-    assert refused(5, deadline=112.0).hopeless is True
-    put(queue, 2, ["tower"], deadline=130.0)
+    # It takes 16 s, the next would take 8 and the smallest 1.6.
+    put(queue, 0, ["tower"] * 10, deadline=120.0)
+    assert not refused(5, deadline=130.0).hopeless
+    assert refused(5, deadline=122.0).hopeless
+    put(queue, 1, ["tower"], deadline=130.0)
 
 
 def test_jobs_due_later_do_not_delay_earlier_ones() -> None:

@@ -76,10 +76,11 @@ def test_the_most_time_that_a_body_can_have(body: bytes, seconds: float) -> None
 
 
 def test_while_nothing_is_accepted_bodies_are_not_decoded(fake_bundle: Bundle) -> None:
-    blocked = threading.Event()
+    holding, let_go = threading.Event(), threading.Event()
 
     def slow(batch: Batch) -> LogitArray:
-        blocked.wait(20)
+        if holding.is_set():
+            let_go.wait(20)
         return overlap(batch)
 
     async def test(client: httpx.AsyncClient, _: Service) -> None:
@@ -89,6 +90,7 @@ def test_while_nothing_is_accepted_bodies_are_not_decoded(fake_bundle: Bundle) -
                 "/score", json=body | ({"timeout_ms": timeout_ms} if timeout_ms else {})
             )
 
+        holding.set()
         filling = asyncio.ensure_future(score(64, 20_000))
         await asyncio.sleep(0.3)
         assert (await score(1)).status_code == 429
@@ -97,9 +99,8 @@ def test_while_nothing_is_accepted_bodies_are_not_decoded(fake_bundle: Bundle) -
         assert (await client.post("/score", content=b'{"timeout_ms": 60000')).status_code == 422
         await asyncio.sleep(2 * REFUSED_SECONDS)
         assert (await client.post("/score", content=b"{")).status_code == 422
-        blocked.set()
+        let_go.set()
         assert (await filling).status_code == 200
         assert (await score(1)).status_code == 200
 
-    blocked_settings = Settings(queue_tokens=512, length_step=8)
-    ask(fake_bundle, test, infer=slow, settings=blocked_settings)
+    ask(fake_bundle, test, infer=slow, settings=Settings(queue_tokens=512, length_step=8))
