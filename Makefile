@@ -18,7 +18,10 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$python; break; }; done)
 
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL = $(PIP) install -c constraints.txt
+HASHED = $(PIP) install --require-hashes
+EXTRAS := cpu,sign,train,loadtest,report,dev,otel
 
 .PHONY: help
 help: ## List these targets
@@ -37,15 +40,21 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) could not make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
 
-$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+# Packages for serving, and what builds this one, are those whose hashes are known.
+$(VENV)/.serve: pyproject.toml requirements/cpu.txt requirements/build.txt | $(BIN)/python
 	@echo "Installing what serving needs into $(VENV) (once; about a minute)"
-	@$(INSTALL) -e '.[cpu]'
+	@$(HASHED) -r requirements/cpu.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what training and the tests need into $(VENV) (once; some minutes, 2.5 GB)"
-	@$(INSTALL) -e '.[cpu,train,loadtest,report,dev]'
+	@$(INSTALL) -e '.[$(EXTRAS)]'
 	@touch $(VENV)/.serve $@
+
+$(VENV)/.audit: pyproject.toml constraints.txt | $(BIN)/python
+	@$(INSTALL) -e '.[audit]'
+	@touch $@
 
 .PHONY: install
 install: $(VENV)/.dev ## Install everything into .venv: serving, training, tests
@@ -246,10 +255,32 @@ format: $(VENV)/.dev ## Format the code and fix what the linter can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# An index tells the hashes of all files of a release, so one list is for every Python and machine.
+LOCK := build/resolve/bin/uv pip compile --quiet --python-platform linux --python-version 3.11 \
+	--generate-hashes --no-annotate --custom-compile-command 'make constraints' -c constraints.txt
+
 .PHONY: constraints
-constraints: $(BIN)/python ## Resolve every requirement again and write constraints.txt
+constraints: $(BIN)/python ## Resolve again: constraints.txt, and requirements/ with hashes
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
-	build/resolve/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)" -e '.[cpu,train,loadtest,report,dev]'
+	build/resolve/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)" -e '.[$(EXTRAS),audit]'
 	{ grep '^#' constraints.txt; build/resolve/bin/pip freeze --all --exclude-editable --exclude pip \
 		| sed -E 's/\+cpu$$//; s/^onnxruntime==(.*)/&\nonnxruntime-gpu==\1/'; } > build/constraints.txt
-	mv build/constraints.txt constraints.txt && rm -rf build/resolve
+	mv build/constraints.txt constraints.txt
+	$(LOCK) pyproject.toml --extra cpu --extra sign -o requirements/cpu.txt
+	$(LOCK) pyproject.toml --extra gpu --extra sign -o requirements/gpu.txt
+	$(LOCK) pyproject.toml --extra loadtest -o requirements/loadtest.txt
+	echo hatchling | $(LOCK) - -o requirements/build.txt
+	rm -rf build/resolve
+
+.PHONY: sbom
+sbom: $(VENV)/.audit ## List what serving installs: build/sbom.json (CycloneDX)
+	rm -rf build/serving && $(PYTHON) -m venv --without-pip build/serving
+	$(PIP) --python build/serving/bin/python install --require-hashes -r requirements/cpu.txt
+	$(BIN)/cyclonedx-py environment build/serving/bin/python --pyproject pyproject.toml \
+		--output-reproducible --of JSON -o build/sbom.json
+	rm -rf build/serving
+
+.PHONY: audit
+audit: $(VENV)/.audit ## Look the pinned packages up among known vulnerabilities
+	@$(BIN)/pip-audit --disable-pip --no-deps --strict --progress-spinner off -r constraints.txt || \
+		{ echo "make audit: a package is vulnerable, or the vulnerabilities could not be asked for: see above"; exit 1; }

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +68,10 @@ class UnreadableText(ValueError):
             f"text {index}: holds half a character (a lone surrogate): cut it between characters"
         )
         self.index = index
+
+
+class TokenizerPanic(RuntimeError):
+    """The tokenizer's library gave up, for instance on a pattern that takes too long to match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,8 @@ class PairEncoder:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True
-        _unify(tokenizer)
+        with _panics_told():
+            _unify(tokenizer)
         self._tokenizer = tokenizer
         self._cls = self._special("[CLS]", "<s>")
         self._sep = self._special("[SEP]", "</s>")
@@ -153,6 +159,11 @@ class PairEncoder:
             frozenset(number for number, token in added.items() if token.special),
             next((number for number in unknown if number is not None), None),
         )
+
+    @property
+    def last_id(self) -> int:
+        """The largest id of a token."""
+        return max(self._tokenizer.get_vocab().values())
 
     @property
     def special_ids(self) -> tuple[int, int]:
@@ -265,7 +276,8 @@ class PairEncoder:
 
     def _tokenize(self, texts: Sequence[str]) -> list[Encoding]:
         try:
-            return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            with _panics_told():
+                return self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         except TypeError:
             for index, text in enumerate(texts):
                 _check(index, text)
@@ -282,7 +294,8 @@ class PairEncoder:
         ends: list[int] = []
         for piece in chosen:
             own = text[piece.start : piece.end]
-            encoding = self._tokenizer.encode_batch([own], add_special_tokens=False)[0]
+            with _panics_told():
+                encoding = self._tokenizer.encode_batch([own], add_special_tokens=False)[0]
             offsets = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2) + piece.start
             parts.append((np.asarray(encoding.ids, dtype=np.int64), offsets))
             found = [piece.start + sentence.end for sentence in sentences(own)]
@@ -318,6 +331,18 @@ class PairEncoder:
         head, tail = kept[0] != spans[0], kept[-1] != spans[-1]
         cut: Cut = "both" if head and tail else "head" if head else "tail" if tail else "middle"
         return EncodedText(ids, self.vocabulary.words([ids])[0], cut=cut)
+
+
+@contextmanager
+def _panics_told() -> Iterator[None]:
+    """Make a panic of the library, which is no `Exception`, a `TokenizerPanic`."""
+    try:
+        yield
+    except BaseException as error:
+        # Its type cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise TokenizerPanic(f"the tokenizer gave up: {error}") from None
 
 
 def _ends(query: str) -> str:

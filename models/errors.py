@@ -4,6 +4,7 @@ BundleError
 ├── BundleNotFound
 ├── MissingFile
 ├── DamagedFile
+├── UntrustedBundle
 ├── UnknownSchema
 ├── InvalidManifest
 └── InvalidGolden
@@ -38,7 +39,11 @@ class MissingFile(BundleError):
 
 
 class DamagedFile(BundleError):
-    """A file's content is not what the manifest says it is."""
+    """A file is not what the manifest says it is, or nothing that a bundle may hold."""
+
+
+class UntrustedBundle(BundleError):
+    """The bundle is not signed, or not with the key that is trusted."""
 
 
 class UnknownSchema(BundleError):

@@ -18,7 +18,7 @@ from typing import Annotated
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from retort.models.errors import InvalidGolden, MissingFile, mistakes
+from retort.models.errors import InvalidGolden, mistakes
 
 GOLDEN_FILE = "golden.jsonl"
 MIN_GOLDEN_PAIRS = 64
@@ -49,32 +49,35 @@ def write_golden(path: Path, pairs: Iterable[GoldenPair]) -> None:
             file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
 
 
-def read_golden(path: Path, heads: int) -> tuple[GoldenPair, ...]:
-    """Read the pairs at `path`.
+def parse_golden(path: Path, content: bytes, heads: int) -> tuple[GoldenPair, ...]:
+    """The pairs whose file, at `path`, has this content.
 
-    Raises `MissingFile`, `InvalidGolden` with the line at fault, or as `check_golden` does.
+    Raises `InvalidGolden` with the line at fault, or as `check_golden` does.
     """
     try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except FileNotFoundError:
-        raise MissingFile(path, "not there") from None
+        text = content.decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise InvalidGolden(path, f"not UTF-8 ({error})") from None
-    pairs = tuple(_parse(path, number, line) for number, line in enumerate(lines, start=1))
+    # Counted first: a line becomes several objects.
+    _check_count(path, text.count("\n") + 1)
+    pairs = tuple(_parse(path, number, line) for number, line in enumerate(text.split("\n"), 1))
     check_golden(path, pairs, heads)
     return pairs
 
 
 def check_golden(path: Path, pairs: tuple[GoldenPair, ...], heads: int) -> None:
     """Raise `InvalidGolden` unless there are enough pairs, and each has all its logits."""
-    if not MIN_GOLDEN_PAIRS <= len(pairs) <= MAX_GOLDEN_PAIRS:
-        raise InvalidGolden(
-            path,
-            f"{len(pairs)} golden pairs, from {MIN_GOLDEN_PAIRS} to {MAX_GOLDEN_PAIRS} are needed",
-        )
+    _check_count(path, len(pairs))
     widths = {len(pair.logits) for pair in pairs}
     if widths != {heads}:
         raise InvalidGolden(path, f"pairs have {sorted(widths)} logits, the manifest has {heads}")
+
+
+def _check_count(path: Path, pairs: int) -> None:
+    if not MIN_GOLDEN_PAIRS <= pairs <= MAX_GOLDEN_PAIRS:
+        raise InvalidGolden(
+            path, f"{pairs} golden pairs, from {MIN_GOLDEN_PAIRS} to {MAX_GOLDEN_PAIRS} are needed"
+        )
 
 
 def _parse(path: Path, number: int, line: str) -> GoldenPair:

@@ -7,23 +7,27 @@ other than `SCHEMA_VERSION`: a server must not guess what a newer exporter meant
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retort.models.answerability import Answerability
 from retort.models.encoding import Truncation
-from retort.models.errors import InvalidManifest, MissingFile, UnknownSchema, mistakes
+from retort.models.errors import InvalidManifest, UnknownSchema, mistakes
 from retort.models.scores import Calibration, Scores, combine
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
 INTERMEDIATE = 4  # width of a dense layer, in widths of the encoder
 
-Count = Annotated[int, Field(ge=1)]
+# No tensor has a larger axis, and every number of it fits into a metric.
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+# Before a server is ready it runs every length once, so a longer pair would keep it from starting.
+LONGEST_PAIR_TOKENS = 32_768
 
 
 class _Value(BaseModel):
@@ -190,21 +194,25 @@ class Manifest(_Value):
         datetime.fromisoformat(value)
         return value
 
+    @field_validator("truncation")
+    @classmethod
+    def _runnable(cls, value: Truncation) -> Truncation:
+        if value.max_length > LONGEST_PAIR_TOKENS:
+            raise ValueError(f"max_length is {value.max_length}, at most {LONGEST_PAIR_TOKENS}")
+        return value
+
     def to_json(self) -> str:
         """The text of `manifest.json`."""
         return self.model_dump_json(indent=2) + "\n"
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read `manifest.json` of the bundle at `folder`.
+def parse_manifest(path: Path, content: bytes) -> Manifest:
+    """The manifest whose file, at `path`, has this content.
 
-    Raises `MissingFile`, `UnknownSchema` or `InvalidManifest`, each with the path.
+    Raises `UnknownSchema` or `InvalidManifest`.
     """
-    path = folder / MANIFEST_FILE
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingFile(path, "not there, so this folder is no bundle") from None
+        raw = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise InvalidManifest(path, f"not JSON in UTF-8 ({error})") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
@@ -215,9 +223,20 @@ def read_manifest(folder: Path) -> Manifest:
             "export the bundle again, or serve it with the release that wrote it",
         )
     try:
-        return Manifest.model_validate(raw)
+        # Strict: a text that looks like a number is none.
+        return Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
         raise InvalidManifest(path, mistakes(error)) from None
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no name stands twice: readers differ in which of the two they take."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} stands there twice")
+        found[name] = value
+    return found
 
 
 def arithmetic(size: Architecture, heads: int, batch: int, sequence: int) -> int:

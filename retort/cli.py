@@ -34,6 +34,7 @@ EXTRA_OF_MODULE = {
     **dict.fromkeys(("onnxruntime", "openvino"), "cpu"),
     **dict.fromkeys(TRAINING_MODULES, "train"),
     **dict.fromkeys(("httpx", "locust", "psutil"), "loadtest"),
+    "cryptography": "sign",
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
 }
 

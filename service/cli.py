@@ -1,4 +1,4 @@
-"""The command line of the service: `retort serve`, `retort verify` and `retort score`.
+"""The command line of the service: `retort serve`, `verify`, `sign`, `key` and `score`.
 
 Options that are settings are made from the fields of `Settings` when a command is run or its help
 is shown: until then neither pydantic nor a backend is imported.
@@ -22,6 +22,7 @@ from typer.core import TyperCommand
 if TYPE_CHECKING:
     from retort.ranker import RankedPassage
 
+BundleArgument = Annotated[str, typer.Argument(help="Name or path of the bundle.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]
 
 
@@ -109,7 +110,7 @@ def _shown(default: Any) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
     if isinstance(default, tuple):
-        return ", ".join(default)
+        return ", ".join(default) or "none"
     return str(default).replace(str(Path.home()), "~")
 
 
@@ -118,6 +119,8 @@ def register(app: typer.Typer) -> None:
     backend = ("backend", "provider", "precision")
     app.command("serve", cls=settings_command())(serve)
     app.command("verify", cls=settings_command(*backend))(verify)
+    app.command("key")(key)
+    app.command("sign")(sign)
     app.command("score", cls=settings_command("bundle", *backend, "threads"))(score)
 
 
@@ -144,13 +147,17 @@ def serve(
 
 def verify(
     context: typer.Context,
-    bundle: Annotated[str, typer.Argument(help="Name or path of the bundle.")],
+    bundle: BundleArgument,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Public key that it must be signed with; else RETORT_TRUSTED_KEY."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle: its files, its hashes, and its golden scores on every backend there is.
 
-    Ends with status 1 if a file is wrong, if a backend gives other scores in fp32 or in the
-    precision that was asked for, or if none can run.
+    With a key, its signature too. Ends with status 1 if a file or the signature is wrong, if a
+    backend gives other scores in fp32 or in the precision that was asked for, or if none can run.
 
     Example: `retort verify retort-small`
     """
@@ -160,7 +167,7 @@ def verify(
         from retort.service.settings import load_settings
 
         settings = load_settings(**context.obj)
-        found = read_bundle(find_bundle(bundle))
+        found = read_bundle(find_bundle(bundle), key=key or settings.trusted_key)
         verdict = verify_bundle(found, settings.runtime, settings.cache_dir)
     if as_json:
         typer.echo(json.dumps(asdict(verdict), indent=2))
@@ -168,6 +175,45 @@ def verify(
         typer.echo(verdict.describe())
     if not verdict.passed:
         raise typer.Exit(1)
+
+
+def key(
+    name: Annotated[str, typer.Argument(help="The key's name, for logs and metrics.")],
+    admin: Annotated[bool, typer.Option("--admin", help="Let it open /admin too.")] = False,
+) -> None:
+    """Make an API key, and its entry for the file of the setting keys_file.
+
+    The entry goes to standard output. The key itself goes to standard error, once: only its hash is
+    kept.
+
+    Example: `retort key search >> keys.yaml`
+    """
+    with plain_errors():
+        from retort.service.http.access.keys import new_key
+
+        secret, entry = new_key(name, admin=admin)
+    typer.echo(entry)
+    typer.echo(f"the key, which is shown only now: {secret}", err=True)
+
+
+def sign(
+    bundle: BundleArgument,
+    key: Annotated[
+        Path, typer.Option(help="The private key: Ed25519, PEM, as `openssl genpkey` writes it.")
+    ],
+) -> None:
+    """Sign a bundle: write `manifest.sig`, which `retort verify --key` and `trusted_key` check.
+
+    Its files and hashes are checked first. Make a pair of keys once, with `openssl genpkey
+    -algorithm ed25519 -out private.pem` and `openssl pkey -in private.pem -pubout -out public.pem`.
+
+    Example: `retort sign runs/bundles/mine --key private.pem`
+    """
+    with plain_errors():
+        from retort.models.bundle import find_bundle, sign_bundle
+
+        signed = sign_bundle(find_bundle(bundle), key)
+    typer.echo(f"signed {signed.manifest.name} {signed.manifest.version} in {signed.folder}")
 
 
 def score(
@@ -196,9 +242,8 @@ def score(
         if not texts:
             raise ValueError("there are no passages")
         settings = load_settings(**context.obj)
-        ranker = Ranker(
-            read_bundle(find_bundle(settings.bundle[0])), settings.runtime, settings.cache_dir
-        )
+        found = read_bundle(find_bundle(settings.bundle[0]), key=settings.trusted_key)
+        ranker = Ranker(found, settings.runtime, settings.cache_dir)
         results = ranker.rank(query, texts)
     if as_json:
         typer.echo(json.dumps({"query": query, "results": [*map(_told, results)]}, indent=2))

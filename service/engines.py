@@ -20,7 +20,7 @@ from retort.models.manifest import Manifest
 from retort.models.runtime.base import Backend, BackendInfo
 from retort.service.engine.engine import Engine
 from retort.service.engine.link import LocalLink
-from retort.service.engine.load import load_model, read_model
+from retort.service.engine.load import load_model, problem_of, read_model
 from retort.service.engine.scorer import Scorer
 from retort.service.engine.tokenization import Lookups, Tokenization
 from retort.service.errors import LoadFailed, not_loaded
@@ -198,7 +198,7 @@ class LocalEngines(Engines):
         try:
             async with self._one_at_a_time:
                 place = bundle or (name if model is None else self._bundles[model].folder)
-                found = await asyncio.to_thread(read_model, place, name)
+                found = await asyncio.to_thread(read_model, place, name, self.settings.trusted_key)
                 served = await self._engine(
                     role, found, before=None if model is None else model.served
                 )
@@ -220,11 +220,10 @@ class LocalEngines(Engines):
             for model in self.models:
                 self.serve(model, await self._engine(model.role, self._bundles[model]))
         except Exception as error:
-            if not isinstance(error, StartError | BundleError):
-                logger.exception("the model could not be loaded")
-            self.health.fail(str(error))
+            problem = problem_of(error)
+            self.health.fail(problem)
             if self._on_failure is not None:
-                self._on_failure(str(error))
+                self._on_failure(problem)
             return
         self.metrics.watch_queue_tokens(lambda: sum(model.queue_tokens for model in self.models))
         self.health.ready()

@@ -25,6 +25,7 @@ ServiceError
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -157,6 +158,16 @@ class Overloaded(ServiceError):
     status = 429
     type = "overloaded"
     hopeless: bool = False
+
+
+class OverBudget(Overloaded):
+    """The key has used up what its requests may cost; `seconds` from now there is more."""
+
+    type = "over_budget"
+
+    def __init__(self, message: str, seconds: float) -> None:
+        retry_after = max(1, math.ceil(seconds))
+        super().__init__(f"{message}: come back in {retry_after} s", retry_after=retry_after)
 
 
 class NotReady(ServiceError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -152,6 +152,10 @@ class Metrics:
             "retort_requests", "Requests answered, by route and status.", ["route", "status"]
         )
         self._requests: dict[tuple[str, int], Counter] = {}
+        self._key_requests = counter(
+            "retort_key_requests", "Requests answered, by key and status.", ["key", "status"]
+        )
+        self._keys: frozenset[str] = frozenset()
         self.rejected = counter("retort_rejected", "Requests not scored, by reason.", ["reason"])
         self.answers = counter(
             "retort_answers", "Requests scored, by bundle.", ["model", "version"]
@@ -236,8 +240,16 @@ class Metrics:
             role, manifest.name, manifest.version, info.backend, info.provider, info.precision
         ).set(1)
 
-    def count_request(self, route: str, status: int) -> None:
-        """Count an answered request."""
+    def begin_keys(self, names: Iterable[str]) -> None:
+        """Count the requests of these keys from now on, each by its name."""
+        self._keys = frozenset(names)
+        for name in self._keys:
+            self._key_requests.labels(name, "200")
+
+    def count_request(self, route: str, status: int, key: str = "") -> None:
+        """Count an answered request; `key` is the name of its API key."""
+        if key in self._keys:
+            self._key_requests.labels(key, str(status)).inc()
         known = self._requests.get((route, status))
         if known is None:
             known = self._requests[route, status] = self.requests.labels(route, str(status))

@@ -66,10 +66,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a number for its key or address; `gone` is done when it has left."""
+    """Who asks: a number for its key or address; `gone` is done when it has left.
+
+    `request_id` is what the request is called in the log.
+    """
 
     client: int
     gone: asyncio.Future[None]
+    request_id: str
 
 
 class Modes:

@@ -29,15 +29,21 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
     `engine_command` is what starts an engine, for tests. Raises `BundleError` or `StartError` if
     there is nothing to serve or nowhere to serve it.
     """
-    log_to_stderr(settings.log_level)
-    bundles = [read_bundle(find_bundle(name)) for name in settings.bundle]
+    log_to_stderr(settings)
+    key = settings.trusted_key
+    bundles = [read_bundle(find_bundle(name), key=key) for name in settings.bundle]
     names = [bundle.manifest.name for bundle in bundles]
     if twice := {name for name in names if names.count(name) > 1}:
         raise StartError(
             f"two bundles are named {', '.join(sorted(twice))}: a request could not choose"
         )
+    if unknown := sorted({*settings.aliases.values()} - {*names}):
+        raise StartError(
+            f"alias: there is no bundle named {', '.join(unknown)}: there are {', '.join(names)}"
+        )
     try:
-        teacher = None if settings.teacher is None else read_bundle(find_bundle(settings.teacher))
+        name = settings.teacher
+        teacher = None if name is None else read_bundle(find_bundle(name), key=key)
     except BundleError as error:
         raise StartError(f"teacher: {error}") from None
     if settings.disagreements is not None:

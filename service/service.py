@@ -24,7 +24,7 @@ from retort.service.highlighting import Highlights, highlight
 from retort.service.metrics import Metrics
 from retort.service.model import Model
 from retort.service.modes import Answer, Caller, Modes, Question
-from retort.service.settings import Mode, Settings
+from retort.service.settings import ANY_NAME, Mode, Settings
 from retort.service.shadow import Shadow
 
 logger = logging.getLogger("retort")
@@ -33,12 +33,17 @@ logger = logging.getLogger("retort")
 class Service:
     """The models of `engines`, served.
 
-    `shared` is a folder that all front ends of a server share; None: there is only this one.
+    `shared` is a folder that all front ends of a server share, of which this is number `place`;
+    None: there is only this one.
     Raises `StartError` if the disagreement file cannot be written.
     """
 
-    def __init__(self, settings: Settings, engines: Engines, shared: Path | None = None) -> None:
+    def __init__(
+        self, settings: Settings, engines: Engines, shared: Path | None = None, place: int = 0
+    ) -> None:
         self.settings = settings
+        self.shared = shared
+        self.place = place
         self.reading = settings.reading
         self.engines = engines
         self.metrics: Metrics = engines.metrics
@@ -46,6 +51,7 @@ class Service:
         if settings.shadow:
             self.shadow = Shadow(settings, engines, self.metrics.shadow, shared)
             engines.on_student = self.shadow.begin
+        self._aliases = settings.aliases
         self._modes = Modes(self.metrics.cascade, cascade_share=settings.cascade_share)
         if settings.teacher is not None:
             self._modes.begin()
@@ -79,23 +85,34 @@ class Service:
             await self.shadow.stop()
         await self.engines.stop()
 
-    def choose(self, model: str | None, *, strict: bool) -> Model:
+    @property
+    def names(self) -> dict[str, Model]:
+        """Students by every name that a request may give: their own, and those of `alias`."""
+        students = self.engines.students
+        given = {name: students[own] for name, own in self._aliases.items() if own in students}
+        return given | students
+
+    def choose(self, model: str | None) -> Model:
         """The student that a request names; the default if it names none.
 
-        Clients of other rerankers name those. Unless `strict`, any name will do where there is one
-        student. Raises `ModelNotFound`.
+        Raises `ModelNotFound`.
         """
         students = self.engines.students
         if not students:
             raise NotReady(self.health.reason, retry_after=1)
-        if model is None or (not strict and len(students) == 1):
+        if model is None:
             return self.student
-        if model not in students:
+        if model in students:
+            return students[model]
+        names = self.names
+        chosen = names.get(model, names.get(ANY_NAME))
+        if chosen is None:
             raise ModelNotFound(
-                f"there is no model {model[:100]!r}: there are {', '.join(students)}",
+                f"there is no model {model[:100]!r}: there are {', '.join(sorted(names))}; the "
+                f"setting alias (--alias {model[:100]}={self.student.name}) gives one another name",
                 param="model",
             )
-        return students[model]
+        return chosen
 
     async def score(
         self,
@@ -105,7 +122,6 @@ class Service:
         timeout_ms: int | None = None,
         mode: Mode | None = None,
         model: str | None = None,
-        strict: bool = False,
     ) -> tuple[Answer, Highlights]:
         """Score for a caller that may leave: then, or when time is up, its pairs are dropped.
 
@@ -117,7 +133,7 @@ class Service:
         self._modes.check(mode, self.teacher)
         if self.health.state not in (State.READY, State.DRAINING):
             raise NotReady(self.health.reason, retry_after=1)
-        student = self.choose(model, strict=strict)
+        student = self.choose(model)
         allowed_ms = timeout_ms if timeout_ms is not None else settings.timeout_ms
         seconds = min(allowed_ms, settings.max_timeout_ms) / 1000
         shadow = self.shadow if student is self.student else None

@@ -58,17 +58,31 @@ def _names(value: Any) -> Any:
     return tuple(name.strip() for part in parts for name in part.split(",") if name.strip())
 
 
-def _networks(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    for name in names or ():
+def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
         if name != UNIX:
             ip_network(name)
     return names
 
 
-Bundles = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode, Field(min_length=1)]
-Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names), NoDecode]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode]
+Bundles = Annotated[Names, Field(min_length=1)]
 # Whoever comes by the Unix socket, among `trusted_proxies`.
 UNIX = "unix"
+
+# As an alias, every name that no model has.
+ANY_NAME = "*"
+
+OpenPath = Literal["page", "docs", "metrics", "info"]
+
+
+def _open_names(value: Any) -> Any:
+    """`none` as no name at all."""
+    names = _names(value)
+    return () if names == ("none",) else names
+
+
+OpenPaths = Annotated[tuple[OpenPath, ...], BeforeValidator(_open_names), NoDecode]
 
 PREFIX = "RETORT_"
 # Environment variables with our prefix that are not settings of the server.
@@ -101,6 +115,11 @@ class Settings(BaseSettings):
         description="Name or path of a bundle; several (the flag again, or names with commas) are "
         "chosen by a request's model, and the first is for requests that name none.",
     )
+    alias: Names = Field(
+        (),
+        description="Other names of a bundle for requests, NAME=BUNDLE each (the flag again, or "
+        "commas); the name * takes every name there is not.",
+    )
     backend: BackendName = Field("auto", description="Runtime; auto measures what is installed.")
     provider: ProviderName = Field("auto", description="Device that the runtime uses.")
     precision: PrecisionName = Field("auto", description="Arithmetic of the forward pass.")
@@ -116,6 +135,11 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         default_factory=default_cache,
         description="Folder for the measured choice of backend and for built engines.",
+    )
+    trusted_key: Path | None = Field(
+        None,
+        description="A public key in a PEM file: only bundles signed with it are served. Needs the "
+        "extra sign.",
     )
 
     teacher: str | None = Field(
@@ -183,6 +207,11 @@ class Settings(BaseSettings):
     )
     max_timeout_ms: Count = Field(60_000, description="Longest timeout_ms a request may ask for.")
 
+    strict_aliases: bool = Field(
+        False,
+        description="Refuse what the routes of other rerankers would ignore with a warning.",
+    )
+
     workers: Annotated[int, Field(ge=0, le=64)] | None = Field(
         None,
         description="Front ends: processes that speak HTTP and tokenize; unset: by cores and "
@@ -224,12 +253,12 @@ class Settings(BaseSettings):
         None, description="Prefix under which a gateway shows the server: /models/a for instance."
     )
     trusted_proxies: Annotated[Names, AfterValidator(_networks)] = Field(
-        None,
+        (),
         description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are "
         "believed; unix: whoever comes by the Unix socket.",
     )
     cors_origins: Names = Field(
-        None, description="Origins whose pages may call the server from a browser; *: all."
+        (), description="Origins whose pages may call the server from a browser; *: all."
     )
     max_connections: Count = Field(
         4_096,
@@ -266,6 +295,16 @@ class Settings(BaseSettings):
     admin_api_key: SecretStr | None = Field(
         None, description="Key for /admin, which is closed without one; it opens the rest too."
     )
+    keys_file: Path | None = Field(
+        None,
+        description="YAML or TOML file of further keys, with names and budgets; read again when it "
+        "changes.",
+    )
+    open_paths: OpenPaths = Field(
+        ("page", "docs", "metrics"),
+        description="What needs no key where there is one: page, docs, metrics, info (names with "
+        "commas); none closes them all. Health is always open.",
+    )
     drain_delay_seconds: Annotated[int, Field(ge=0)] = Field(
         0,
         description="After SIGTERM, time to accept requests while /readyz says no already; "
@@ -276,6 +315,14 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe messages that are logged."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
+    access_log: bool = Field(
+        True, description="Log each request: who, what, status, time and sizes; never a text."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that gets traces.",
     )
 
     @model_validator(mode="after")
@@ -293,11 +340,20 @@ class Settings(BaseSettings):
             )
         if self.disagreement_texts and self.disagreements is None:
             mistakes.append("disagreement_texts is set without a file: set disagreements")
+        mistakes += [
+            f"alias is {alias}: expected NAME=BUNDLE" for alias in self.alias if "=" not in alias
+        ]
         if (self.tls_cert is None) != (self.tls_key is None):
             mistakes.append("tls_cert and tls_key need each other: set both, or neither")
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Names of bundles by the other names that requests may give."""
+        pairs = (alias.rpartition("=") for alias in self.alias)
+        return {name.strip(): own.strip() for name, _, own in pairs}
 
     @property
     def reading(self) -> Reading:
@@ -359,28 +415,34 @@ def load_settings(file: Path | None = None, **flags: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise StartError(f"settings: {'; '.join(map(_sentence, error.errors()))}") from None
+        raise StartError(f"settings: {'; '.join(map(sentence, error.errors()))}") from None
 
 
-def _sentence(mistake: ErrorDetails) -> str:
+def sentence(mistake: ErrorDetails) -> str:
+    """A mistake that pydantic found, and where."""
     message = mistake["msg"].removeprefix("Value error, ")
     return ": ".join([*map(str, mistake["loc"]), message])
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise StartError(f"settings file {file}: no such file")
-    if file.suffix not in READERS:
-        raise StartError(f"settings file {file}: expected one that ends in {', '.join(READERS)}")
-    try:
-        values = READERS[file.suffix](file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise StartError(f"settings file {file}: {error}") from None
+    values = read_file(file, "settings file")
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise StartError(f"settings file {file}: expected lines of `name: value`")
     return values
+
+
+def read_file(file: Path, what: str) -> Any:
+    """What a YAML or TOML file holds; `what` it is goes into errors. Raises `StartError`."""
+    if not file.is_file():
+        raise StartError(f"{what} {file}: no such file")
+    if file.suffix not in READERS:
+        raise StartError(f"{what} {file}: expected one that ends in {', '.join(READERS)}")
+    try:
+        return READERS[file.suffix](file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise StartError(f"{what} {file}: {error}") from None
 
 
 def _check_environment() -> None:

@@ -1,9 +1,10 @@
-"""Installing: what `pyproject.toml` and `constraints.txt` promise, and what a wheel holds."""
+"""Installing: what `pyproject.toml`, `constraints.txt` and `requirements/` promise, and a wheel."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import re
@@ -25,12 +26,13 @@ from packaging.utils import canonicalize_name
 
 from retort.cli import EXTRA_OF_MODULE
 from retort.loadtest.servers import free_port
-from tests.docker.image import link_packages
+from tests.docker.image import link_packages, locked
 
 ROOT = Path(__file__).parent.parent
 # As a server would choose on most machines; the choice itself takes a while.
 SERVE = ("--backend=openvino", "--precision=int8", "--threads=1")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 ROOMS = ("loadtest", "models", "service", "training")
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
@@ -105,8 +107,88 @@ def test_every_requirement_is_pinned_to_a_version_it_allows() -> None:
 def test_what_the_requirements_need_is_pinned_too(extra: str) -> None:
     lines = EXTRAS[extra] if extra else PROJECT["dependencies"]
     wanted = set().union(*(all_needs(name) for name in names(lines)))
-    # Other platforms' needs aside, which no resolve here has seen, and pip's own.
-    assert wanted - pins().keys() == set()
+    # Other platforms' needs aside, which no resolve here has seen, and pip, which was there before.
+    assert wanted - pins().keys() <= {"pip"}
+
+
+# What each file in `requirements/` is for.
+LOCKED = {
+    "build": ["hatchling"],
+    "cpu": [*PROJECT["dependencies"], *EXTRAS["cpu"], *EXTRAS["sign"]],
+    "gpu": [*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["sign"]],
+    "loadtest": [*PROJECT["dependencies"], *EXTRAS["loadtest"]],
+}
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_what_images_install_has_hashes_and_the_versions_of_the_constraints(name: str) -> None:
+    file = ROOT / "requirements" / f"{name}.txt"
+    found = {canonicalize_name(Requirement(line).name): line for line in locked(file)}
+    pinned = pins()
+    assert found == {key: f"{key}=={next(iter(pinned[key].specifier)).version}" for key in found}
+    needed = names(LOCKED[name])
+    assert found.keys() >= needed.union(*(all_needs(need) for need in needed))
+    for block in re.split(r"\n(?=\w)", file.read_text())[1:]:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block
+    assert {path.stem for path in file.parent.iterdir()} == LOCKED.keys()
+
+
+def test_a_package_with_other_content_is_not_installed(tmp_path: Path) -> None:
+    (line,) = [line for line in locked(ROOT / "requirements/cpu.txt") if line.startswith("idna==")]
+    text = (ROOT / "requirements/cpu.txt").read_text()
+    (block,) = re.findall(rf"^{re.escape(line)} (?:.*\n(?=  ))+.*\n", text, re.MULTILINE)
+    # Of that name and version, and of its own making.
+    name, version = line.split("==")
+    info = f"{name}-{version}.dist-info"
+    wheel = tmp_path / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    own = f"--hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+    for step, (hashes, status) in enumerate([(block, 1), (f"{line} {own}\n", 0)]):
+        asked = tmp_path / f"{step}.txt"
+        asked.write_text(hashes)
+        # As the Makefile and the images do, but from here.
+        command = [*PIP, "install", "--require-hashes", "-r", str(asked)]
+        here = ["--no-index", f"--find-links={tmp_path}", "--target", str(tmp_path / "target")]
+        ended = subprocess.run([*command, *here], capture_output=True, text=True)
+        assert ended.returncode == status, ended.stderr
+        assert ("DO NOT MATCH THE HASHES" in ended.stderr) == (status == 1)
+
+
+def test_serving_is_installed_by_hash_alone() -> None:
+    rules = (ROOT / "Makefile").read_text()
+    recipe = rules.partition("$(VENV)/.serve: ")[2].partition("\n\n")[0]
+    installs = re.findall(r"\$\((HASHED|INSTALL|PIP)\)(.*)", recipe)
+    assert [(name, "--no-deps" in rest) for name, rest in installs] == [
+        ("HASHED", False),
+        ("PIP", True),
+    ]
+    assert "\nHASHED = $(PIP) install --require-hashes\n" in rules
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_an_audit_fails_if_the_auditor_does(tmp_path: Path, status: int) -> None:
+    auditor = tmp_path / "bin" / "pip-audit"
+    auditor.parent.mkdir()
+    auditor.write_text(f'#!/bin/sh\necho "$@"\nexit {status}\n')
+    for path in (auditor, tmp_path / "bin" / "python"):
+        path.touch()
+        path.chmod(0o755)
+    # What it needs is there.
+    os.utime(tmp_path / "bin" / "python", (0, 0))
+    (tmp_path / ".audit").touch()
+    command = ["make", "audit", f"VENV={tmp_path}", f"PYTHON={sys.executable}"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    # Without this word it passes if the service knows none of the packages, or answers to nothing.
+    assert "--strict" in ended.stdout.split()
+    assert (ended.returncode == 0) == (status == 0), ended.stderr
+    assert ("could not be asked for" in ended.stdout) == (status == 1)
 
 
 def test_torch_is_pinned_without_a_local_version() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Literal, Protocol
@@ -17,6 +18,8 @@ from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch, EncodedPair, PairEncoder
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+# An ONNX graph: a file, or serialized. A bundle's is given as the bytes whose hash was checked.
+Graph = Path | bytes
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"

@@ -137,11 +137,12 @@ def load_backend(
 ) -> Backend:
     """Load one backend, with the threads, streams and CUDA graphs of `options`.
 
-    Raises `BackendUnavailable`; imports its library only now.
+    Raises `BackendUnavailable`, and `BundleError` for a graph that may not be run; imports its
+    library only now.
     """
     if importlib.util.find_spec(info.backend) is None:
         raise BackendUnavailable(f"{info.backend} is not installed: install the cpu or gpu extra")
-    manifest = bundle.manifest
+    manifest, graph = bundle.manifest, bundle.graph()
     reached = manifest.lower_parity.get(info.precision)
     if reached is not None and (missed := reached.failures()):
         raise BackendUnavailable(
@@ -159,7 +160,7 @@ def load_backend(
         return Streams(
             [
                 OpenVinoBackend(
-                    bundle.graph_path,
+                    graph,
                     precision=info.precision,
                     threads=threads,
                     width=manifest.architecture.width,
@@ -171,7 +172,7 @@ def load_backend(
 
     provider = next(name for name in NAMES if name == info.provider)
     return OnnxRuntimeBackend(
-        bundle.graph_path,
+        graph,
         provider=provider,
         precision=info.precision,
         threads=options.threads,

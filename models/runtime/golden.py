@@ -15,8 +15,8 @@ import numpy as np
 
 from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle
-from retort.models.encoding import EncodedPair, PairEncoder
-from retort.models.errors import StartError
+from retort.models.encoding import EncodedPair, PairEncoder, TokenizerPanic
+from retort.models.errors import DamagedFile, StartError
 from retort.models.manifest import Manifest
 from retort.models.runtime.base import (
     DIRECT_PAIRS,
@@ -77,9 +77,13 @@ def compare_golden(
 ) -> GoldenReport:
     """Score the golden pairs with every stream of `backend`; the report of the one farthest off.
 
-    A batch has `at_once` of them, and `padded` says to what length one is padded.
+    A batch has `at_once` of them, and `padded` says to what length one is padded. Raises
+    `BundleError` if the pairs are bad or cannot be encoded.
     """
-    pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in bundle.golden]
+    try:
+        pairs = [encoder.encode(pair.query, [pair.passage])[0] for pair in bundle.golden]
+    except TokenizerPanic as error:
+        raise DamagedFile(bundle.tokenizer_path, f"cannot encode golden pairs ({error})") from None
     streams = each_stream(backend)
     with ThreadPoolExecutor(len(streams)) as pool:
         reports = pool.map(

@@ -16,7 +16,7 @@ from typing import Any
 
 import onnxruntime
 
-from retort.models.runtime.base import BackendUnavailable
+from retort.models.runtime.base import BackendUnavailable, Graph
 
 logger = logging.getLogger("retort")
 
@@ -30,7 +30,7 @@ NORMALISATIONS = frozenset(
 
 
 def half_graph(
-    graph: Path, kept: Path | None, providers: Sequence[str], *, lengths: bool = False
+    graph: Graph, kept: Path | None, providers: Sequence[str], *, lengths: bool = False
 ) -> bytes:
     """`graph` as a serialized model in float16, inputs and logits as they were.
 
@@ -54,7 +54,7 @@ def half_graph(
         _fuse(graph, fused, providers)
         model = onnx.load(fused)
     if not any(node.op_type in ATTENTIONS for node in model.graph.node):
-        logger.warning("%s: attention was not fused, so it takes several times as long", graph)
+        logger.warning("attention was not fused, so it takes several times as long")
     halve(model)
     if lengths:
         tell_lengths(model)
@@ -190,14 +190,17 @@ def _halve_tensor(tensor: Any) -> None:
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
 
 
-def _fuse(graph: Path, fused: Path, providers: Sequence[str]) -> None:
+def _fuse(graph: Graph, fused: Path, providers: Sequence[str]) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # Not the highest level: its layouts are for this processor alone.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(fused)
     session = onnxruntime.InferenceSession(
-        str(graph), options, providers=list(providers), enable_fallback=False
+        graph if isinstance(graph, bytes) else str(graph),
+        options,
+        providers=list(providers),
+        enable_fallback=False,
     )
     if (active := session.get_providers()[0]) != providers[0]:
         raise BackendUnavailable(

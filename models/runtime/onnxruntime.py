@@ -16,7 +16,14 @@ import onnxruntime
 from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
 from retort.models.manifest import ShapeProfile
-from retort.models.runtime.base import INPUTS, OUTPUT, BackendInfo, BackendUnavailable, Precision
+from retort.models.runtime.base import (
+    INPUTS,
+    OUTPUT,
+    BackendInfo,
+    BackendUnavailable,
+    Graph,
+    Precision,
+)
 from retort.models.runtime.gpu import DeviceRunner, faster_alike, one_profile
 from retort.models.runtime.half import half_graph
 
@@ -41,7 +48,7 @@ class OnnxRuntimeBackend:
 
     def __init__(
         self,
-        graph: Path,
+        graph: Graph,
         *,
         provider: Provider = "cpu",
         precision: Precision = "fp32",
@@ -86,7 +93,7 @@ class OnnxRuntimeBackend:
 
     def _fastest_on_cuda(
         self,
-        graph: Path,
+        graph: Graph,
         precision: Precision,
         kept: Path | None,
         longest: int,
@@ -110,7 +117,7 @@ class OnnxRuntimeBackend:
         self.cuda_graphs = recorded
         return masked
 
-    def _on_cuda(self, model: Path | bytes, longest: int, cuda_graphs: bool) -> DeviceRunner:
+    def _on_cuda(self, model: Graph, longest: int, cuda_graphs: bool) -> DeviceRunner:
         if cuda_graphs:
             try:
                 session = open_session(model, "cuda", cuda_options(graphs=True))
@@ -129,7 +136,7 @@ class OnnxRuntimeBackend:
 
 
 def open_session(
-    model: Path | bytes, provider: Provider, options: dict[str, str], threads: int = 0
+    model: Graph, provider: Provider, options: dict[str, str], threads: int = 0
 ) -> Any:
     """A session of `model`, a file or serialized, on `provider`.
 
@@ -174,6 +181,8 @@ def _session_options(threads: int) -> Any:
     # One memory plan for every shape that was ever seen would grow without end.
     options.enable_mem_pattern = False
     options.log_severity_level = 3
+    # Not ONNX Runtime's own format, which it would recognise by itself.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     return options
 
 

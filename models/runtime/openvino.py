@@ -11,7 +11,6 @@ and three times farther from the original.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -19,7 +18,14 @@ import numpy as np
 
 from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
-from retort.models.runtime.base import INPUTS, OUTPUT, BackendInfo, BackendUnavailable, Precision
+from retort.models.runtime.base import (
+    INPUTS,
+    OUTPUT,
+    BackendInfo,
+    BackendUnavailable,
+    Graph,
+    Precision,
+)
 
 DEVICE = "CPU"
 HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -38,7 +44,7 @@ class OpenVinoBackend:
 
     def __init__(
         self,
-        graph: Path,
+        graph: Graph,
         *,
         precision: Precision = "fp32",
         threads: int = 0,
@@ -67,7 +73,9 @@ class OpenVinoBackend:
         if threads:
             properties["INFERENCE_NUM_THREADS"] = threads
         self.info = BackendInfo("openvino", "cpu", precision)
-        self._model = core.compile_model(core.read_model(graph), DEVICE, properties)
+        # It takes a graph in memory together with weights, which ONNX has inside.
+        model = core.read_model(graph, b"") if isinstance(graph, bytes) else core.read_model(graph)
+        self._model = core.compile_model(model, DEVICE, properties)
         self._columns = [self._model.input(name) for name in INPUTS]
         self._output = self._model.output(OUTPUT)
         self._request = self._model.create_infer_request()

@@ -40,6 +40,7 @@ class Verdict:
     name: str
     version: str
     golden_pairs: int
+    key: str | None  # the public key that it is signed with; None: not checked
     backends: list[BackendVerdict]
     passed: bool
 
@@ -48,6 +49,7 @@ class Verdict:
         lines = [
             f"{self.folder}: {self.name} {self.version}",
             "  files and hashes: ok",
+            f"  signature: {'not checked' if self.key is None else f'ok, by {self.key}'}",
             f"  golden pairs: {self.golden_pairs}",
             *(verdict.describe() for verdict in self.backends),
         ]
@@ -79,6 +81,7 @@ def verify_bundle(bundle: Bundle, options: RuntimeOptions, cache: Path) -> Verdi
         name=bundle.manifest.name,
         version=bundle.manifest.version,
         golden_pairs=len(bundle.golden),
+        key=None if bundle.key is None else str(bundle.key),
         backends=verdicts,
         passed=bool(passed) and sound,
     )

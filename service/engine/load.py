@@ -13,7 +13,7 @@ from typing import Any
 
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import PairEncoder
-from retort.models.errors import StartError
+from retort.models.errors import BundleError, StartError
 from retort.models.runtime.base import Backend, BackendInfo, fastest, same_batch
 from retort.models.runtime.choose import Chosen, choose_backend
 from retort.models.runtime.golden import compare_golden, require
@@ -86,12 +86,13 @@ class Loaded:
                 spent += time.perf_counter() - start
 
 
-def read_model(place: str | Path, name: str) -> Bundle:
-    """The bundle at `place`, a name or path, which has to be named `name`.
+def read_model(place: str | Path, name: str, key: Path | None) -> Bundle:
+    """The bundle at `place`, a name or path, which has to be named `name` and signed with `key`.
 
-    Raises `BundleError` if it cannot be read, `StartError` if it has another name.
+    Without a key it need not be signed. Raises `BundleError` if it cannot be read or trusted,
+    `StartError` if it has another name.
     """
-    bundle = read_bundle(find_bundle(place))
+    bundle = read_bundle(find_bundle(place), key=key)
     if bundle.manifest.name != name:
         raise StartError(
             f"the bundle at {bundle.folder} is named {bundle.manifest.name}, not {name}: "
@@ -177,3 +178,11 @@ def _run(
 ) -> None:
     # Each stream has code of its own, so each meets every shape.
     list(pool.map(backend.infer, [same_batch(rows, length, token)] * streams))
+
+
+def problem_of(error: Exception) -> str:
+    """What to tell of a model that could not be loaded; what was not foreseen is for the log."""
+    if isinstance(error, StartError | BundleError):
+        return str(error)
+    logger.error("the model could not be loaded", exc_info=error)
+    return "the model could not be loaded; the server's log says why"

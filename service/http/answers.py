@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import orjson
 
 from retort.models.reading.windows import with_limits
@@ -15,12 +15,16 @@ from retort.service.errors import InferenceFailed
 from retort.service.highlighting import Highlights
 from retort.service.http import telling
 from retort.service.http.bodies import check_count
-from retort.service.http.schemas import SCORE_EXAMPLE, PassageField, ScoreRequest, ScoreResponse
-from retort.service.http.scoring import Reply, ScoringRoute
-from retort.service.model import Model
+from retort.service.http.schemas import (
+    SCORE_ANSWER_EXAMPLE,
+    SCORE_EXAMPLE,
+    PassageField,
+    ScoreRequest,
+    ScoreResponse,
+)
+from retort.service.http.shapes import Reply, Shape
 from retort.service.modes import Answer, Caller, Question
 from retort.service.service import Service
-from retort.service.shadow import Recent
 
 
 async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: float) -> Reply:
@@ -43,26 +47,33 @@ async def _score(service: Service, caller: Caller, asked: ScoreRequest, start: f
         timeout_ms=asked.timeout_ms,
         mode=asked.mode,
         model=asked.model,
-        strict=True,
     )
-    return Reply(render(asked, answer, highlights, (time.perf_counter() - start) * 1000))
+    return Reply(
+        answer, render(caller.request_id, asked, answer, highlights, time.perf_counter() - start)
+    )
 
 
-SCORE = ScoringRoute(
-    "/score",
-    "Score passages against a query",
+_DECODER = msgspec.json.Decoder(ScoreRequest)
+
+SCORE_SHAPE: Shape[Any] = Shape(
+    "Retort",
     ScoreRequest,
+    lambda body, _: _DECODER.decode(body),
     _score,
-    example=SCORE_EXAMPLE,
-    responses={200: {"model": ScoreResponse}},
+    "own",
+    ScoreResponse,
+    SCORE_EXAMPLE,
+    SCORE_ANSWER_EXAMPLE,
 )
 
 
-def render(request: ScoreRequest, answer: Answer, highlights: Highlights, total_ms: float) -> bytes:
-    """The body of an answer to `POST /score`."""
-    outcome, seconds = answer.outcome, answer.outcome.seconds
+def render(
+    request_id: str, request: ScoreRequest, answer: Answer, highlights: Highlights, seconds: float
+) -> bytes:
+    """The body of an answer to `POST /score`, which has taken so many seconds."""
+    outcome, stages = answer.outcome, answer.outcome.seconds
     body: dict[str, Any] = {
-        "id": uuid.uuid4().hex,
+        "id": request_id,
         "model": answer.manifest.name,
         "version": answer.manifest.version,
         "mode": answer.mode,
@@ -86,11 +97,11 @@ def render(request: ScoreRequest, answer: Answer, highlights: Highlights, total_
         body["warnings"] = warnings
     body["usage"] = telling.usage(answer)
     body["timings_ms"] = {
-        "tokenize": round(seconds.tokenize * 1000, 3),
-        "queue": round(seconds.queue * 1000, 3),
-        "infer": round(seconds.infer * 1000, 3),
+        "tokenize": round(stages.tokenize * 1000, 3),
+        "queue": round(stages.queue * 1000, 3),
+        "infer": round(stages.infer * 1000, 3),
         **({"highlight": round(highlights.seconds * 1000, 3)} if request.highlight else {}),
-        "total": round(total_ms, 3),
+        "total": round(seconds * 1000, 3),
     }
     return orjson.dumps(body)
 
@@ -124,71 +135,3 @@ def _identity(passage: PassageField) -> dict[str, orjson.Fragment]:
         return {}
     raw = bytes(passage.id)
     return {} if raw in (b"", b"null") else {"id": orjson.Fragment(raw)}
-
-
-def describe(service: Service, release: str) -> dict[str, Any]:
-    """The body of `/info`: all that a client or an operator may want to know, and no secret."""
-    settings, teacher = service.settings, service.teacher
-    students = list(service.engines.students.values())
-    return {
-        "release": release,
-        "status": service.health.state.value,
-        **(_describe(students[0]) if students else {"model": None, "backend": None}),
-        "models": [{"name": student.name, **_describe(student)} for student in students],
-        "teacher": None if teacher is None else {"healthy": teacher.healthy, **_describe(teacher)},
-        "mode": settings.mode,
-        "modes": ["student"] if teacher is None else ["student", "teacher", "cascade"],
-        "shadow": settings.shadow,
-        "cascade_share": settings.cascade_share,
-        "limits": {
-            "max_passages": settings.max_passages,
-            "max_pairs": settings.max_pairs,
-            "max_windows": settings.max_windows,
-            "overlap_tokens": settings.overlap_tokens,
-            "window_score": settings.window_score,
-            "max_body_bytes": settings.max_body_bytes,
-            "queue_tokens": settings.queue_tokens,
-            "timeout_ms": settings.timeout_ms,
-            "max_timeout_ms": settings.max_timeout_ms,
-        },
-    }
-
-
-def compared(service: Service) -> dict[str, Any]:
-    """The body of `/comparison`, as `ComparisonResponse` says; None where nothing is known yet."""
-    student, teacher, shadow = service.student, service.teacher, service.shadow
-    means = {role: service.metrics.mean_pair_seconds(role) for role in ("student", "teacher")}
-    faster, slower = means["student"], means["teacher"]
-    agreement = None if student.served is None else student.served.manifest.agreement
-    recent = Recent() if shadow is None else shadow.recent
-    return {
-        "mode": service.settings.mode,
-        "student": _paced(student, means["student"]),
-        "teacher": None if teacher is None else _paced(teacher, means["teacher"]),
-        "speedup": slower / faster if faster and slower is not None else None,
-        "top1_agreement": recent.top1_agreement,
-        "kendall_tau": recent.kendall_tau,
-        "score_difference": recent.score_difference,
-        "compared": recent.total,
-        "agreement_at_export": agreement.top1 if agreement is not None else None,
-    }
-
-
-def _paced(model: Model, pair_seconds: float | None) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "version": "" if model.served is None else model.served.manifest.version,
-        "pair_ms": None if pair_seconds is None else pair_seconds * 1000,
-    }
-
-
-def _describe(model: Model) -> dict[str, Any]:
-    served = model.served
-    if served is None:
-        return {"model": None, "digest": None, "backend": None}
-    manifest = served.manifest
-    return {
-        "model": manifest.model_dump(mode="json", exclude={"files", "schema_version"}),
-        "digest": served.bundle.digest,
-        "backend": served.backend,
-    }

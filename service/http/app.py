@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import msgspec
 import orjson
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -17,27 +19,38 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retort.service.engines import State
 from retort.service.errors import MethodNotAllowed, NotFound, ServiceError
-from retort.service.http.admin import add_models
-from retort.service.http.aliases import ALIASES
-from retort.service.http.answers import SCORE, compared, describe
-from retort.service.http.gate import UNFORESEEN, Gate
+from retort.service.http.access.budgets import Budgets
+from retort.service.http.access.tracing import Tracer
+from retort.service.http.admin import LoadRequest, add_models
+from retort.service.http.aliases.routes import ALIASES, SCORE
+from retort.service.http.gate import UNFORESEEN, Gate, open_paths
+from retort.service.http.info import compared, describe
+from retort.service.http.openapi import complete
 from retort.service.http.page import add_pages
-from retort.service.http.refusals import JSON, error_shape, refuse
-from retort.service.http.schemas import ComparisonResponse
+from retort.service.http.refusals import JSON, refuse
+from retort.service.http.schemas import ComparisonResponse, InfoResponse, StatusResponse
 from retort.service.http.scoring import add_scoring
 from retort.service.service import Service
 
 Answered = Callable[[], Awaitable[Response]]
+_TAGS: list[str | enum.Enum] = ["server"]
 
 
 def create_app(service: Service) -> FastAPI:
-    """Make the app; when it starts, `service` begins to load its models."""
+    """Make the app; when it starts, `service` begins to load its models.
+
+    Raises `StartError` if the file of keys is wrong, or traces are asked for and cannot be made.
+    """
+    endpoint = service.settings.otlp_endpoint
+    tracer = None if endpoint is None else Tracer(endpoint)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
         yield
         await service.stop()
+        if tracer is not None:
+            tracer.close()
 
     app = App(
         service.settings.root_path or "",
@@ -47,6 +60,7 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     handlers = {route.path: add_scoring(app, service, route) for route in (SCORE, *ALIASES)}
     add_models(app, service)
@@ -54,6 +68,11 @@ def create_app(service: Service) -> FastAPI:
     add_pages(app)
     _add_errors(app, service)
     paths = {path for route in app.routes if (path := getattr(route, "path", None))}
+    app.bodies = [
+        *{shape.request for route in (SCORE, *ALIASES) for shape in route.shapes},
+        LoadRequest,
+    ]
+    app.open_paths = open_paths(service.settings)
     gate: ASGIApp = Gate(
         app.ungated,
         settings=service.settings,
@@ -61,8 +80,10 @@ def create_app(service: Service) -> FastAPI:
         handlers=handlers,
         paths=paths,
         draining=service.health.draining,
+        budgets=Budgets(service.shared, service.place),
+        tracer=tracer,
     )
-    if service.settings.cors_origins is not None:
+    if service.settings.cors_origins:
         # Before the gate: a browser asks for leave without a key.
         gate = CORSMiddleware(
             gate,
@@ -82,6 +103,15 @@ class App(FastAPI):
     """
 
     gate: ASGIApp
+    # The bodies of requests that routes decode themselves.
+    bodies: list[type[msgspec.Struct]]
+    open_paths: frozenset[str]
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi(), self.bodies, self.open_paths)
+        return self.openapi_schema
 
     def __init__(self, prefix: str, **options: Any) -> None:
         super().__init__(**options)
@@ -116,9 +146,15 @@ def _add_watching(app: FastAPI, service: Service) -> None:
     def answer(status: int, body: dict[str, Any]) -> Response:
         return Response(orjson.dumps(body), status, media_type=JSON)
 
+    status: dict[int | str, dict[str, Any]] = {
+        code: {"model": StatusResponse, "description": said}
+        for code, said in ((200, "Yes"), (503, "No, and why"))
+    }
+
     def watch(path: str, summary: str) -> Callable[[Answered], Answered]:
         def add(route: Answered) -> Answered:
-            app.get(path, summary=summary)(route)
+            name = path.strip("/")
+            app.get(path, name=name, tags=_TAGS, summary=summary, responses=status)(route)
             # Balancers ask for no more than the status.
             app.head(path, include_in_schema=False)(route)
             return route
@@ -143,19 +179,30 @@ def _add_watching(app: FastAPI, service: Service) -> None:
         state = "failing" if ready else health.state.value
         return answer(503, {"status": state, "reason": reason})
 
-    @app.get("/info", summary="Bundles, backends and limits")
+    @app.get(
+        "/info",
+        tags=_TAGS,
+        summary="Bundles, backends and limits",
+        responses={200: {"model": InfoResponse}},
+    )
     async def info() -> Response:
         return answer(200, describe(service, package_version()))
 
     @app.get(
         "/comparison",
+        tags=_TAGS,
         summary="Student compared with teacher, live: speedup and agreement",
         responses={200: {"model": ComparisonResponse}},
     )
     async def comparison() -> Response:
         return answer(200, compared(service))
 
-    @app.get("/metrics", summary="Metrics for Prometheus")
+    @app.get(
+        "/metrics",
+        tags=_TAGS,
+        summary="Metrics for Prometheus",
+        response_class=PlainTextResponse,
+    )
     async def metrics() -> Response:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
@@ -169,8 +216,7 @@ class _Refusal(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        await refuse(send, scope, self._error, error_shape(path))
+        await refuse(send, scope, self._error)
 
 
 def _add_errors(app: FastAPI, service: Service) -> None:

@@ -10,27 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope
 
 from retort.service.errors import ClientGone, InvalidRequest, TooLarge
+from retort.service.http.context import RequestContext
 from retort.service.http.edge.content import announced, packing, unpack
 from retort.service.http.edge.protocol import CONNECTION, EdgeProtocol
-
-Body = TypeVar("Body", bound=msgspec.Struct)
-BodyOut = TypeVar("BodyOut", bound=msgspec.Struct, covariant=True)
-
-
-class Decoder(Protocol[BodyOut]):
-    """What makes a shape of bytes, and raises what msgspec raises."""
-
-    def decode(self, body: bytes, /) -> BodyOut:
-        """The body's shape."""
-        ...
-
+from retort.service.http.shapes import Fields, ScoringRoute, Shape
 
 BOM = b"\xef\xbb\xbf"
 # A larger body is decoded in a thread.
@@ -39,6 +29,11 @@ INLINE_BYTES = 65_536
 INLINE_PACKED_BYTES = 1_024
 # Strings that a passage may need, keys among them: {"id": …, "text": …} has four.
 STRINGS_PER_PASSAGE = 8
+# The same with all that clients of other rerankers may send along with a document; past it, 413.
+MOST_STRINGS_PER_PASSAGE = 64
+
+Decoded = TypeVar("Decoded")
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
 _TIMEOUT = re.compile(rb'timeout_ms"\s*:\s*(\d{1,12})\b(?![.eE])')
@@ -139,23 +134,49 @@ def most_seconds(body: bytes, default_ms: int, max_ms: int) -> float:
     return min(max(map(int, told)), max_ms) / 1000
 
 
-async def decode(decoder: Decoder[Body], body: bytes, max_passages: int) -> Body:
-    """Decode a body. Raises `InvalidRequest` that names the first mistake, or `TooLarge`."""
+async def decode(
+    route: ScoringRoute, body: bytes, max_passages: int, context: RequestContext
+) -> tuple[Shape[Any], Any]:
+    """The shape of a body and what it decodes to; the context learns how errors are to look.
+
+    Raises `InvalidRequest` that names the first mistake, or `TooLarge`.
+    """
+
     if len(body) <= INLINE_BYTES:
-        return parse(decoder, body, max_passages)
-    return await asyncio.to_thread(parse, decoder, body, max_passages)
+        return decode_at_once(route, body, max_passages, context)
+    return await asyncio.to_thread(decode_at_once, route, body, max_passages, context)
 
 
-def parse(decoder: Decoder[Body], body: bytes, max_passages: int) -> Body:
-    """As `decode`, at once."""
+def decode_at_once(
+    route: ScoringRoute, body: bytes, max_passages: int, context: RequestContext
+) -> tuple[Shape[Any], Any]:
+    """As `decode`, in this thread."""
+    body, fields = _look(body, max_passages)
+    shape = route.shape(fields)
+    context.errors = shape.errors
+    return shape, parse(lambda whole: shape.decode(whole, fields), body)
+
+
+def _look(body: bytes, max_passages: int) -> tuple[bytes, Fields]:
+    """The body without a byte order mark, and its fields."""
     if body.startswith(BOM):
         body = body[len(BOM) :]
     # Whoever hides quotes as escaped ones hides half of the strings at most.
     strings = (body.count(b'"') - body.count(b'\\"')) // 2
     if strings > STRINGS_PER_PASSAGE * max_passages + 64:
         _count_elements(body, max_passages)
+        if strings > MOST_STRINGS_PER_PASSAGE * max_passages + 64:
+            raise TooLarge(
+                f"more than {MOST_STRINGS_PER_PASSAGE} strings per passage: send fewer of their "
+                "other fields"
+            )
+    return body, parse(_FIELDS.decode, body)
+
+
+def parse(decode: Callable[[bytes], Decoded], body: bytes) -> Decoded:
+    """What `decode` makes of a body. Raises `InvalidRequest` that names the first mistake."""
     try:
-        return decoder.decode(body)
+        return decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

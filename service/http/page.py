@@ -20,12 +20,8 @@ _SCRIPT, _SVG = "text/javascript; charset=utf-8", "image/svg+xml"
 
 # The path of each file, its name and its type. The pages' own links are relative, so that they also
 # work behind a proxy that serves them under a prefix.
-FILES = {
+PAGE_FILES = {
     "/": ("index.html", _HTML),
-    "/docs": ("docs.html", _HTML),
-    "/page/docs.css": ("docs.css", _CSS),
-    "/page/docs.js": ("docs.js", _SCRIPT),
-    "/page/page.css": ("page.css", _CSS),
     "/page/page.js": ("page.js", _SCRIPT),
     "/page/api.js": ("api.js", _SCRIPT),
     "/page/live.js": ("live.js", _SCRIPT),
@@ -33,8 +29,18 @@ FILES = {
     "/page/passage.js": ("passage.js", _SCRIPT),
     "/page/ranking.js": ("ranking.js", _SCRIPT),
     "/page/share.js": ("share.js", _SCRIPT),
+    "/page/page.css": ("page.css", _CSS),
     "/page/icon.svg": ("icon.svg", _SVG),
 }
+DOCS_FILES = {
+    "/docs": ("docs.html", _HTML),
+    "/page/docs.js": ("docs.js", _SCRIPT),
+    "/page/docs.css": ("docs.css", _CSS),
+    # Both pages have these.
+    "/page/page.css": ("page.css", _CSS),
+    "/page/icon.svg": ("icon.svg", _SVG),
+}
+FILES = PAGE_FILES | DOCS_FILES
 
 # Passages are untrusted text. The last directive makes a browser refuse to read any of them as
 # markup, should a script ever try.

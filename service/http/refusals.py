@@ -12,54 +12,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from starlette.types import Scope, Send
 
 from retort.service.errors import ServiceError
-from retort.service.http.context import context_of
-
-ErrorShape = Literal["own", "tei", "others"]
+from retort.service.http.context import ErrorShape, context_of
 
 JSON = "application/json"
 _START = b"content-type", JSON.encode()
-
-# Paths whose clients know our own shape alone. An unknown path is most likely a wrong base URL of
-# some other client.
-_OWN_PATHS = frozenset({"/score", "/info", "/comparison", "/metrics", "/livez", "/readyz"})
 # What text-embeddings-inference calls its errors, by status.
 _TEI_TYPES = {413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
-
-
-def error_shape(path: str) -> ErrorShape:
-    """The shape of errors that are found before the body is read."""
-    return "own" if path in _OWN_PATHS or path.startswith("/admin/") else "others"
 
 
 def error_body(error: ServiceError, shape: ErrorShape, request_id: str = "") -> bytes:
     """An error as JSON."""
     said: dict[str, Any] = {"type": error.type, "message": error.message, "param": error.param}
+    # What ends before there is a request has no id.
     traced = {"request_id": request_id} if request_id else {}
     if shape == "own":
-        return orjson.dumps({"error": said | traced})
+        return orjson.dumps({"error": said, **traced})
     content: dict[str, Any] = {
         "error": {**said, "code": error.status},
         "message": error.message,
         "detail": error.message,
+        **traced,
     }
     if shape == "tei":
         content |= said
         content["error"] = error.message
         content["error_type"] = _TEI_TYPES.get(error.status, "Backend")
-    return orjson.dumps(content | traced)
+    return orjson.dumps(content)
 
 
-async def refuse(
-    send: Send, scope: Scope, error: ServiceError, shape: ErrorShape | None = None
-) -> None:
-    """Answer with an error; without `shape`, in the one that the path's clients expect."""
-    body = error_body(error, shape or error_shape(scope["path"]), context_of(scope).request_id)
+async def refuse(send: Send, scope: Scope, error: ServiceError) -> None:
+    """Answer with an error, in the shape that the request's context says."""
+    context = context_of(scope)
+    body = error_body(error, context.errors, context.request_id)
     await respond(send, error.status, body, error.headers)
 
 

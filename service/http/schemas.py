@@ -15,7 +15,6 @@ from pydantic import BaseModel, Field
 
 from retort.models.encoding import Cut
 from retort.models.reading.passages import Flag
-from retort.service.errors import ANSWERED
 from retort.service.http.bodies import Mistake
 from retort.service.settings import Mode
 
@@ -116,6 +115,30 @@ SCORE_EXAMPLE = {
     "top_n": 10,
 }
 
+SCORE_ANSWER_EXAMPLE = {
+    "id": "8d5c2b7e0f5b4c0b9d1f6f0a3a2b1c4d",
+    "model": "retort-small",
+    "version": "0.3.0",
+    "mode": "student",
+    "score_kind": "probability",
+    "results": [
+        {"index": 0, "score": 0.816, "spread": 0.088},
+        {"index": 1, "id": "b7", "score": 0.008, "spread": 0.005},
+    ],
+    "answerable": 0.98,
+    "usage": {
+        "passages": 2,
+        "pairs": 2,
+        "windows": 0,
+        "tokens": 37,
+        "teacher_pairs": 0,
+        "truncated": 0,
+        "unknown_tokens": 0,
+        "query_cut": None,
+    },
+    "timings_ms": {"tokenize": 0.25, "queue": 0.01, "infer": 4.75, "total": 5.42},
+}
+
 
 class Window(BaseModel):
     """The best of the `count` windows in which a long passage was read.
@@ -211,6 +234,42 @@ class ScoreResponse(BaseModel):
     timings_ms: Timings
 
 
+class StatusResponse(BaseModel):
+    """Whether it is so, and if not, why."""
+
+    status: str
+    reason: str | None = None
+
+
+class InfoResponse(BaseModel):
+    """Bundles, backends and limits; from `model_id` on as clients of TEI read it."""
+
+    release: str
+    status: str
+    model: dict[str, Any] | None = Field(description="The first student's manifest.")
+    digest: str | None = Field(None, description="The sha256 of that.")
+    backend: dict[str, Any] | None = Field(description="What runs it.")
+    models: list[dict[str, Any]] = Field(description="Every student, in the same way.")
+    teacher: dict[str, Any] | None
+    mode: Mode
+    modes: list[Mode]
+    shadow: float
+    cascade_share: float
+    limits: dict[str, int | str]
+    model_id: str | None
+    model_sha: str | None
+    model_dtype: str | None
+    model_type: dict[str, Any]
+    max_concurrent_requests: int
+    max_input_length: int | None
+    max_batch_tokens: int
+    max_batch_requests: int | None
+    max_client_batch_size: int
+    auto_truncate: bool
+    tokenization_workers: int
+    version: str
+
+
 class ServedModel(BaseModel):
     """A bundle, and its backend's mean time per pair since the start, in milliseconds."""
 
@@ -245,39 +304,34 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """The one error shape."""
+    """An error of our own routes, and the id of the request."""
 
     error: ErrorDetail
+    request_id: str
 
 
-def error_responses() -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: every error that a scoring route may answer."""
-    return {
-        error.status: {"model": ErrorResponse, "description": error.__doc__ or ""}
-        for error in ANSWERED
-    }
+class CodedErrorDetail(ErrorDetail):
+    """The same, with the HTTP status."""
+
+    code: int
 
 
-def request_body(shape: type[msgspec.Struct], example: Any = None) -> dict[str, Any]:
-    """For OpenAPI: the body of a route that reads it itself."""
-    (schema,), definitions = msgspec.json.schema_components(
-        [shape], ref_template=f"{_REFERENCE}{{name}}"
-    )
-    # Nested shapes would need a place of their own in the document: put them in their users.
-    told = _inline(schema, definitions)
-    if example is not None:
-        told["examples"] = [example]
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": told}}}}
+class AliasErrorResponse(BaseModel):
+    """An error as the clients of most rerankers parse it."""
+
+    error: CodedErrorDetail
+    message: str
+    detail: str
+    request_id: str
 
 
-def _inline(node: Any, definitions: dict[str, Any]) -> Any:
-    if isinstance(node, dict):
-        if "$ref" in node:
-            return _inline(definitions[node["$ref"].removeprefix(_REFERENCE)], definitions)
-        return {key: _inline(value, definitions) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_inline(value, definitions) for value in node]
-    return node
+class TeiErrorResponse(BaseModel):
+    """An error as the clients of text-embeddings-inference parse it."""
 
-
-_REFERENCE = "#/"
+    error: str
+    error_type: str
+    type: str
+    message: str
+    detail: str
+    param: str | None = None
+    request_id: str

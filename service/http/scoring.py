@@ -9,58 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
-from typing import Any, Generic, NamedTuple
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from retort.service.errors import ServiceError
-from retort.service.http.bodies import Body, Decoder, decode, most_seconds, read_body
+from retort.service.http.access.keys import DEFAULT_NAME
+from retort.service.http.bodies import decode, most_seconds, read_body
+from retort.service.http.context import RequestContext, context_of
 from retort.service.http.edge.content import check_site, told
+from retort.service.http.openapi import request_body, responses
 from retort.service.http.refusals import refuse, respond
-from retort.service.http.schemas import error_responses, request_body
-from retort.service.modes import Caller
+from retort.service.http.shapes import Reply, ScoringRoute
+from retort.service.modes import Answer, Caller
 from retort.service.service import Service, client_number, gone
 
 # Most answers are there before a watch for the client's leaving would be worth its cost.
 WATCH_AFTER_SECONDS = 0.01
-
-
-class Reply(NamedTuple):
-    """An answer's body, and headers of its own."""
-
-    body: bytes
-    headers: Mapping[str, str] = MappingProxyType({})
-
-
-# From the service, the caller, the body and when the request came, to the answer.
-Answer = Callable[[Service, Caller, Body, float], Awaitable[Reply]]
-
-
-@dataclass(frozen=True)
-class ScoringRoute(Generic[Body]):
-    """A route that scores; `tag` and `summary` are for the documentation."""
-
-    path: str
-    summary: str
-    shape: type[Body]
-    answer: Answer[Body]
-    tag: str | None = None
-    example: Any = None
-    responses: dict[int | str, dict[str, Any]] | None = None
-    # For a route of several shapes, of which `shape` is the documented one.
-    decoder: Decoder[Body] | None = None
-
-    def handler(self, service: Service) -> Handler:
-        """What handles its requests."""
-        return Handler(service, self)
 
 
 class Handler:
@@ -69,10 +37,9 @@ class Handler:
     What nobody foresaw is for the gate.
     """
 
-    def __init__(self, service: Service, route: ScoringRoute[Any]) -> None:
+    def __init__(self, service: Service, route: ScoringRoute) -> None:
         self._service = service
         self._route = route
-        self._decoder: Decoder[Any] = route.decoder or msgspec.json.Decoder(route.shape)
         self._total = service.metrics.stages["total"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,6 +51,7 @@ class Handler:
             self._service.metrics.rejected.labels(error.type).inc()
             await refuse(send, scope, error)
             return
+        _learn(context_of(scope), reply.answer)
         self._total.observe(time.perf_counter() - start)
         await respond(send, 200, reply.body, reply.headers)
 
@@ -96,7 +64,7 @@ class Handler:
         service.check_room(
             client, partial(most_seconds, raw, settings.timeout_ms, settings.max_timeout_ms)
         )
-        asked = await decode(self._decoder, raw, settings.max_passages)
+        shape, asked = await decode(self._route, raw, settings.max_passages, context_of(scope))
         loop = asyncio.get_running_loop()
         left: asyncio.Future[None] = loop.create_future()
         watch: list[asyncio.Task[None]] = []
@@ -106,8 +74,8 @@ class Handler:
 
         timer = loop.call_later(WATCH_AFTER_SECONDS, begin)
         try:
-            caller = Caller(client, left)
-            return await self._route.answer(service, caller, asked, start)
+            caller = Caller(client, left, context_of(scope).request_id)
+            return await shape.answer(service, caller, asked, start)
         finally:
             timer.cancel()
             for task in watch:
@@ -127,9 +95,9 @@ class Handed(Response):
         await self._handler(scope, receive, send)
 
 
-def add_scoring(app: FastAPI, service: Service, route: ScoringRoute[Any]) -> Handler:
+def add_scoring(app: FastAPI, service: Service, route: ScoringRoute) -> Handler:
     """Add a route to `app`; returns its handler, for whoever knows the way without `app`."""
-    handler = route.handler(service)
+    handler = Handler(service, route)
 
     async def answer(_: Request) -> Response:
         return Handed(handler)
@@ -139,21 +107,33 @@ def add_scoring(app: FastAPI, service: Service, route: ScoringRoute[Any]) -> Han
         answer,
         methods=["POST"],
         name=route.path.strip("/").replace("/", "_"),
-        tags=[route.tag] if route.tag else None,
         summary=route.summary,
-        responses={**(route.responses or {}), **error_responses()},
-        openapi_extra=request_body(route.shape, route.example),
+        description=route.description or "",
+        tags=[route.tag],
+        responses=responses(route),
+        openapi_extra=request_body(
+            {shape.name: shape.request for shape in route.shapes},
+            {shape.name: shape.example for shape in route.shapes},
+        ),
     )
     return handler
 
 
 def _who(scope: Scope) -> str:
-    """Whose requests share: the admin key's, else those of an address.
+    """Whose requests share: those of a key with a name of its own, else those of an address.
 
     A single API key tells nobody apart.
     """
-    known: str | None = scope.get("retort.client")
-    if known is not None:
-        return known
+    key = context_of(scope).key
+    if key not in ("", DEFAULT_NAME):
+        return f"key:{key}"
     client = scope.get("client")
     return client[0] if client else ""
+
+
+def _learn(context: RequestContext, answer: Answer) -> None:
+    """Note what the log and the traces tell of an answer."""
+    outcome = answer.outcome
+    context.model = answer.manifest.name
+    context.passages, context.pairs = len(outcome.score), outcome.pairs
+    context.tokens, context.stages = outcome.tokens, outcome.seconds

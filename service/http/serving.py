@@ -63,15 +63,15 @@ def _config(service: Service, settings: Settings, connections: Connections) -> u
         return inner if context is None else Door(inner, context, connections)
 
     app: ASGIApp = create_app(service)
-    if settings.trusted_proxies is not None:
+    if settings.trusted_proxies:
         app = Forwarded(app, connections)
     return uvicorn.Config(
         app,
         http=protocol,  # type: ignore[arg-type]
         ws="none",
         # Only where asked for: it would look at every request.
-        proxy_headers=settings.trusted_proxies is not None,
-        forwarded_allow_ips=list(settings.trusted_proxies or ()),
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         access_log=False,
         log_config=None,
         server_header=False,

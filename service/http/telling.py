@@ -2,13 +2,15 @@
 
 Of a passage: the best of its windows, its highlight, its flags. Of the request: whether any passage
 answers, what was not read and what the model does not know, as numbers and in sentences. A shape
-that has no place for the latter gets them in a header, a dictionary of RFC 9651:
+that has no place for the latter gets them in headers, a dictionary and a list of RFC 9651:
 
     Retort-Usage: passages=3, pairs=7, windows=5, unknown-tokens=2, query-cut=head, answerable=0.931
+    Retort-Warnings: "2 passages were too long to be read whole"
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from retort.models.reading.highlights import told
@@ -17,6 +19,7 @@ from retort.service.highlighting import Highlights
 from retort.service.modes import Answer
 
 USAGE_HEADER = "Retort-Usage"
+WARNINGS_HEADER = "Retort-Warnings"
 
 _CUT = {
     "head": "its beginning was left out",
@@ -86,8 +89,8 @@ def warnings(answer: Answer, highlights: Highlights) -> list[str]:
     return found
 
 
-def header(answer: Answer) -> dict[str, str]:
-    """The header, for shapes whose body has no place for it."""
+def headers(answer: Answer, sentences: Sequence[str]) -> dict[str, str]:
+    """Headers for shapes whose body has no place for it: the numbers, and warnings if any."""
     fields = [
         f"{name.replace('_', '-')}={value}"
         for name, value in usage(answer).items()
@@ -96,4 +99,12 @@ def header(answer: Answer) -> dict[str, str]:
     probability = answerable(answer)
     if probability is not None:
         fields.append(f"answerable={probability:.3f}")
-    return {USAGE_HEADER: ", ".join(fields)}
+    found = {USAGE_HEADER: ", ".join(fields)}
+    if sentences:
+        found[WARNINGS_HEADER] = ", ".join(map(_quoted, sentences))
+    return found
+
+
+def _quoted(sentence: str) -> str:
+    escaped = sentence.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'

@@ -12,7 +12,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import shutil
 import sys
 import time
 from collections import deque
@@ -23,12 +22,11 @@ from typing import Any
 import zmq
 
 from retort.models.bundle import TOKENIZER_FILE, Bundle
-from retort.models.errors import BundleError, StartError
 from retort.models.manifest import MANIFEST_FILE
 from retort.models.runtime.base import BackendInfo
 from retort.service.engine.board import Board
 from retort.service.engine.engine import Engine, Reply
-from retort.service.engine.load import Wrap, load_model, read_model
+from retort.service.engine.load import Wrap, load_model, problem_of, read_model
 from retort.service.engine.wire import BadFrame, Failure, Result, read_request
 from retort.service.log import log_to_stderr
 from retort.service.metrics import Metrics
@@ -52,18 +50,16 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
     order = take(EngineOrder)
     live_with(order.parent)
     settings = order.read_settings()
-    log_to_stderr(settings.log_level, order.name)
+    log_to_stderr(settings, order.name)
     channel = ProcessChannel(order.control, order.identity)
     metrics = Metrics(Path(order.metrics), order.name)
     options = settings.runtime if order.role == "student" else settings.teacher_runtime
     try:
-        bundle = read_model(order.bundle, order.model)
+        bundle = read_model(order.bundle, order.model, settings.trusted_key)
         preferred = BackendInfo(**order.preferred) if order.preferred else None
         loaded = load_model(settings, bundle, options, wrap=wrap, preferred=preferred)
     except Exception as error:
-        if not isinstance(error, StartError | BundleError):
-            logger.exception("the model could not be loaded")
-        channel.send({"type": "failed", "reason": str(error)})
+        channel.send({"type": "failed", "reason": problem_of(error)})
         channel.close()
         zmq.Context.instance().term()
         sys.exit(1)
@@ -79,7 +75,7 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
         recheck_seconds=settings.recheck_seconds,
     )
     metrics.begin_model(order.role, bundle.manifest, loaded.chosen.backend.info)
-    _copy(bundle, Path(order.copy))
+    copy_for_front_ends(bundle, Path(order.copy))
     ready: dict[str, Any] = {
         "folder": order.copy,
         "digest": bundle.digest,
@@ -89,11 +85,14 @@ def main(wrap: Wrap = lambda backend: backend) -> None:
     EngineProcess(order, engine, channel, metrics).run(ready)
 
 
-def _copy(bundle: Bundle, folder: Path) -> None:
-    """Leave in `folder` what front ends need of the bundle."""
+def copy_for_front_ends(bundle: Bundle, folder: Path) -> None:
+    """Leave in a new `folder` what front ends need of the bundle.
+
+    Raises `BundleError` if that has changed since this engine read it.
+    """
     folder.mkdir()
     for name in (MANIFEST_FILE, TOKENIZER_FILE):
-        shutil.copyfile(bundle.folder / name, folder / name)
+        (folder / name).write_bytes(bundle.read(name))
 
 
 class EngineProcess:

@@ -15,7 +15,7 @@ from retort.service.http.serving import PatientServer
 from retort.service.log import log_to_stderr
 from retort.service.metrics import Metrics
 from retort.service.processes.control import ProcessChannel, live_with
-from retort.service.processes.orders import FrontEndOrder, take
+from retort.service.processes.orders import FRONT_END_NAME, FrontEndOrder, take
 from retort.service.processes.remote import RemoteEngines
 from retort.service.service import Service
 
@@ -34,11 +34,12 @@ def main() -> None:
     order = take(FrontEndOrder)
     live_with(order.parent)
     settings = order.read_settings()
-    log_to_stderr(settings.log_level, order.name)
+    log_to_stderr(settings, order.name)
     metrics = Metrics(Path(order.metrics), order.name)
     channel = ProcessChannel(order.control, order.identity)
     engines = RemoteEngines(settings, metrics, channel, Board(Path(order.board)))
-    service = Service(settings, engines, shared=Path(order.metrics).parent)
+    place = int(order.name.removeprefix(FRONT_END_NAME))
+    service = Service(settings, engines, Path(order.metrics).parent, place)
     server = QuietServer(service, settings)
 
     def stop() -> None:

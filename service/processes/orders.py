@@ -15,6 +15,9 @@ import orjson
 from retort.service.metrics import Role
 from retort.service.settings import Settings
 
+# A front end's name is this and its number.
+FRONT_END_NAME = "front"
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -33,7 +33,7 @@ from retort.service.engines import State
 from retort.service.metrics import Metrics, Role
 from retort.service.processes.child import ENGINE_COMMAND, FRONT_END_COMMAND, Child
 from retort.service.processes.control import Message, SupervisorChannel
-from retort.service.processes.orders import EngineOrder, FrontEndOrder
+from retort.service.processes.orders import FRONT_END_NAME, EngineOrder, FrontEndOrder
 from retort.service.processes.pool import EngineChild, Pool, StartFailed
 from retort.service.settings import Settings, drain_delay
 
@@ -138,7 +138,7 @@ class Supervisor:
         poller.register(woken, zmq.POLLIN)
         try:
             for number, listener in enumerate(self._listeners):
-                self._front_ends.append(FrontEnd(f"front{number}", listener))
+                self._front_ends.append(FrontEnd(f"{FRONT_END_NAME}{number}", listener))
             last, lag, lag_until = time.perf_counter(), 0.0, 0.0
             while not self._ended:
                 poller.poll(round(TICK_SECONDS * 1000))

@@ -110,8 +110,8 @@ class Image:
         )
         assert done.returncode == 0, f"RUN {command}:\n{done.stdout}{done.stderr}"
         if "-m venv" in command:
-            lines = (self.work / "requirements.txt").read_text(encoding="utf-8").splitlines()
-            link_packages(lines, self.prefix)
+            name = self._build_environment()["REQUIREMENTS"]
+            link_packages(locked(self.work / "requirements" / f"{name}.txt"), self.prefix)
 
     def _build_environment(self) -> dict[str, str]:
         arguments = dict(i.text.split("=", 1) for i in BUILD if i.name == "ARG") | self.arguments
@@ -122,6 +122,12 @@ class Image:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         # The one thing that is not the image's: there is no network.
         return {"HOME": str(self.folder), "PATH": path, "PIP_NO_INDEX": "1"} | arguments | values
+
+
+def locked(file: Path) -> list[str]:
+    """The requirement lines of a file that `make constraints` wrote, without their hashes."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [line.removesuffix(" \\") for line in lines if re.match(r"\w", line)]
 
 
 def link_packages(requirements: list[str], prefix: Path) -> None:

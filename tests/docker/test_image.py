@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -140,15 +139,3 @@ def test_a_stop_is_clean(container: Container) -> None:
     assert container.stop() == 0, container.output()
     assert "Traceback" not in container.output()
     assert not container.check_health()
-
-
-def test_requirements_refuse_an_unknown_extra(image: Image) -> None:
-    asked = subprocess.run(
-        ["python", "requirements.py", "cpu,gpus"],
-        cwd=image.work,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-    )
-    assert asked.returncode == 1
-    assert "no extra gpus in pyproject.toml: it has cpu, gpu" in asked.stderr

@@ -15,6 +15,7 @@ import pytest
 
 from retort.models.bundle import Bundle, write_bundle
 from retort.models.manifest import Agreement
+from retort.service.http.access.keys import new_key
 from tests.docker.prometheus import (
     PATIENCE_SECONDS,
     Prometheus,
@@ -51,11 +52,13 @@ class Traffic:
     """A little of everything, over and over, until it is stopped."""
 
     url: str
+    key: str
     stopped: threading.Event
 
     def send(self) -> None:
         """Send until stopped."""
-        with httpx.Client(base_url=self.url, timeout=60) as client:
+        key = {"X-API-Key": self.key}
+        with httpx.Client(base_url=self.url, timeout=60, headers=key) as client:
             for number in range(10**6):
                 # The shadow waits for a quiet moment.
                 if self.stopped.wait(0.25):
@@ -63,13 +66,19 @@ class Traffic:
                 self._round(client, number)
 
     def _round(self, client: httpx.Client, number: int) -> None:
-        ask = {"query": QUERIES[number % 4], "passages": [f"{p} {number % 7}" for p in PASSAGES]}
-        for mode in ("student", "cascade"):
-            assert client.post("/score", json={**ask, "mode": mode}).status_code == 200
-        # A large batch, a pair that is cut, and a mistake.
-        assert client.post("/score", json={**ask, "passages": [*PASSAGES] * 5}).status_code == 200
-        assert client.post("/score", json={**ask, "passages": ["so " * 500]}).status_code == 200
-        assert client.post("/score", json={"query": "no passages"}).status_code == 422
+        query, texts = QUERIES[number % 4], [f"{p} {number % 7}" for p in PASSAGES]
+        # Through the routes of other rerankers alone: rules and board must see those too.
+        asked: list[tuple[str, dict[str, object]]] = [
+            ("/rerank", {"query": query, "texts": texts}),
+            ("/v1/rerank", {"query": query, "documents": texts, "top_n": 3}),
+            # A large batch, a text that is cut, and a mistake.
+            ("/v2/rerank", {"query": query, "documents": [*PASSAGES] * 5}),
+            ("/v1/score", {"queries": query, "documents": ["so " * 500]}),
+            ("/v2/rerank", {"query": "no documents"}),
+        ]
+        for path, body in asked:
+            expected = 422 if body == asked[-1][1] else 200
+            assert client.post(path, json=body).status_code == expected
         assert client.get("/readyz").status_code == 200
 
 
@@ -85,10 +94,14 @@ def prometheus(
         "RETORT_TEACHER": str(teacher.folder),
         "RETORT_SHADOW": "0.5",
         "RETORT_CASCADE_SHARE": "1",
+        "RETORT_MODE": "cascade",
+        "RETORT_KEYS_FILE": str(folder / "keys.yaml"),
     }
+    secret, entry = new_key("search")
+    (folder / "keys.yaml").write_text(entry)
     (folder / "prometheus").mkdir()
     with server(*flags, **asked) as running:
-        traffic = Traffic(running.url, threading.Event())
+        traffic = Traffic(running.url, secret, threading.Event())
         thread = threading.Thread(target=traffic.send)
         with Prometheus(folder / "prometheus", running.url.removeprefix("http://")) as started:
             thread.start()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from retort.models.bundle import Bundle
 from retort.service.cli import register
 from retort.service.settings import GROUPS, OTHER_VARIABLES, Settings, variable
 from tests.commands import COMMANDS, options
+from tests.models.test_signature import make_keys
 from tests.tiny_texts import PASSAGES, QUERIES
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +27,7 @@ def app() -> typer.Typer:
     return app
 
 
-@pytest.mark.parametrize("command", ["serve", "verify", "score"])
+@pytest.mark.parametrize("command", ["serve", "verify", "sign", "score"])
 def test_help_has_an_example(app: typer.Typer, command: str) -> None:
     ended = CliRunner().invoke(app, [command, "--help"])
     assert ended.exit_code == 0
@@ -84,6 +86,34 @@ def test_verify_names_what_is_damaged(
     assert "tokenizer.json: sha256 is" in ended.stderr
 
 
+def test_a_bundle_is_signed_and_then_trusted(
+    app: typer.Typer, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(shutil.copytree(tiny_bundle.folder, tmp_path / "bundle"))
+    private, public = make_keys(tmp_path)
+    _, other = make_keys(tmp_path, "other")
+    verify = ["verify", folder, "--backend", "onnxruntime", "--key"]
+    ended = CliRunner().invoke(app, [*verify, str(public)])
+    assert ended.exit_code == 1
+    assert "manifest.sig: not there" in ended.stderr
+    ended = CliRunner().invoke(app, ["sign", folder, "--key", str(private)])
+    assert ended.exit_code == 0, ended.stderr
+    ended = CliRunner().invoke(app, [*verify, str(public)])
+    assert ended.exit_code == 0, ended.stderr
+    assert f"signature: ok, by {public}" in ended.stdout
+    ended = CliRunner().invoke(app, [*verify, str(other)])
+    assert ended.exit_code == 1
+    ended = CliRunner().invoke(app, ["sign", folder, "--key", str(public)])
+    assert ended.exit_code == 1
+    assert "expected a private" in ended.stderr
+    # A key that is always to be trusted.
+    monkeypatch.setenv("RETORT_TRUSTED_KEY", str(other))
+    for command in (verify[:-1], ["score", "q", "p", "--bundle", folder]):
+        ended = CliRunner().invoke(app, command)
+        assert ended.exit_code == 1
+        assert "another key" in ended.stderr
+
+
 def test_wrong_settings_are_one_line_on_stderr(app: typer.Typer) -> None:
     ended = CliRunner().invoke(app, ["serve", "--port", "99999"])
     assert ended.exit_code == 1
@@ -111,7 +141,8 @@ def test_every_setting_but_secrets_is_a_flag_with_the_fields_help_default_and_va
 
 def test_commands_without_a_server_share_the_settings_options() -> None:
     backend = {"--backend", "--provider", "--precision"}
-    assert options("verify") == backend | {"--json", "--help"}
+    assert options("verify") == backend | {"--key", "--json", "--help"}
+    assert options("sign") == {"--key", "--help"}
     assert options("score") == backend | {"--bundle", "--threads", "--json", "--help"}
 
 

@@ -47,7 +47,7 @@ def error_of(reply: httpx.Response, status: int) -> dict[str, Any]:
     assert reply.status_code == status, reply.text
     assert reply.headers["content-type"] == "application/json"
     body = reply.json()
-    assert set(body) == {"error"}
+    assert set(body) == {"error", "request_id"}
     assert set(body["error"]) == {"type", "message", "param"}
     error: dict[str, Any] = body["error"]
     return error

@@ -24,7 +24,8 @@ from time import monotonic
 from typing import Protocol
 
 from retort.service.errors import Busy, ServiceError, TooSlow, stopping
-from retort.service.http.refusals import error_body, error_shape
+from retort.service.http.context import error_shape
+from retort.service.http.refusals import error_body
 from retort.service.metrics import Metrics
 from retort.service.settings import UNIX, Settings
 
@@ -125,7 +126,7 @@ class Connections:
         # How many are there only so that their clients can read the last answer.
         self.leaving = 0
         self._metrics = metrics
-        self._trusted = [ip_network(n) for n in settings.trusted_proxies or () if n != UNIX]
+        self._trusted = [ip_network(n) for n in settings.trusted_proxies if n != UNIX]
         self._all: set[Connection] = set()
         self._of_address: Counter[str] = Counter()
         # Answers that wait to be read: how many bytes, and since when they are no more than that.

@@ -6,12 +6,25 @@ import httpx
 import pytest
 
 from retort.models.bundle import Bundle
+from retort.service.http.aliases.routes import ALIASES, SCORE
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.service.running import ask
 
 QUERY = "how tall is the eiffel tower"
 PASSAGES = ["who wrote hamlet", {"id": "b7", "text": "the eiffel tower"}, "paris", "the city"]
+
+
+def test_every_route_is_counted_by_its_own_name(fake_bundle: Bundle) -> None:
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        for route in (SCORE, *ALIASES):
+            await client.post(route.path, json={})
+        text = (await client.get("/metrics")).text
+        for route in (SCORE, *ALIASES):
+            assert f'retort_requests_total{{route="{route.path}",status="422"}} 1.0' in text
+        assert 'route="other"' not in text
+
+    ask(fake_bundle, test)
 
 
 def test_metrics_count_by_known_routes_only(fake_bundle: Bundle) -> None:

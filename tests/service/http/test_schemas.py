@@ -4,24 +4,29 @@ import time
 from collections.abc import AsyncIterator
 
 import httpx
-import msgspec
 import orjson
 import pytest
 
 from retort.models.bundle import Bundle
 from retort.service.errors import InvalidRequest, TooLarge
-from retort.service.http.bodies import check_count, parse
+from retort.service.http.aliases.routes import SCORE
+from retort.service.http.bodies import check_count, decode_at_once
+from retort.service.http.context import RequestContext
 from retort.service.http.schemas import ScoreRequest
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.service.running import ask
 
-DECODER = msgspec.json.Decoder(ScoreRequest)
+
+def parsed(body: bytes, max_passages: int = 4_000) -> ScoreRequest:
+    _, request = decode_at_once(SCORE, body, max_passages, RequestContext())
+    assert isinstance(request, ScoreRequest)
+    return request
 
 
 def test_passages_are_texts_or_objects() -> None:
     body = b'{"query": "q", "passages": ["a", {"id": 7, "text": "b"}, {"text": "c"}]}'
-    request = parse(DECODER, body, 4_000)
+    request = parsed(body)
     assert request.texts() == ["a", "b", "c"]
 
 
@@ -53,7 +58,7 @@ def test_passages_are_texts_or_objects() -> None:
 def test_what_is_wrong_is_named(change: dict[str, object], param: str) -> None:
     body = orjson.dumps({"query": "q", "passages": ["p"]} | change)
     with pytest.raises(InvalidRequest) as caught:
-        parse(DECODER, body, 4_000)
+        parsed(body)
     told = caught.value.param
     assert told is not None
     assert told == param or told.startswith(f"{param}.")
@@ -76,12 +81,12 @@ def test_what_is_wrong_is_named(change: dict[str, object], param: str) -> None:
 )
 def test_half_a_character_is_found(raw: str, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse(DECODER, raw.encode(), 4_000)
+        parsed(raw.encode())
     assert caught.value.param == param
 
 
 def test_a_byte_order_mark_is_no_mistake() -> None:
-    assert parse(DECODER, b'\xef\xbb\xbf{"query":"q","passages":["a"]}', 10).texts() == ["a"]
+    assert parsed(b'\xef\xbb\xbf{"query":"q","passages":["a"]}', 10).texts() == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ def test_elements_are_counted_before_they_are_made(element: bytes) -> None:
     many = b",".join([element] * 100_000)
     start = time.process_time()
     with pytest.raises((TooLarge, InvalidRequest)) as caught:
-        parse(DECODER, b'{"query":"q","passages":[' + many + b"]}", 100)
+        parsed(b'{"query":"q","passages":[' + many + b"]}", 100)
     # To make them all takes longer.
     assert time.process_time() - start < 0.05
     assert caught.value.param is not None
@@ -101,19 +106,19 @@ def test_elements_are_counted_before_they_are_made(element: bytes) -> None:
 def test_passages_with_many_words_in_quotes_are_no_reason_to_refuse() -> None:
     text = '"yes", he said. ' * 100
     body = orjson.dumps({"query": "q", "passages": [text] * 100})
-    assert parse(DECODER, body, 100).texts() == [text] * 100
+    assert parsed(body, 100).texts() == [text] * 100
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'{"query": "\xff", "passages": ["a"]}'])
 def test_what_is_no_json_in_utf8(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="not JSON in UTF-8"):
-        parse(DECODER, body, 4_000)
+        parsed(body)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"3", b"null"])
 def test_what_is_no_object(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match="the body"):
-        parse(DECODER, body, 4_000)
+        parsed(body)
 
 
 def test_too_many_passages() -> None:

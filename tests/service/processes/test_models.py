@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from retort.models.bundle import Bundle
+from retort.models.bundle import Bundle, sign_bundle
+from tests.models.test_signature import make_keys
 from tests.service.processes.test_faults import Asking, children, ready, until
 from tests.service.running import ServerProcess, ended_at_start, server
 from tests.tiny_texts import PASSAGES, QUERIES
@@ -160,6 +161,28 @@ def test_one_process_reloads_too(tiny_bundle: Bundle, tmp_path: Path) -> None:
         assert set(asking.statuses) == {200}
         assert not children(running, "engine")
         assert running.stop() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "0"])
+def test_with_a_trusted_key_only_signed_versions_are_served(
+    tiny_bundle: Bundle, tmp_path: Path, workers: str
+) -> None:
+    folder = renamed(tiny_bundle, tmp_path / "b", version="1")
+    private, public = make_keys(tmp_path)
+    flags = ("--bundle", str(folder), "--trusted-key", str(public), "--workers", workers, *FLAGS)
+    ended = ended_at_start(*flags)
+    assert ended.returncode == 1
+    assert "only bundles signed with" in ended.stderr
+    sign_bundle(folder, private)
+    newer = renamed(tiny_bundle, tmp_path / "newer", version="2")
+    with server(*flags, RETORT_ADMIN_API_KEY="root") as running:
+        refused = load(running, "tiny", newer)
+        assert refused.status_code == 409
+        assert "only bundles signed with" in refused.json()["error"]["message"]
+        assert score(running).json()["version"] == "1"
+        sign_bundle(newer, private)
+        assert load(running, "tiny", newer).status_code == 200
+        assert score(running).json()["version"] == "2"
 
 
 def test_two_bundles_of_one_name_are_refused(tiny_bundle: Bundle) -> None:

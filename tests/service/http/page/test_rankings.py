@@ -138,15 +138,3 @@ def test_figures_are_asked_for_only_while_someone_sees_them(
     assert comparisons(pair) == before
     page.close()
     page.switch_to.window(seen)
-
-
-def test_the_page_of_the_api_lists_the_routes_and_tries_one(
-    page: Chrome, pair: ServerProcess
-) -> None:
-    page.get(f"{pair.url}/docs")
-    assert "/score" in wait_for(page, "#routes", "/score")
-    one(page, "#go").click()
-    answer = wait_for(page, "#answer", '"results"')
-    assert answer.startswith("200\n")
-    # Its own policy lets the page run.
-    assert complaints(page) == []

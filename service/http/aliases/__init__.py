@@ -1,0 +1,1 @@
+"""Aliases: the shapes of other rerankers, so that a client switches by changing its URL."""

@@ -1,0 +1,113 @@
+"""Asking: what every alias does with a request once its own names are translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from retort.models.reading.windows import Reading
+from retort.models.scores import log_odds
+from retort.service.errors import InferenceFailed, InvalidRequest
+from retort.service.highlighting import Highlights
+from retort.service.http import telling
+from retort.service.http.bodies import check_count
+from retort.service.http.shapes import Reply
+from retort.service.modes import Answer, Caller, Question
+from retort.service.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked, in our words.
+
+    `field` is what the shape calls its passages. `ignored` has a sentence about each field that
+    was. With `whole`, a passage that cannot be read whole is an error.
+    """
+
+    queries: Sequence[str]
+    passages: Sequence[str]
+    reading: Reading
+    field: str
+    ignored: tuple[str, ...]
+    model: str | None = None
+    top_n: int | None = None
+    min_score: float = 0.0
+    highlight: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer to an `Ask`; `id` is the request's."""
+
+    id: str
+    ask: Ask
+    answer: Answer
+    highlights: Highlights
+
+    @property
+    def model(self) -> str:
+        """The name of the model that scored."""
+        return self.answer.manifest.name
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that it read."""
+        return self.answer.outcome.tokens
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a client should know."""
+        return [*self.ask.ignored, *telling.warnings(self.answer, self.highlights)]
+
+    def ranked(self, *, raw: bool = False) -> Iterator[tuple[int, float, dict[str, Any]]]:
+        """Index, score and what else there is to tell of each passage, best first."""
+        outcome = self.answer.outcome
+        scores = (log_odds(outcome.score) if raw else outcome.score).tolist()
+        for index in outcome.best(self.ask.top_n, self.ask.min_score):
+            yield index, scores[index], telling.of_passage(index, outcome, self.highlights)
+
+    def reply(self, content: Any, headers: dict[str, str] | None = None) -> Reply:
+        """An answer in JSON; what its shape has no place for is in headers."""
+        told = telling.headers(self.answer, self.warnings)
+        return Reply(self.answer, orjson.dumps(content), {**(headers or {}), **told})
+
+    def reply_with_warnings(self, content: dict[str, Any]) -> Reply:
+        """The same for a shape that takes fields of ours."""
+        if warnings := self.warnings:
+            content["warnings"] = warnings
+        return self.reply(content)
+
+
+async def find(service: Service, caller: Caller, ask: Ask) -> Found:
+    """Score. Raises `ServiceError`."""
+    if ask.ignored and service.settings.strict_aliases:
+        # The sentence begins with the field's name.
+        said = ask.ignored[0]
+        raise InvalidRequest(f"{said} (strict_aliases)", param=said.partition(" ")[0])
+    check_count(len(ask.passages), service.settings.max_passages, ask.field)
+    question = Question(
+        ask.queries,
+        ask.passages,
+        ask.reading,
+        ask.top_n,
+        ask.min_score,
+        highlight=ask.highlight,
+    )
+    answer, highlights = await service.score(caller, question, model=ask.model)
+    outcome = answer.outcome
+    if outcome.errors:
+        # These shapes have no place for a passage without a score.
+        index, message = min(outcome.errors.items())
+        raise InferenceFailed(f"document {index}: {message}")
+    if ask.whole and outcome.truncated:
+        where = next(i for i, note in outcome.notes.items() if "truncated" in note.flags)
+        raise InvalidRequest(
+            f"{ask.field}.{where}: it is too long to be read whole: shorten it, or let it be "
+            "truncated",
+            param=f"{ask.field}.{where}",
+        )
+    return Found(caller.request_id, ask, answer, highlights)

@@ -1,0 +1,128 @@
+"""Lenient reading: a request as the clients of another reranker send it.
+
+Our own `POST /score` is strict. An alias knows every field of its original: a null is a field that
+is not there, numbers and booleans may be in strings, and what is not done here is ignored and
+warned of, or refused if the setting `strict_aliases` is on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from retort.service.http.schemas import Positive
+from retort.service.http.shapes import Fields
+
+NonNegative = Annotated[int, Meta(ge=0)]
+
+# Values with which a field asks for nothing.
+_NOTHING = frozenset({b"null", b"false", b"0", b'""', b"[]", b"{}"})
+# Of a field's name, characters that a warning repeats.
+_NAME_CHARACTERS = 40
+
+
+class AliasRequest(msgspec.Struct, kw_only=True):
+    """A request in the shape of another reranker; `highlight` is ours, in all of them."""
+
+    # Fields of the original that change nothing about scores: who asks, how answers are encoded.
+    inert: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("user", "request_id", "priority", "cache_salt", "billing_project"),
+            *("encoding_format", "embed_dtype", "endianness", "mm_processor_kwargs"),
+            *("padding", "add_special_tokens", "kwargs", "return_len"),
+        }
+    )
+    # Fields of the original that would change something, and what happens instead.
+    undone: ClassVar[Mapping[str, str]] = {
+        "instruction": "the model takes none",
+        "max_tokens_per_query": "of a long query the sentences that ask are read",
+        "max_query_length": "of a long query the sentences that ask are read",
+        "chat_template": "the model has none",
+        "chat_template_kwargs": "the model has none",
+        "return_embeddings": "the model makes none",
+    }
+
+    model: str | None = None
+    highlight: bool | None = None
+
+
+Request = TypeVar("Request", bound=AliasRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken(Generic[Request]):
+    """A request, and a sentence about each field that was ignored."""
+
+    request: Request
+    ignored: tuple[str, ...]
+
+
+class Lenient(Generic[Request]):
+    """Decodes bodies of one shape."""
+
+    def __init__(self, shape: type[Request]) -> None:
+        self._shape = shape
+        self._decoder = msgspec.json.Decoder(shape, strict=False)
+        self._known = {field.encode_name for field in msgspec.structs.fields(shape)}
+
+    def __call__(self, body: bytes, fields: Fields) -> Taken[Request]:
+        """The request in `body`, whose fields are `fields`. Raises what msgspec raises."""
+        return Taken(self._decoder.decode(body), tuple(self._ignored(fields)))
+
+    def _ignored(self, fields: Fields) -> Iterator[str]:
+        for name in sorted(fields.keys() - self._known - self._shape.inert):
+            if bytes(fields[name]) in _NOTHING:
+                continue
+            why = self._shape.undone.get(name, "there is no such field")
+            yield f"{_printable(name)} was ignored: {why}"
+
+
+class RankingRequest(AliasRequest, kw_only=True):
+    """How documents are read and scores are told, under the names of several rerankers."""
+
+    max_chunks_per_doc: Annotated[
+        Positive | None, Meta(description="Windows that are scored of a long document, at most.")
+    ] = None
+    overlap_tokens: Annotated[
+        NonNegative | None, Meta(description="Tokens that neighbouring windows share.")
+    ] = None
+    max_tokens_per_doc: Annotated[
+        Positive | None, Meta(description="Tokens that are read of a document, at most.")
+    ] = None
+    max_doc_length: Annotated[Positive | None, Meta(description="As max_tokens_per_doc.")] = None
+    truncate_prompt_tokens: Annotated[
+        Annotated[int, Meta(ge=-1)] | None,
+        Meta(description="As max_tokens_per_doc; -1: as many as windows reach."),
+    ] = None
+    truncation_side: Annotated[
+        str | None, Meta(description="The side on which the rest is left out: left or right.")
+    ] = None
+    truncation: Annotated[
+        bool | None, Meta(description="false: refuse a document that is too long to be read whole.")
+    ] = None
+
+    raw_scores: Annotated[
+        bool | None, Meta(description="Log-odds of the scores instead of probabilities.")
+    ] = None
+    use_activation: Annotated[bool | None, Meta(description="false: as raw_scores.")] = None
+    activation: Annotated[bool | None, Meta(description="As use_activation.")] = None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens that are read of a document; None: no limit."""
+        asked = (self.max_tokens_per_doc, self.max_doc_length, self.truncate_prompt_tokens)
+        return min((limit for limit in asked if limit is not None and limit > 0), default=None)
+
+    @property
+    def raw(self) -> bool:
+        """Whether log-odds are asked for."""
+        return bool(self.raw_scores) or self.use_activation is False or self.activation is False
+
+
+def _printable(name: str) -> str:
+    """A field's name as it can stand in a header."""
+    return name[:_NAME_CHARACTERS].encode("ascii", "backslashreplace").decode()
