@@ -227,6 +227,16 @@ def test_a_refused_body_is_not_read_to_its_end(client: socket.socket) -> None:
     assert bytes_sent(client, most=50_000_000) < 50_000_000
 
 
+def test_a_client_that_still_sends_can_read_why_it_is_refused(client: socket.socket) -> None:
+    client.sendall(head(length=10**9))
+    for _ in range(10):
+        # To a closed socket, the second of these would be an error.
+        client.sendall(b"a" * 10_000)
+        time.sleep(0.02)
+    assert answer(client).status == 413
+    assert client.recv(1) == b""
+
+
 def test_after_a_refusal_a_small_rest_is_dropped_and_the_connection_kept(
     client: socket.socket,
 ) -> None:
