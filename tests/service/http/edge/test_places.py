@@ -172,7 +172,7 @@ def test_a_server_on_a_unix_socket(tiny_bundle: Bundle, tmp_path: Path) -> None:
     flags = ("--bundle", str(tiny_bundle.folder), "--uds", str(path), "--workers", "2")
     running = ServerProcess(*flags, "--trusted-proxies", "unix")
     transport = httpx.HTTPTransport(uds=str(path))
-    client = httpx.Client(transport=transport, base_url="http://retort")
+    client = httpx.Client(transport=transport, base_url="http://retort", timeout=PATIENCE_SECONDS)
     with ended(running), client:
         assert running.url == f"unix:{path}"
         running.wait_until_ready(client)
