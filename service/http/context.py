@@ -45,9 +45,10 @@ def parse_traceparent(value: str) -> TraceParent | None:
 
 
 _KEY = "retort"
-# Paths whose clients know our own shape of errors alone. An unknown path is most likely a wrong
-# base URL of some other client.
+# Paths whose clients know one shape of errors. An unknown path is most likely a wrong base URL of
+# some other client.
 _OWN_PATHS = frozenset({"/score", "/info", "/comparison", "/metrics", "/livez", "/readyz"})
+_TEI_PATHS = frozenset({"/predict"})
 # What a client may call its request.
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -81,6 +82,8 @@ def error_shape(path: str) -> ErrorShape:
     """How errors look on a path, as long as nothing is known of the body."""
     if path.startswith("/infinity/"):
         return "infinity"
+    if path in _TEI_PATHS:
+        return "tei"
     return "own" if path in _OWN_PATHS or path.startswith("/admin/") else "others"
 
 

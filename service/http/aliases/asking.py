@@ -13,6 +13,7 @@ from retort.models.scores import log_odds
 from retort.service.errors import InferenceFailed, InvalidRequest
 from retort.service.highlighting import Highlights
 from retort.service.http import telling
+from retort.service.http.aliases.lenient import Ignored
 from retort.service.http.bodies import check_count
 from retort.service.http.shapes import Reply
 from retort.service.modes import Answer, Caller, Question
@@ -26,20 +27,21 @@ NO_MODEL = "default/not-specified"
 class Ask:
     """What is asked, in our words.
 
-    `field` is what the shape calls its passages. `ignored` has a sentence about each field that
-    was. With `whole`, a passage that cannot be read whole is an error.
+    `field` and `query_field` are what the shape calls its passages and its query. `ignored` are
+    fields that were. With `whole`, a passage that cannot be read whole is an error.
     """
 
     queries: Sequence[str]
     passages: Sequence[str]
     reading: Reading
     field: str
-    ignored: tuple[str, ...]
+    ignored: tuple[Ignored, ...]
     model: str | None = None
     top_n: int | None = None
     min_score: float = 0.0
     highlight: bool = False
     whole: bool = False
+    query_field: str = "query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Found:
     @property
     def warnings(self) -> list[str]:
         """What a client should know."""
-        return [*self.ask.ignored, *telling.warnings(self.answer, self.highlights)]
+        return [*map(str, self.ask.ignored), *telling.warnings(self.answer, self.highlights)]
 
     def ranked(self, *, raw: bool = False) -> Iterator[tuple[int, float, dict[str, Any]]]:
         """Index, score and what else there is to tell of each passage, best first."""
@@ -88,9 +90,10 @@ class Found:
 async def find(service: Service, caller: Caller, ask: Ask) -> Found:
     """Score. Raises `ServiceError`."""
     if ask.ignored and service.settings.strict_aliases:
-        # The sentence begins with the field's name.
-        said = ask.ignored[0]
-        raise InvalidRequest(f"{said} (strict_aliases)", param=said.partition(" ")[0])
+        first = ask.ignored[0]
+        raise InvalidRequest(
+            f"{first.field}: {first.why} (the setting strict_aliases is on)", param=first.field
+        )
     check_count(len(ask.passages), service.settings.max_passages, ask.field)
     question = Question(
         ask.queries,
@@ -101,7 +104,12 @@ async def find(service: Service, caller: Caller, ask: Ask) -> Found:
         highlight=ask.highlight,
     )
     model = None if ask.model == NO_MODEL else ask.model
-    answer, highlights = await service.score(caller, question, model=model)
+    try:
+        answer, highlights = await service.score(caller, question, model=model)
+    except InvalidRequest as error:
+        if error.param == "query":
+            error.param = ask.query_field
+        raise
     outcome = answer.outcome
     if outcome.errors:
         # These shapes have no place for a passage without a score.

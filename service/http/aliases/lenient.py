@@ -54,11 +54,23 @@ Request = TypeVar("Request", bound=AliasRequest)
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """A field that was ignored, and why; `field` is its name in printable ASCII."""
+
+    field: str
+    why: str
+
+    def __str__(self) -> str:
+        """The warning."""
+        return f"{self.field} was ignored: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Taken(Generic[Request]):
-    """A request, and a sentence about each field that was ignored."""
+    """A request, and the fields of it that were ignored."""
 
     request: Request
-    ignored: tuple[str, ...]
+    ignored: tuple[Ignored, ...]
 
 
 class Lenient(Generic[Request]):
@@ -73,12 +85,12 @@ class Lenient(Generic[Request]):
         """The request in `body`, whose fields are `fields`. Raises what msgspec raises."""
         return Taken(self._decoder.decode(body), tuple(self._ignored(fields)))
 
-    def _ignored(self, fields: Fields) -> Iterator[str]:
+    def _ignored(self, fields: Fields) -> Iterator[Ignored]:
         for name in sorted(fields.keys() - self._known - self._shape.inert):
             if bytes(fields[name]) in _NOTHING:
                 continue
             why = self._shape.undone.get(name, "there is no such field")
-            yield f"{_printable(name)} was ignored: {why}"
+            yield Ignored(_printable(name), why)
 
 
 class RankingRequest(AliasRequest, kw_only=True):
@@ -125,4 +137,4 @@ class RankingRequest(AliasRequest, kw_only=True):
 
 def _printable(name: str) -> str:
     """A field's name as it can stand in a header."""
-    return name[:_NAME_CHARACTERS].encode("ascii", "backslashreplace").decode()
+    return name[:_NAME_CHARACTERS].encode("unicode_escape").decode()

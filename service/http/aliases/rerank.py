@@ -7,6 +7,7 @@ Cohere's second version answers less, and Voyage puts the results under another 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from retort.service.http.aliases.lenient import (
     Taken,
 )
 from retort.service.http.aliases.tei import side_of
+from retort.service.http.bodies import Mistake
 from retort.service.http.schemas import Highlight, Window, not_blank
 from retort.service.http.shapes import Reply, Shape
 from retort.service.modes import Caller
@@ -53,6 +55,9 @@ class RerankRequest(RankingRequest, kw_only=True):
     def __post_init__(self) -> None:
         not_blank(self.query)
         side_of(self.truncation_side, "truncation_side")
+        # A number in a string may be none, or endless.
+        if not math.isfinite(self.score_threshold or 0.0):
+            raise Mistake("score_threshold", f"expected a number, got {self.score_threshold}")
 
 
 # Makes an answer's body of what was found, and of whether documents are repeated.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from retort.models.reading.windows import Side, with_limits
 from retort.service.http.aliases.asking import Ask, Found, find
-from retort.service.http.aliases.lenient import AliasRequest, Lenient, NonNegative, Taken
+from retort.service.http.aliases.lenient import AliasRequest, Ignored, Lenient, NonNegative, Taken
 from retort.service.http.bodies import Mistake
 from retort.service.http.schemas import Highlight, Window, not_blank
 from retort.service.http.shapes import Reply, Shape
@@ -20,6 +20,7 @@ from retort.service.service import Service
 
 # The label of a model that has only one, as transformers names it.
 LABEL = "LABEL_0"
+_NO_HIGHLIGHT = Ignored("highlight", "a label has no place for it")
 
 
 class TeiRequest(AliasRequest, kw_only=True):
@@ -148,9 +149,10 @@ async def _predict(
         passages,
         with_limits(service.reading, side=body.side()),
         "inputs",
-        taken.ignored,
+        (*taken.ignored, *((_NO_HIGHLIGHT,) if body.highlight else ())),
         _model(service, body),
         whole=body.truncate is False,
+        query_field="inputs",
     )
     found = await find(service, caller, ask)
     scores = {index: score for index, score, _ in found.ranked(raw=bool(body.raw_scores))}

@@ -44,7 +44,7 @@ class VllmScoreRequest(RankingRequest, kw_only=True):
     items: Annotated[Texts | None, Meta(description="As text_2, with queries.")] = None
 
     def __post_init__(self) -> None:
-        name, queries, documents = self.sides()
+        (name, _), queries, documents = self.sides()
         if len(queries) not in (1, len(documents)):
             raise Mistake(
                 name,
@@ -55,13 +55,13 @@ class VllmScoreRequest(RankingRequest, kw_only=True):
             not_blank(query, name)
         side_of(self.truncation_side, "truncation_side")
 
-    def sides(self) -> tuple[str, list[str], list[str]]:
-        """The queries' field, queries, documents. Raises `Mistake` unless one form is used."""
+    def sides(self) -> tuple[tuple[str, str], list[str], list[str]]:
+        """The form, queries, documents. Raises `Mistake` unless one form is used."""
         given = {name for name in FIELDS if getattr(self, name) is not None}
         for form in FORMS:
             if given == set(form):
                 queries, documents = (_listed(getattr(self, name)) for name in form)
-                return form[0], queries, documents
+                return form, queries, documents
         raise Mistake(
             min(given, default="text_1"),
             "give text_1 and text_2, data_1 and data_2, queries and documents, or queries and "
@@ -100,7 +100,7 @@ async def _score(
     service: Service, caller: Caller, taken: Taken[VllmScoreRequest], _: float
 ) -> Reply:
     body = taken.request
-    queries, documents = body.sides()[1:]
+    (query_field, field), queries, documents = body.sides()
     reading = with_limits(
         service.reading,
         max_windows=body.max_chunks_per_doc,
@@ -112,11 +112,12 @@ async def _score(
         queries,
         documents,
         reading,
-        "documents",
+        field,
         taken.ignored,
         body.model,
         highlight=bool(body.highlight),
         whole=body.truncation is False,
+        query_field=query_field,
     )
     found = await find(service, caller, ask)
     content = {

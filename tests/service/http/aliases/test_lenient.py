@@ -38,7 +38,7 @@ def test_what_clients_send_is_taken(fake_bundle: Bundle, path: str, sent: dict[s
     [
         ({"colour": "red"}, ["colour"]),
         ({"instruction": "by height", "max_tokens_per_query": 5}, ["instruction", "max_tokens"]),
-        ({'na"me\nü': 1}, ['na"me']),
+        ({'na"me\r\n\x7fü': 1}, ['na"me']),
     ],
 )
 def test_what_is_not_done_is_warned_of_or_refused(
@@ -49,10 +49,16 @@ def test_what_is_not_done_is_warned_of_or_refused(
     assert len(warnings) == len(names)
     for warning, name in zip(warnings, names, strict=True):
         assert warning.startswith(name)
-    assert reply.headers["Retort-Warnings"].count('", "') == len(names) - 1
+    header = reply.headers["Retort-Warnings"]
+    assert header.count('", "') == len(names) - 1
+    # A server that is asked to send anything else closes the connection without an answer.
+    assert header.isascii()
+    assert header.isprintable()
     strict = Settings(strict_aliases=True)
     error = told(fake_bundle, "/v1/rerank", GOOD | sent, status=422, settings=strict)["error"]
     assert error["message"].startswith(names[0])
+    assert "was ignored" not in error["message"]
+    assert error["message"].startswith(f"{error['param']}: ")
     told(fake_bundle, "/v1/rerank", GOOD | {"user": "me"}, settings=strict)
 
 
@@ -60,6 +66,8 @@ def test_what_is_not_done_is_warned_of_or_refused(
     ("sent", "param"),
     [
         ({"top_n": "two"}, "top_n"),
+        ({"score_threshold": "nan"}, "score_threshold"),
+        ({"score_threshold": "-Infinity"}, "score_threshold"),
         ({"return_documents": "maybe"}, "return_documents"),
         ({"truncation_side": "up"}, "truncation_side"),
         ({"query": None}, "query"),

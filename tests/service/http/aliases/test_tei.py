@@ -6,7 +6,7 @@ import pytest
 from retort.models.bundle import Bundle
 from retort.service.service import Service
 from retort.service.settings import Settings
-from tests.service.http.aliases.telling import QUERY, TEXTS, reply_to, told
+from tests.service.http.aliases.telling import QUERY, SETTINGS, TEXTS, reply_to, told
 from tests.service.running import ask
 
 
@@ -78,10 +78,29 @@ def test_pairs_are_predicted_in_their_order(fake_bundle: Bundle) -> None:
     assert min(row[0]["score"] for row in raw) < 0
 
 
-@pytest.mark.parametrize("inputs", ["paris", [], [["a"], ["b"]], [["a", "b", "c"]], [[" ", "b"]]])
+@pytest.mark.parametrize(
+    "inputs", ["paris", [], [["a"], ["b"]], [["a", "b", "c"]], [[" ", "b"]], ["?!", "b"]]
+)
 def test_what_is_no_pair_is_refused(fake_bundle: Bundle, inputs: object) -> None:
     error = told(fake_bundle, "/predict", {"inputs": inputs}, status=422)
     assert error["param"] == "inputs"
+
+
+@pytest.mark.parametrize(
+    ("body", "settings", "status"),
+    [(b"", SETTINGS, 422), (b"[", SETTINGS, 422), (b"{}", Settings(api_key="hush"), 401)],
+)
+def test_errors_before_a_body_is_known_have_its_shape(
+    fake_bundle: Bundle, body: bytes, settings: Settings, status: int
+) -> None:
+    error = told(fake_bundle, "/predict", body, status=status, settings=settings)
+    assert error["error"] == error["message"]
+
+
+def test_pairs_have_no_highlight_and_say_so(fake_bundle: Bundle) -> None:
+    body = {"inputs": [QUERY, TEXTS[0]], "highlight": True}
+    assert "highlight" in reply_to(fake_bundle, "/predict", body).headers["Retort-Warnings"]
+    told(fake_bundle, "/predict", body, status=422, settings=Settings(strict_aliases=True))
 
 
 def test_info_has_what_its_clients_read(fake_bundle: Bundle) -> None:

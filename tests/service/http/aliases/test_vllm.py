@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from retort.models.bundle import Bundle
+from retort.service.settings import Settings
 from tests.service.http.aliases.telling import QUERY, TEXTS, told
 
+NAMES = [("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items")]
 FORMS = [
     {"text_1": QUERY, "text_2": TEXTS},
     {"data_1": QUERY, "data_2": TEXTS},
@@ -54,3 +56,13 @@ def test_our_own_shape_stays_strict(fake_bundle: Bundle) -> None:
     for change in ({"top_n": "1"}, {"top_n": 0}, {"colour": 1}, {"queries": QUERY}):
         error = told(fake_bundle, "/score", good | change, status=422)
         assert set(error) == {"error", "request_id"}
+
+
+@pytest.mark.parametrize("form", NAMES)
+def test_errors_name_the_fields_of_the_form(fake_bundle: Bundle, form: tuple[str, str]) -> None:
+    query, document = form
+    few = Settings(max_passages=2)
+    many = told(fake_bundle, "/score", {query: QUERY, document: TEXTS}, status=413, settings=few)
+    assert many["error"]["param"] == document
+    wordless = told(fake_bundle, "/v1/score", {query: "?!", document: TEXTS}, status=422)
+    assert wordless["error"]["param"] == query
