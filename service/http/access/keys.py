@@ -153,7 +153,10 @@ class Keyring:
 def read_keys(file: Path) -> list[Key]:
     """The keys in a file. Raises `StartError` with every mistake."""
     try:
-        found = read_file(file, "keys file") or []
+        found = read_file(file, "keys file")
+        if found is None:
+            # Perhaps it is being written just now.
+            raise StartError(f"keys file {file}: it is empty: write [] if there are no keys")
         # TOML has no list at its top.
         listed = found.get("keys", found) if isinstance(found, dict) else found
         keys = _FILE.validate_python(listed)

@@ -69,8 +69,9 @@ def test_the_file_is_read_again_when_it_changes(
         text = (await client.get("/metrics")).text
         assert 'retort_key_requests_total{key="more",status="200"} 0.0' in text
         # What is wrong, half written or gone changes nothing.
-        file.write_text("- name: search\n  sha256: 12")
-        assert await status(new) == 200
+        for broken in ("- name: search\n  sha256: 12", ""):
+            file.write_text(broken)
+            assert await status(new) == 200
         file.unlink()
         assert await status(new) == 200
 
@@ -100,6 +101,7 @@ def test_a_key_may_have_any_characters(fake_bundle: Bundle, encoding: str) -> No
         ("- name: admin\n  sha256: " + "a" * 64, "admin"),
         ("name: a", "list"),
         ("- [", "keys.yaml"),
+        ("# nobody", "empty"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path: Path, text: str, named: str) -> None:
