@@ -30,6 +30,7 @@ from retort.service.http.page import add_pages
 from retort.service.http.refusals import JSON, refuse
 from retort.service.http.schemas import ComparisonResponse, InfoResponse, StatusResponse
 from retort.service.http.scoring import add_scoring
+from retort.service.http.telling import USAGE_HEADER, WARNINGS_HEADER
 from retort.service.service import Service
 
 Answered = Callable[[], Awaitable[Response]]
@@ -90,7 +91,7 @@ def create_app(service: Service) -> FastAPI:
             allow_origins=service.settings.cors_origins,
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
-            expose_headers=("Retry-After", "X-Request-Id"),
+            expose_headers=("Retry-After", "X-Request-Id", USAGE_HEADER, WARNINGS_HEADER),
         )
     app.gate = gate
     return app
@@ -122,7 +123,8 @@ class App(FastAPI):
         if self._prefix and scope["type"] == "http":
             path: str = scope["path"]
             if path == self._prefix or path.startswith(f"{self._prefix}/"):
-                scope["path"] = path[len(self._prefix) :] or "/"
+                # The prefix alone leaves nothing, and is redirected: the page's links are relative.
+                scope["path"] = path[len(self._prefix) :]
         await self.gate(scope, receive, send)
 
     async def ungated(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -175,6 +175,8 @@ def _look(body: bytes, max_passages: int) -> tuple[bytes, Fields]:
 
 def parse(decode: Callable[[bytes], Decoded], body: bytes) -> Decoded:
     """What `decode` makes of a body. Raises `InvalidRequest` that names the first mistake."""
+    if not body:
+        raise InvalidRequest("the body is empty: send an object in JSON")
     try:
         return decode(body)
     except msgspec.ValidationError as error:

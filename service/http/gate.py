@@ -32,10 +32,12 @@ from retort.service.settings import OpenPath, Settings
 
 logger = logging.getLogger("retort")
 
+# The page's, without its slash: see `App`.
+BARE_PREFIX = ""
 # Paths that orchestrators get without a key in any case, and those that the setting opens.
 HEALTH_PATHS = frozenset({"/livez", "/readyz", "/health"})
 OPENED: dict[OpenPath, frozenset[str]] = {
-    "page": frozenset(page.PAGE_FILES),
+    "page": frozenset({BARE_PREFIX, *page.PAGE_FILES}),
     "docs": frozenset({*page.DOCS_FILES, "/openapi.json"}),
     "metrics": frozenset({"/metrics"}),
     "info": frozenset({"/info"}),

@@ -51,6 +51,8 @@ def test_a_prefix(fake_bundle: Bundle, given: str) -> None:
         redirect = await client.post(f"{given}/score/", json=BODY)
         assert redirect.status_code == 307
         assert redirect.headers["location"] == "http://retort/models/a/score"
+        bare = await client.get("/models/a")
+        assert bare.headers["location"] == "http://retort/models/a/"
         missing = (await client.get(f"{given}/nowhere")).json()
         assert missing["error"]["type"] == "not_found"
         assert "code" not in (await client.get(f"{given}/score")).json()["error"]
@@ -81,6 +83,7 @@ def test_pages_of_named_origins(fake_bundle: Bundle, origins: tuple[str, ...]) -
         reply = await client.post("/score", json=BODY, headers={"Origin": SITE})
         assert reply.status_code == 401
         assert reply.headers["access-control-allow-origin"] in (SITE, "*")
+        assert "retort-warnings" in reply.headers["access-control-expose-headers"].lower()
         other = await client.options("/score", headers={**asked, "Origin": "https://evil.example"})
         assert (other.status_code == 200) == (origins == ("*",))
 
