@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ def merged(
 
 
 def _checked_seconds(timeout: float) -> float:
-    if timeout <= 0:
+    if not 0 < timeout < math.inf:
         raise ValueError(f"timeout is {timeout}: give a number of seconds above 0")
     return timeout
 

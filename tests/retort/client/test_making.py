@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import math
 
 import httpx
 import pytest
@@ -64,8 +65,9 @@ def test_numbers_that_cannot_be_are_refused() -> None:
         Client(concurrency=0)
     with pytest.raises(ValueError, match="max_passages is -1"):
         Client(max_passages=-1)
-    with pytest.raises(ValueError, match="timeout is 0"):
-        Client(timeout=0)
+    for timeout in (0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"timeout is {timeout}"):
+            Client(timeout=timeout)
 
 
 def test_importing_the_client_imports_neither_numpy_nor_a_backend() -> None:
