@@ -20,6 +20,8 @@ from retort.service.modes import Answer
 
 USAGE_HEADER = "Retort-Usage"
 WARNINGS_HEADER = "Retort-Warnings"
+# Proxies take 4 kB of headers at least.
+MOST_WARNING_BYTES = 2_048
 
 _CUT = {
     "head": "its beginning was left out",
@@ -101,8 +103,22 @@ def headers(answer: Answer, sentences: Sequence[str]) -> dict[str, str]:
         fields.append(f"answerable={probability:.3f}")
     found = {USAGE_HEADER: ", ".join(fields)}
     if sentences:
-        found[WARNINGS_HEADER] = ", ".join(map(_quoted, sentences))
+        found[WARNINGS_HEADER] = _listed(sentences)
     return found
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    """The first sentences, as many as a header has room for, and how many more there are."""
+    fit: list[str] = []
+    size = 0
+    for sentence in sentences:
+        quoted = _quoted(sentence)
+        size += len(quoted) + 2
+        if size > MOST_WARNING_BYTES:
+            fit.append(_quoted(f"{len(sentences) - len(fit)} more"))
+            break
+        fit.append(quoted)
+    return ", ".join(fit)
 
 
 def _quoted(sentence: str) -> str:

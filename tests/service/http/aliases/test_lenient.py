@@ -62,6 +62,16 @@ def test_what_is_not_done_is_warned_of_or_refused(
     told(fake_bundle, "/v1/rerank", GOOD | {"user": "me"}, settings=strict)
 
 
+def test_the_header_of_many_warnings_is_short(fake_bundle: Bundle) -> None:
+    sent = {f"colour{number}": number for number in range(1, 501)}
+    reply = reply_to(fake_bundle, "/v1/rerank", GOOD | sent)
+    assert len(reply.json()["warnings"]) == 500
+    header = reply.headers["Retort-Warnings"]
+    assert len(header) < 2_100
+    told_here = header.count("was ignored")
+    assert header.endswith(f'"{500 - told_here} more"')
+
+
 @pytest.mark.parametrize(
     ("sent", "param"),
     [
