@@ -16,14 +16,19 @@ export async function v2(request) {
   return ranked(await client.rerank(fields(request)));
 }
 
-// With all that the first version had: fields to rank by, chunks, documents returned.
 export async function v1(request) {
+  const client = new CohereClient({ token: request.key, environment: request.url });
+  return ranked(await client.rerank(fields(request)));
+}
+
+// With all that the first version had: fields to rank by, chunks, documents returned.
+export async function v1Fields(request) {
   const client = new CohereClient({ token: request.key, environment: request.url });
   return ranked(
     await client.rerank({
       ...fields(request),
-      documents: request.documents.map((body) => ({ body, source: "elsewhere" })),
-      rankFields: ["body"],
+      documents: request.documents.map((text) => ({ text, source: "elsewhere" })),
+      rankFields: ["text"],
       maxChunksPerDoc: 10,
       returnDocuments: true,
     }),

@@ -27,9 +27,20 @@ def v2_async(request: Request) -> Ranked:
 
 
 def v1(request: Request) -> Ranked:
+    """`Client`."""
+    return _ranked(cohere.Client(request.key, base_url=request.url).rerank(**_fields(request)))
+
+
+def v1_fields(request: Request) -> Ranked:
     """`Client`, with all that its version had: fields to rank by, chunks, documents returned."""
-    client = cohere.Client(request.key, base_url=request.url)
-    return _ranked(client.rerank(**_first_version(request)))
+    documents = [{"text": text, "source": "elsewhere"} for text in request.documents]
+    asked = _fields(request) | {
+        "documents": documents,
+        "rank_fields": ["text"],
+        "max_chunks_per_doc": 10,
+        "return_documents": True,
+    }
+    return _ranked(cohere.Client(request.key, base_url=request.url).rerank(**asked))
 
 
 def v1_async(request: Request) -> Ranked:
@@ -37,7 +48,7 @@ def v1_async(request: Request) -> Ranked:
 
     async def ask() -> Any:
         client = cohere.AsyncClient(request.key, base_url=request.url)
-        return await client.rerank(**_first_version(request))
+        return await client.rerank(**_fields(request))
 
     return _ranked(asyncio.run(ask()))
 
@@ -49,16 +60,6 @@ def _fields(request: Request) -> dict[str, Any]:
         "documents": request.documents,
     }
     return asked if request.top_n is None else {**asked, "top_n": request.top_n}
-
-
-def _first_version(request: Request) -> dict[str, Any]:
-    documents = [{"body": text, "source": "elsewhere"} for text in request.documents]
-    return _fields(request) | {
-        "documents": documents,
-        "rank_fields": ["body"],
-        "max_chunks_per_doc": 10,
-        "return_documents": True,
-    }
 
 
 def _ranked(answer: Any) -> Ranked:

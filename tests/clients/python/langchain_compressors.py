@@ -34,12 +34,16 @@ def jina(request: Request) -> Ranked:
 
 
 def infinity(request: Request) -> Ranked:
-    """`langchain_community`'s `InfinityRerank`; the client may be one with a key."""
-    from infinity_client import AuthenticatedClient
+    """`langchain_community`'s `InfinityRerank`; it refuses infinity's client with a token."""
+    from infinity_client import Client
     from langchain_community.document_compressors.infinity_rerank import InfinityRerank
 
-    InfinityRerank.model_rebuild(_types_namespace={"Client": AuthenticatedClient})
-    client = AuthenticatedClient(base_url=request.url, token=request.key)
+    InfinityRerank.model_rebuild(_types_namespace={"Client": Client})
+    client = Client(
+        base_url=request.url,
+        headers={"Authorization": f"Bearer {request.key}"},
+        raise_on_unexpected_status=True,
+    )
     compressor = InfinityRerank(client=client, model=request.model, top_n=request.wanted)
     return _ranked(compressor.compress_documents(_documents(request), request.query))
 

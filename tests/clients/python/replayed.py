@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 
 def dify_openai_compatible(request: Request) -> Ranked:
     """Dify's plugin `openai_api_compatible`, as it validates a model; it filters again itself."""
-    threshold = 0.0
-    more = {"return_documents": True, "score_threshold": threshold}
+    more = {"return_documents": True, "score_threshold": 0.0}
     results = _post(request, "/rerank", {**_jina(request), **more})["results"]
-    return [(r["index"], r["relevance_score"]) for r in results if r["document"]["text"]]
+    return [(r["index"], r["relevance_score"]) for r in results]
 
 
 def ragflow_xinference(request: Request) -> Ranked:
@@ -66,9 +65,9 @@ def vllm_score_queries(request: Request) -> Ranked:
 
 
 def vllm_rerank(request: Request) -> Ranked:
-    """vLLM's documented example of `/rerank`, with fields of its own that change no score."""
+    """vLLM's documented example of `/v1/rerank`, with fields of its own that change no score."""
     more = {"priority": 0, "truncate_prompt_tokens": -1, "user": "somebody"}
-    results = _post(request, "/rerank", {**_jina(request), **more})["results"]
+    results = _post(request, "/v1/rerank", {**_jina(request), **more})["results"]
     return [(r["index"], r["relevance_score"]) for r in results if r["document"]["text"]]
 
 
