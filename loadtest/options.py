@@ -233,6 +233,9 @@ class ChaosOptions:
     overload_s: Annotated[float, typer.Option(min=1, help="Seconds of overload.")] = 300.0
     timeout_ms: Annotated[int, typer.Option(min=1, help="Deadline under overload.")] = 1000
     fuzzed: Annotated[int, typer.Option(min=1, help="Mutated requests.")] = 100_000
+    flood_s: Annotated[
+        float, typer.Option(min=1, help="Seconds with a flood of connections, and without.")
+    ] = 120.0
     quick: Annotated[
         bool, typer.Option("--quick", help="A smoke run: a few of everything, kept apart.")
     ] = False

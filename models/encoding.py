@@ -34,7 +34,8 @@ from tokenizers import Encoding, Regex, Tokenizer, normalizers
 
 from retort.models.arrays import IntArray
 from retort.models.reading.passages import NOT_READ, Layout, ReadPassage, read_passage
-from retort.models.reading.sentences import Span, sentences
+from retort.models.reading.sentences import sentences
+from retort.models.reading.spans import Span
 from retort.models.reading.vocabulary import Vocabulary, Words
 from retort.models.reading.windows import Range, Reading
 

@@ -8,22 +8,34 @@ In Python, without a server:
 >>> [result.index for result in ranker.rank("how tall is the eiffel tower", passages)]
 [1, 0]
 
-Importing the package costs nothing: numpy and a backend are imported by `load`.
+`retort.Client` does the same over HTTP. Importing the package costs nothing: `load` imports numpy
+and a backend, `Client` imports httpx.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retort.ranker import RankedPassage, Ranker, load
+    from retort.client import AsyncClient, Client, RetortError
+    from retort.ranked import RankedPassage
+    from retort.ranker import Ranker, load
 
-__all__ = ["RankedPassage", "Ranker", "load"]
+__all__ = ["AsyncClient", "Client", "RankedPassage", "Ranker", "RetortError", "load"]
+
+_HOMES = {
+    "AsyncClient": "retort.client",
+    "Client": "retort.client",
+    "RankedPassage": "retort.ranked",
+    "Ranker": "retort.ranker",
+    "RetortError": "retort.client",
+    "load": "retort.ranker",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    home = _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from retort import ranker
-
-    return getattr(ranker, name)
+    return getattr(import_module(home), name)

@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from retort.extras import install_advice
+
 # Each adds its subcommands with `register(app)`, in the order of `--help`.
 ROOMS = (
     "retort.service.cli",
@@ -73,14 +75,7 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     """What to install for the missing module of `error`; None if no extra brings it."""
     module = (error.name or "").partition(".")[0]
     extra = EXTRA_OF_MODULE.get(module)
-    if extra is None:
-        return None
-    # Export checks the graph that it wrote, so training needs a backend too.
-    extras = "train,cpu" if extra == "train" else extra
-    return (
-        f"this command needs {module}, which is not installed: it comes with the extra "
-        f"`{extra}`. Run: make install, or pip install -c constraints.txt -e '.[{extras}]'"
-    )
+    return None if extra is None else install_advice("this command", module, extra)
 
 
 def main() -> None:

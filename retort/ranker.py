@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,9 +12,9 @@ from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import EncodedPair, EncodedText
 from retort.models.rankings import best_first
-from retort.models.reading.highlights import Highlight, best_sentences, candidates
-from retort.models.reading.passages import Flag, Note, ReadPassage, gather
-from retort.models.reading.sentences import Span
+from retort.models.reading.highlights import best_sentences, candidates
+from retort.models.reading.passages import Note, ReadPassage, gather
+from retort.models.reading.spans import Highlight
 from retort.models.reading.windows import READING, Reading
 from retort.models.runtime.base import BackendInfo, infer_pairs
 from retort.models.runtime.choose import choose_backend
@@ -28,29 +26,7 @@ from retort.models.runtime.options import (
     default_cache,
 )
 from retort.models.scores import Scores
-
-Passage = str | Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RankedPassage:
-    """A passage's place in the list that was given, its score, spread, and its id if it has one.
-
-    `score` is the probability that the passage answers the query; `spread` is the standard
-    deviation over the model's heads: the larger, the less sure it is. Of a passage that is longer
-    than the model reads, `window` is the best of `windows` parts, in characters. `flags` say what
-    is wrong with it (`empty`, `unfamiliar`, `truncated`). `highlight` is the sentence that answers
-    best, if it was asked for.
-    """
-
-    index: int
-    score: float
-    spread: float
-    id: Any = None
-    window: Span | None = None
-    windows: int = 1
-    flags: tuple[Flag, ...] = ()
-    highlight: Highlight | None = None
+from retort.ranked import Passage, RankedPassage, check_top_n, id_of, text_of
 
 
 def load(
@@ -123,9 +99,8 @@ class Ranker:
         words, a passage without text or a `top_n` below 1; `FloatingPointError` if a score is not
         finite.
         """
-        if top_n is not None and top_n < 1:
-            raise ValueError(f"top_n is {top_n}: ask for at least one passage, or leave it out")
-        texts = [_text(index, passage) for index, passage in enumerate(passages)]
+        check_top_n(top_n)
+        texts = [text_of(index, passage) for index, passage in enumerate(passages)]
         scores, spreads, notes = self._read([query], texts, reading)
         order = best_first(scores, top_n, min_score)
         marks: dict[int, Highlight] = {}
@@ -138,9 +113,9 @@ class Ranker:
                 i,
                 score[i],
                 spread[i],
-                _id(passages[i]),
+                id_of(passages[i]),
                 note.window,
-                note.windows,
+                note.windows if note.window else 1,
                 note.flags,
                 marks.get(i),
             )
@@ -200,14 +175,3 @@ class Ranker:
             if not head.words.tokens:
                 raise ValueError(f"query {query[:40]!r}: it has no letter and no digit")
         return heads
-
-
-def _text(index: int, passage: Passage) -> str:
-    text = passage if isinstance(passage, str) else passage.get("text")
-    if not isinstance(text, str):
-        raise ValueError(f'passage {index}: expected a string or {{"id", "text"}}, not {passage!r}')
-    return text
-
-
-def _id(passage: Passage) -> Any:
-    return None if isinstance(passage, str) else passage.get("id")

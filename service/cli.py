@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand
 
 if TYPE_CHECKING:
-    from retort.ranker import RankedPassage
+    from retort.ranked import RankedPassage
 
 BundleArgument = Annotated[str, typer.Argument(help="Name or path of the bundle.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a machine.")]

@@ -11,7 +11,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from retort.models.reading.highlights import Candidates, Highlight, best_sentences, candidates
+from retort.models.reading.highlights import Candidates, best_sentences, candidates
+from retort.models.reading.spans import Highlight
 from retort.service.engine.job import Outcome
 from retort.service.errors import UNHELPED, InferenceFailed
 from retort.service.model import Model

@@ -90,7 +90,7 @@ class Service:
         """Students by every name that a request may give: their own, and those of `alias`."""
         students = self.engines.students
         given = {name: students[own] for name, own in self._aliases.items() if own in students}
-        return given | students
+        return students | {name: model for name, model in given.items() if name not in students}
 
     def choose(self, model: str | None) -> Model:
         """The student that a request names; the default if it names none.
@@ -108,7 +108,7 @@ class Service:
         chosen = names.get(model, names.get(ANY_NAME))
         if chosen is None:
             raise ModelNotFound(
-                f"there is no model {model[:100]!r}: there are {', '.join(sorted(names))}; the "
+                f"there is no model {model[:100]!r}: there are {', '.join(names)}; the "
                 f"setting alias (--alias {model[:100]}={self.student.name}) gives one another name",
                 param="model",
             )

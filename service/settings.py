@@ -273,16 +273,16 @@ class Settings(BaseSettings):
     )
     max_headers: Count = Field(100, description="Headers of a request; past it, 431.")
     header_seconds: Annotated[float, Field(gt=0)] = Field(
-        10.0, description="Time for a request's headers, TLS included; past it, 408."
+        10.0, description="Time for a TLS handshake, and for a request's headers; past it, 408."
     )
     body_seconds: Annotated[float, Field(gt=0)] = Field(
-        15.0, description="Time for a body, besides what min_bytes_per_second allows; past it, 408."
+        15.0, description="Time for a body, plus what min_bytes_per_second gives it; past it, 408."
     )
     answer_seconds: Annotated[float, Field(gt=0)] = Field(
-        15.0, description="The same for a client to read an answer; past it, it is cut off."
+        15.0, description="The same for an answer to be read; past it, the connection is cut."
     )
     min_bytes_per_second: Count = Field(
-        4_096, description="Rate at which bodies must come and answers be read after that."
+        4_096, description="That many bytes of a body or an answer give one second more."
     )
     max_held_bytes: Count = Field(
         256 * 1024 * 1024,
@@ -318,7 +318,7 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     access_log: bool = Field(
-        True, description="Log each request: who, what, status, time and sizes; never a text."
+        False, description="Log each request: who, what, status, time and sizes; never a text."
     )
     otlp_endpoint: str | None = Field(
         None,

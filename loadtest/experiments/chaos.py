@@ -6,6 +6,7 @@
     bodies      bodies that are as bad as the limits allow, and everybody else's wait
     overload    ten times the load that it can take
     fuzz        mutated requests by the thousand
+    connections clients that say nothing, or half of something, or a byte per second
 
 Every part has servers of its own and is recorded as soon as it is measured, so that parts may be
 measured one at a time.
@@ -20,6 +21,7 @@ from dataclasses import replace
 from retort.loadtest.experiments.chaos_faults import engine, reload, terminate
 from retort.loadtest.experiments.chaos_floods import bodies, fuzz, overload
 from retort.loadtest.experiments.chaos_setting import Found, Setting
+from retort.loadtest.experiments.floods.connections import connections
 from retort.loadtest.options import ChaosOptions, chosen
 from retort.loadtest.result import Measurement, Setup, read, write
 from retort.loadtest.rounds import Log
@@ -33,6 +35,7 @@ PARTS: dict[str, tuple[str, Callable[[Setting], Coroutine[None, None, Found]]]] 
     "bodies": ("The worst bodies", bodies),
     "overload": ("Ten times the load that it can take", overload),
     "fuzz": ("Mutated requests", fuzz),
+    "connections": ("Connections that take their time", connections),
 }
 
 
@@ -44,7 +47,14 @@ def run_chaos(options: ChaosOptions, log: Log) -> tuple[list[Measurement], dict[
     record = options.keep / "chaos.json"
     if options.quick:
         options = replace(
-            options, faults=2, stops=2, reloads=2, fuzzed=1_000, overload_s=10.0, users=4
+            options,
+            faults=2,
+            stops=2,
+            reloads=2,
+            fuzzed=1_000,
+            overload_s=10.0,
+            flood_s=20.0,
+            users=4,
         )
         # Rough figures must not mix with measured ones in a record.
         record = options.keep / "quick" / "chaos.json"

@@ -16,16 +16,8 @@ import numpy as np
 
 from retort.models.arrays import FloatArray
 from retort.models.reading.passages import Note
-from retort.models.reading.sentences import Span, sentences
-
-
-@dataclass(frozen=True, slots=True)
-class Highlight:
-    """Where the sentence is in its passage, and its score: in characters, `end` exclusive."""
-
-    start: int
-    end: int
-    score: float
+from retort.models.reading.sentences import sentences
+from retort.models.reading.spans import Highlight, Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retort.models.arrays import FloatArray
-from retort.models.reading.sentences import Span
+from retort.models.reading.spans import Flag, Span
 from retort.models.reading.vocabulary import Words
 from retort.models.reading.windows import Range, Reading, kept, plan
-
-# empty: it has no letter and no digit. unfamiliar: see `Words`. truncated: not all of it was read.
-Flag = Literal["empty", "unfamiliar", "truncated"]
 
 
 @dataclass(frozen=True, slots=True)

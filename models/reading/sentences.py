@@ -6,23 +6,12 @@ initials, numbers and quotes; it goes through tens of megabytes per second and n
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from sentencex import get_sentence_boundaries
+
+from retort.models.reading.spans import Span
 
 # The rules for abbreviations are the language's; marks at sentence ends are known in all scripts.
 LANGUAGE = "en"
-
-
-class Span(NamedTuple):
-    """Part of a text: character offsets, in Unicode code points, `end` exclusive."""
-
-    start: int
-    end: int
-
-    def shared(self, other: Span) -> int:
-        """How many characters both have; 0 or less if they do not overlap."""
-        return min(self.end, other.end) - max(self.start, other.start)
 
 
 def sentences(text: str) -> list[Span]:

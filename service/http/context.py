@@ -12,7 +12,7 @@ from starlette.types import Scope
 from retort.service.engine.job import StageSeconds
 
 # How a client's errors look: see refusals.py.
-ErrorShape = Literal["own", "tei", "others"]
+ErrorShape = Literal["own", "tei", "infinity", "others"]
 
 _TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
@@ -79,6 +79,8 @@ class RequestContext:
 
 def error_shape(path: str) -> ErrorShape:
     """How errors look on a path, as long as nothing is known of the body."""
+    if path.startswith("/infinity/"):
+        return "infinity"
     return "own" if path in _OWN_PATHS or path.startswith("/admin/") else "others"
 
 

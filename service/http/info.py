@@ -56,6 +56,8 @@ def _as_tei(service: Service, release: str) -> dict[str, Any]:
         "auto_truncate": True,
         "tokenization_workers": max(1, settings.workers or 1),
         "version": release,
+        "sha": None,
+        "docker_label": None,
     }
 
 

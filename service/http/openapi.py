@@ -12,14 +12,26 @@ from operator import or_
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 from retort.service.errors import ANSWERED
-from retort.service.http.schemas import AliasErrorResponse, ErrorResponse, TeiErrorResponse
+from retort.service.http.context import ErrorShape
+from retort.service.http.schemas import (
+    AliasErrorResponse,
+    ErrorResponse,
+    InfinityErrorResponse,
+    TeiErrorResponse,
+)
 from retort.service.http.shapes import ScoringRoute
 
 JSON = "application/json"
 _REFERENCE = "#/components/schemas/{name}"
-_ERRORS = {"own": ErrorResponse, "tei": TeiErrorResponse, "others": AliasErrorResponse}
+_ERRORS: dict[ErrorShape, type[BaseModel]] = {
+    "own": ErrorResponse,
+    "tei": TeiErrorResponse,
+    "infinity": InfinityErrorResponse,
+    "others": AliasErrorResponse,
+}
 # Under the name of a parameter, how a key may be sent.
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},

@@ -2,6 +2,7 @@
 
     own      {"error": {"type", "message", "param"}}
     tei      {"error": message, "error_type", "type", "param", "message", "detail"}
+    infinity {"error": {"type", "message", "param", "code"}, "detail": [{"loc", "msg", "type"}]}
     others   {"error": {"type", "message", "param", "code"}, "message", "detail"}
 
 Clients of Jina's API read `detail`, those of Cohere's `message`, those of vLLM and infinity
@@ -39,6 +40,10 @@ def error_body(error: ServiceError, shape: ErrorShape, request_id: str = "") -> 
         "detail": error.message,
         **traced,
     }
+    if shape == "infinity":
+        # As FastAPI says what is wrong with a request.
+        where = ["body", error.param or ""]
+        content["detail"] = [{"loc": where, "msg": error.message, "type": error.type}]
     if shape == "tei":
         content |= said
         content["error"] = error.message

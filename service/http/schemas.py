@@ -14,7 +14,7 @@ from msgspec import Meta, Raw
 from pydantic import BaseModel, Field
 
 from retort.models.encoding import Cut
-from retort.models.reading.passages import Flag
+from retort.models.reading.spans import Flag
 from retort.service.http.bodies import Mistake
 from retort.service.settings import Mode
 
@@ -268,6 +268,8 @@ class InfoResponse(BaseModel):
     auto_truncate: bool
     tokenization_workers: int
     version: str
+    sha: str | None
+    docker_label: str | None
 
 
 class ServedModel(BaseModel):
@@ -322,6 +324,22 @@ class AliasErrorResponse(BaseModel):
     error: CodedErrorDetail
     message: str
     detail: str
+    request_id: str
+
+
+class Misread(BaseModel):
+    """What is wrong with a request, and where."""
+
+    loc: list[str]
+    msg: str
+    type: str
+
+
+class InfinityErrorResponse(BaseModel):
+    """An error as the clients of infinity parse it."""
+
+    error: CodedErrorDetail
+    detail: list[Misread]
     request_id: str
 
 

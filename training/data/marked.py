@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from retort.models.reading.sentences import Span
+from retort.models.reading.spans import Span
 from retort.training.data.catalog import CATALOG, read_pairs
 from retort.training.data.pairs import group_by_query
 from retort.training.data.readers.rows import BadRows, locate, parse

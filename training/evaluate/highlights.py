@@ -12,8 +12,9 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from retort.models.reading.sentences import Span, sentences
-from retort.ranker import RankedPassage
+from retort.models.reading.sentences import sentences
+from retort.models.reading.spans import Span
+from retort.ranked import RankedPassage
 from retort.training.data.corpus import bm25_scores
 from retort.training.data.marked import MarkedPassage
 from retort.training.data.pairs import Pair

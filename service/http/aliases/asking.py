@@ -18,6 +18,9 @@ from retort.service.http.shapes import Reply
 from retort.service.modes import Answer, Caller, Question
 from retort.service.service import Service
 
+# What infinity's client says if it is not told a model.
+NO_MODEL = "default/not-specified"
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -97,7 +100,8 @@ async def find(service: Service, caller: Caller, ask: Ask) -> Found:
         ask.min_score,
         highlight=ask.highlight,
     )
-    answer, highlights = await service.score(caller, question, model=ask.model)
+    model = None if ask.model == NO_MODEL else ask.model
+    answer, highlights = await service.score(caller, question, model=model)
     outcome = answer.outcome
     if outcome.errors:
         # These shapes have no place for a passage without a score.

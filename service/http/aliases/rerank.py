@@ -316,7 +316,7 @@ INFINITY: Shape[Any] = Shape(
     RerankRequest,
     Lenient(RerankRequest),
     _Asker(_render, documents=False, plain=True),
-    "others",
+    "infinity",
     RerankResponse,
     _EXAMPLE | {"return_documents": True, "top_n": 1},
     {

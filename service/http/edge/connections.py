@@ -185,13 +185,19 @@ class Connections:
 
     async def watch(self) -> None:
         """Close what has waited for too long, again and again."""
+        skipped = False
         while True:
             expected = monotonic() + SWEEP_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
             now = monotonic()
             # What has come while the loop was held up is not read yet, and is nobody's fault.
-            if now - expected < SWEEP_SECONDS:
+            skipped = not skipped and now - expected > SWEEP_SECONDS
+            if skipped:
+                continue
+            try:
                 self.sweep(now)
+            except Exception:
+                logger.exception("connections could not be looked after")
 
     def sweep(self, now: float) -> None:
         """Close what has waited for too long, and log what was closed since the last line."""

@@ -30,6 +30,7 @@ from retort.service.http.edge.connections import (
 )
 from retort.service.http.edge.content import announced, told
 from retort.service.http.edge.farewell import Farewell
+from retort.service.http.edge.offer import AfterOffer, framing
 from retort.service.settings import UNIX
 
 # Where a request's scope has its connection.
@@ -57,7 +58,10 @@ class EdgeProtocol(HttpToolsProtocol):
         # What is wrong with the body that is coming; whoever reads it answers with that.
         self.trouble: ServiceError | None = None
         self._in_head = self._in_body = False
+        # Bytes that have come since the one with which the headers began, or since shortly before:
+        # `_after_body` if what came with it was the rest of a body.
         self._head_bytes = 0
+        self._after_body = False
         self._held = 0
         # Whether the connection goes on after the answer, if the body has come by then.
         self._keep = False
@@ -88,12 +92,13 @@ class EdgeProtocol(HttpToolsProtocol):
         """Parse what has come; what is left open after that is watched."""
         if not self._in_head:
             self._head_bytes = 0
+            self._after_body = False
         self._head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # HTTP/1.1 goes on: a server need not upgrade.
-            pass
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._decline(memoryview(data), offer)
         except httptools.HttpParserError as error:
             refused = error.__context__
             if isinstance(refused, HeadersTooLarge | UrlTooLong):
@@ -105,6 +110,19 @@ class EdgeProtocol(HttpToolsProtocol):
             self._watch_head()
         elif self._in_body:
             self._watch_body()
+
+    def _decline(self, data: memoryview, offer: httptools.HttpParserUpgrade) -> None:
+        """Go on in HTTP/1.1, as a server need not upgrade; the parser has left it at that."""
+        refused: httptools.HttpParserUpgrade | None = offer
+        while refused is not None:
+            data = data[refused.args[0] :]
+            refused = None
+            if self._in_body:
+                self.parser = AfterOffer(self, self.headers).parser
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as another:
+                refused = another
 
     # What the parser calls.
 
@@ -150,7 +168,11 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body is there."""
+        if self.parser.should_upgrade() and framing(self.headers):
+            # Not yet: the parser takes what follows an offer to upgrade for another protocol's.
+            return
         self._in_body = False
+        self._after_body = True
         if self.place is not None:
             self.place.remove(self)
             if self._keep and not self.cycle.response_started:
@@ -231,6 +253,9 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _watch_head(self) -> None:
         """A part of the headers is missing."""
+        if self._after_body:
+            self._head_bytes = self._head_size()
+            self._after_body = False
         if self._head_bytes > self.among.settings.max_header_bytes:
             try:
                 self._check_head(self._head_bytes)
@@ -243,16 +268,17 @@ class EdgeProtocol(HttpToolsProtocol):
         """Raise what is wrong with the headers, of at least `size` bytes."""
         settings = self.among.settings
         limit = settings.max_header_bytes
-        # As they are in a request: name, colon, blank, value, end of line.
-        size = size or len(self.url) + sum(
-            len(name) + len(value) + 4 for name, value in self.headers
-        )
+        size = size or self._head_size()
         if size > limit and 2 * len(self.url) > size:
             raise UrlTooLong(f"the URL is longer than {limit} bytes: put the texts into a body")
         if size > limit:
             raise HeadersTooLarge(f"the headers are more than {limit} bytes: send fewer")
         if len(self.headers) > settings.max_headers:
             raise HeadersTooLarge(f"there are more than {settings.max_headers} headers: send fewer")
+
+    def _head_size(self) -> int:
+        """Bytes of the URL and of the headers that are whole: name, colon, blank, value, line."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _watch_body(self) -> None:
         """A part of the body is missing."""

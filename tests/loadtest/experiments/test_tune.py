@@ -210,7 +210,8 @@ def test_the_record_has_the_servers_the_screening_and_what_was_left_out() -> Non
 def test_make_serve_takes_what_was_tuned_for_its_bundle(
     tmp_path: Path, written: str | None, arguments: list[str], taken: bool
 ) -> None:
-    for name in ("pyproject.toml", "constraints.txt"):
+    (tmp_path / "requirements").mkdir()
+    for name in ("pyproject.toml", "requirements/cpu.txt", "requirements/build.txt"):
         (tmp_path / name).touch()
     if written is not None:
         (tmp_path / "runs").mkdir()

@@ -236,6 +236,25 @@ def test_a_job_that_would_be_late_is_refused() -> None:
     assert queue.tokens == 80
 
 
+def test_a_refusal_says_whether_the_smallest_would_be_refused_too() -> None:
+    def refused(size: int, **options: float) -> Overloaded:
+        with pytest.raises(Overloaded) as caught:
+            put(queue, 9, ["tower"] * size, **options)
+        return caught.value
+
+    queue = make_queue(Clock(), limit_tokens=160)
+    put(queue, 0, ["tower"] * 9)
+    assert not refused(2).hopeless
+    put(queue, 1, ["tower"])
+    assert refused(2).hopeless
+    queue = make_queue(Clock())
+    # It takes 16 s, the next would take 8 and the smallest 1.6.
+    put(queue, 0, ["tower"] * 10, deadline=120.0)
+    assert not refused(5, deadline=130.0).hopeless
+    assert refused(5, deadline=122.0).hopeless
+    put(queue, 1, ["tower"], deadline=130.0)
+
+
 def test_jobs_due_later_do_not_delay_earlier_ones() -> None:
     queue = make_queue(Clock())
     put(queue, 0, ["tower"] * 40, deadline=10_000.0)

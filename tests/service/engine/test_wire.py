@@ -90,3 +90,13 @@ def test_a_frame_that_is_damaged_is_refused_or_read_never_worse() -> None:
             except BadFrame:
                 refused += 1
     assert refused > 1_000
+
+
+@pytest.mark.parametrize("hopeless", [True, False])
+def test_a_refusal_keeps_whether_there_is_hope(hopeless: bool) -> None:
+    error = Overloaded("full", retry_after=1)
+    error.hopeless = hopeless
+    found = read_reply(Failure(1, error).pack())
+    assert isinstance(found, Failure)
+    assert isinstance(found.error, Overloaded)
+    assert found.error.hopeless is hopeless

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from retort.cli import app
 from retort.models.arrays import FloatArray
 from retort.models.bundle import Bundle
-from retort.models.reading.sentences import Span, sentences
+from retort.models.reading.sentences import sentences
+from retort.models.reading.spans import Span
 from retort.models.reading.windows import READING, Reading
 from retort.ranker import Ranker
 from retort.training.data.evaluation_set import EvaluationSet

@@ -162,7 +162,7 @@ def test_the_request_id_is_the_id_of_the_answer(fake_bundle: Bundle) -> None:
 
 @pytest.mark.slow
 def test_a_server_logs_json(tiny_bundle: Bundle) -> None:
-    flags = ("--bundle", str(tiny_bundle.folder), "--log-format", "json")
+    flags = ("--bundle", str(tiny_bundle.folder), "--log-format", "json", "--access-log")
     with server(*flags) as running:
         for _ in range(3):
             httpx.post(f"{running.url}/v1/rerank", json=BODY)
@@ -176,8 +176,8 @@ def test_a_server_logs_json(tiny_bundle: Bundle) -> None:
 
 
 @pytest.mark.slow
-def test_the_access_log_can_be_off(tiny_bundle: Bundle) -> None:
-    with server("--bundle", str(tiny_bundle.folder), "--no-access-log") as running:
+def test_the_access_log_is_off_unless_asked_for(tiny_bundle: Bundle) -> None:
+    with server("--bundle", str(tiny_bundle.folder)) as running:
         httpx.post(f"{running.url}/v1/rerank", json=BODY)
         assert running.stop() == 0
         assert "retort.access" not in running.rest()

@@ -64,8 +64,12 @@ def test_infinity_repeats_documents_as_strings(fake_bundle: Bundle) -> None:
     reply = told(fake_bundle, "/infinity/rerank", body)
     assert reply["results"][0]["document"] == "the eiffel tower"
     assert isinstance(reply["created"], int)
-    bare = told(fake_bundle, "/infinity/rerank", {"query": QUERY, "documents": TEXTS})
+    unnamed = {"query": QUERY, "documents": TEXTS, "model": "default/not-specified"}
+    bare = told(fake_bundle, "/infinity/rerank", unnamed)
     assert "document" not in bare["results"][0]
+    error = told(fake_bundle, "/infinity/rerank", body | {"documents": []}, status=422)
+    assert error["detail"][0]["loc"] == ["body", "documents"]
+    assert error["error"]["message"] == error["detail"][0]["msg"]
 
 
 def test_documents_keep_their_keys(fake_bundle: Bundle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from retort.loadtest.experiments.chaos_setting import Setting
+from retort.loadtest.experiments.floods.connections import connections
+from retort.loadtest.options import ChaosOptions
 from retort.models.bundle import Bundle
 from tests.service.http.edge.sockets import BODY, HALF_HEAD, answer, connect, head
 from tests.service.running import PATIENCE_SECONDS, server
@@ -86,3 +90,14 @@ def test_while_it_delays_its_end_it_accepts_and_says_so(tiny_bundle: Bundle) -> 
         assert running.process.wait(PATIENCE_SECONDS) == 0
         with pytest.raises(ConnectionRefusedError):
             connect(running)
+
+
+def test_connections_that_take_their_time_harm_nobody(tiny_bundle: Bundle) -> None:
+    setting = Setting(tiny_bundle, ChaosOptions(flood_s=2, users=2), lambda _: None)
+    rows = asyncio.run(connections(setting)).table.rows
+    assert len(rows) == 3
+    for _, requests, _, _, lost, *_ in rows:
+        assert isinstance(requests, int)
+        assert requests > 10
+        assert lost == 0
+    assert rows[1][-1] == rows[2][-1] == 0

@@ -8,6 +8,7 @@ import socket
 import ssl
 import stat
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ from retort.service.http.edge.connections import address_of
 from retort.service.listeners import close, listen, place, tls_context
 from retort.service.service import Service
 from retort.service.settings import Settings, load_settings
-from tests.service.http.edge.sockets import seconds_until_closed
+from tests.service.http.edge.sockets import connect, head, seconds_until_closed
 from tests.service.running import PATIENCE_SECONDS, ServerProcess, ask, ended, server
 
 BODY = {"query": "how tall is the tower", "passages": ["the tower", "paris"]}
@@ -171,7 +172,7 @@ def test_a_server_on_a_unix_socket(tiny_bundle: Bundle, tmp_path: Path) -> None:
     flags = ("--bundle", str(tiny_bundle.folder), "--uds", str(path), "--workers", "2")
     running = ServerProcess(*flags, "--trusted-proxies", "unix")
     transport = httpx.HTTPTransport(uds=str(path))
-    client = httpx.Client(transport=transport, base_url="http://retort")
+    client = httpx.Client(transport=transport, base_url="http://retort", timeout=PATIENCE_SECONDS)
     with ended(running), client:
         assert running.url == f"unix:{path}"
         running.wait_until_ready(client)
@@ -231,3 +232,25 @@ def test_what_a_proxy_says(tiny_bundle: Bundle) -> None:
     with server(*flags, "--trusted-proxies", "10.0.0.0/8,127.0.0.1") as running:
         assert location(running).startswith("https://")
         assert httpx.post(f"{running.url}/score", json=BODY, headers=told).status_code == 200
+
+
+@pytest.mark.slow
+def test_clients_behind_a_proxy_have_a_share_each(tiny_bundle: Bundle) -> None:
+    flags = ("--trusted-proxies", "127.0.0.1", "--max-connections-per-address", "2")
+    with (
+        server("--bundle", str(tiny_bundle.folder), "--workers", "1", *flags) as running,
+        ExitStack() as stack,
+    ):
+        for _ in range(2):
+            client = stack.enter_context(connect(running))
+            client.sendall(head("/score", 100, "X-Forwarded-For: 192.0.2.9") + b"{")
+        time.sleep(0.2)
+
+        def status(client: str) -> int:
+            told = {"X-Forwarded-For": client}
+            return httpx.post(f"{running.url}/score", json=BODY, headers=told).status_code
+
+        assert [status("192.0.2.9"), status("192.0.2.8"), status("no:address")] == [503, 200, 200]
+        stack.close()
+        time.sleep(0.2)
+        assert status("192.0.2.9") == 200

@@ -1,0 +1,1 @@
+"""Floods of `retort chaos`, one per module."""
