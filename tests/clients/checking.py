@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -50,7 +52,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """URLs: of a server that is open, with few passages and a short queue, and of one with a key."""
+    """URLs: of an open server, with few passages and a short queue, and of one with a key."""
 
     open: str
     keyed: str
@@ -75,15 +77,16 @@ class Conversation:
 
     def __init__(self, command: list[str]) -> None:
         self._home = tempfile.TemporaryDirectory()
-        self._log = tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen(
-            command,
-            env=_surroundings(self._home.name),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
+        self._log = Path(self._home.name) / "log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=_surroundings(self._home.name),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
 
     def ask(self, request: Request) -> dict[str, Any]:
         """The client's answer, or what it wrote last if it ended or was silent for too long."""
@@ -102,8 +105,7 @@ class Conversation:
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
-        self._log.seek(0)
-        return {"error": "no answer", "message": self._log.read()[-500:]}
+        return {"error": "no answer", "message": self._log.read_text()[-500:]}
 
     def __enter__(self) -> Conversation:
         return self
@@ -111,7 +113,6 @@ class Conversation:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-        self._log.close()
         self._home.cleanup()
 
 
@@ -155,7 +156,7 @@ def _ranking(client: Client, answer: dict[str, Any], truth: Ranked) -> Outcome:
     if "error" in answer:
         return Outcome(False, _first_line(answer), _name(answer))
     ranked = answer["ranked"]
-    expected = _stretched(truth) if client.stretched else truth
+    expected = _SCALES[client.scores](truth)
     if [index for index, _ in ranked] != [index for index, _ in expected]:
         return Outcome(False, f"another order: {ranked}, expected {expected}")
     apart = max(abs(a[1] - b[1]) for a, b in zip(ranked, expected, strict=True))
@@ -170,13 +171,24 @@ def _stretched(ranked: Ranked) -> Ranked:
     return [(index, (score - low) / (high - low)) for index, score in ranked]
 
 
+def _log_odds(ranked: Ranked) -> Ranked:
+    return [(index, math.log(score / (1 - score))) for index, score in ranked]
+
+
+_SCALES: dict[str, Callable[[Ranked], Ranked]] = {
+    "probabilities": list,
+    "log-odds": _log_odds,
+    "stretched": _stretched,
+}
+
+
 def _error(client: Client, answer: dict[str, Any], says: str) -> Outcome:
     if "error" not in answer:
         return Outcome(False, f"no error, but {answer['ranked']}")
     name = _name(answer)
     if not re.fullmatch(client.raises, name):
         return Outcome(False, f"`{name}`: {_first_line(answer)}", name)
-    if says not in answer["message"]:
+    if not re.search(says, answer["message"]):
         return Outcome(False, f"`{name}` without the server's message: {_first_line(answer)}", name)
     return Outcome(True, raised=name)
 

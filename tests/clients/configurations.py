@@ -21,10 +21,10 @@ class Case(Enum):
 
 
 RANKINGS = (Case.ALL, Case.TOP_N, Case.KEY)
-# What the server's message says in each.
+# What the server's message says in each, as a regular expression.
 ERRORS: dict[Case, str] = {
     Case.WRONG_KEY: "API key",
-    Case.TOO_MANY: "the limit is 50",
+    Case.TOO_MANY: "the limit is 50|more than 50",
     Case.OVERLOAD: "wait already",
     Case.UNKNOWN_MODEL: "no-such-model",
 }
@@ -58,8 +58,8 @@ class Client:
     limits: Mapping[Case, str] = field(default_factory=dict)
     # What does not exist for this client, and is not tried.
     without: frozenset[Case] = frozenset()
-    # The client stretches the scores of an answer to 0 … 1.
-    stretched: bool = False
+    # What the client makes of the scores: log-odds, or those of an answer stretched to 0 … 1.
+    scores: Literal["probabilities", "log-odds", "stretched"] = "probabilities"
     note: str = ""
 
     @property
@@ -158,12 +158,18 @@ def _cohere(environment: Environment) -> tuple[Client, ...]:
 
 
 def _langchain(
-    name: str, package: str, function: str, path: str, raises: str, note: str = ""
+    name: str,
+    package: str,
+    function: str,
+    path: str,
+    raises: str,
+    note: str = "",
+    scores: Literal["probabilities", "log-odds"] = "probabilities",
 ) -> Client:
     setting = "a constant" if function == "jina" else "base_url"
     return Client(
         name, LANGCHAIN, package, "langchain_compressors", function, setting, path, raises,
-        note=note,
+        scores=scores, note=note,
     )  # fmt: skip
 
 
@@ -174,7 +180,7 @@ CLIENT_WITH_HEADER = (
     "takes no client with a token: give it a `Client` with an `Authorization` header; errors are "
     "raised if that has `raise_on_unexpected_status=True`"
 )
-NIM = "the scores are in `relevance_score`; sends batches of `max_batch_size` documents"
+NIM = "`relevance_score` is in log-odds; documents go in requests of `max_batch_size`"
 
 LANGCHAIN_CLIENTS = (
     _langchain("LangChain `CohereRerank`", "langchain-cohere", "cohere", "", COHERE_ERRORS),
@@ -187,15 +193,18 @@ LANGCHAIN_CLIENTS = (
         CLIENT_WITH_HEADER,
     ),
     _langchain(
-        "LangChain `VoyageAIRerank`", "langchain-voyageai", "voyage", "/v1", VOYAGE_ERRORS
+        "LangChain `VoyageAIRerank`", "langchain-voyageai", "voyage", "/voyage/v1", VOYAGE_ERRORS
     ),
-    _langchain("the same, async", "langchain-voyageai", "voyage_async", "/v1", VOYAGE_ERRORS),
+    _langchain(
+        "the same, async", "langchain-voyageai", "voyage_async", "/voyage/v1", VOYAGE_ERRORS
+    ),
     _langchain(
         "LangChain `NVIDIARerank`", "langchain-nvidia-ai-endpoints", "nvidia", "/v1", "Exception",
-        NIM,
+        NIM, "log-odds",
     ),
     _langchain(
-        "the same, async", "langchain-nvidia-ai-endpoints", "nvidia_async", "/v1", "Exception", NIM
+        "the same, async", "langchain-nvidia-ai-endpoints", "nvidia_async", "/v1", "Exception",
+        NIM, "log-odds",
     ),
 )  # fmt: skip
 
@@ -275,12 +284,13 @@ def _litellm(
     *,
     function: str = "",
     without: frozenset[Case] = frozenset(),
+    scores: Literal["probabilities", "log-odds"] = "probabilities",
     note: str = "",
 ) -> Client:
     name = f"LiteLLM `{provider}/`{', `arerank`' if function else ''}"
     return Client(
         name, LITELLM, "litellm", "litellm_providers", function or provider, "api_base", path,
-        LITELLM_ERRORS, without=without, note=note,
+        LITELLM_ERRORS, without=without, scores=scores, note=note,
     )  # fmt: skip
 
 
@@ -288,15 +298,16 @@ LITELLM_CLIENTS = (
     _litellm("cohere"),
     _litellm("cohere", function="cohere_async"),
     _litellm("jina_ai", "/v1/rerank"),
-    _litellm(
-        "hosted_vllm", "/v1", note="without `/v1` the documents in the answer are infinity's"
-    ),
-    _litellm("infinity"),
+    _litellm("hosted_vllm", "/v1"),
+    _litellm("infinity", "/infinity"),
     _litellm("huggingface", without=NO_MODEL, note="sends no model"),
     _litellm("together_ai", "/v1"),
-    _litellm("voyage", "/v1"),
-    _litellm("nvidia_nim", note="the model is in the path"),
-)
+    _litellm("voyage", "/voyage/v1"),
+    _litellm(
+        "nvidia_nim", scores="log-odds",
+        note="the model is named `nvidia_nim/ranking/MODEL`; scores are in log-odds",
+    ),
+)  # fmt: skip
 
 
 BLIND = "does not look at the status of an answer, so an error is a `KeyError` or a `TypeError`"
@@ -313,7 +324,7 @@ SMALL_CLIENTS = (
     _rerankers("rerankers_cohere", "cohere", "/v1/rerank"),
     _rerankers("rerankers_jina", "jina", "/v1/rerank"),
     _rerankers("rerankers_tei", "text-embeddings-inference", "/rerank"),
-    _rerankers("rerankers_voyage", "voyage", "/v1/rerank"),
+    _rerankers("rerankers_voyage", "voyage", "/voyage/v1/rerank"),
     Client(
         "`infinity_client`", SMALL, "infinity_client", "small_clients", "infinity", "base_url",
         raises=INFINITY_ERRORS, note="errors need `raise_on_unexpected_status=True`",
@@ -336,7 +347,7 @@ SMALL_CLIENTS = (
         "Dify, `OAICompatRerankModel`", DIFY, "dify_plugin", "dify_model", "rerank",
         "endpoint_url", raises=r"dify_plugin\.errors\.model\.\w+",
         limits=_failing("errors", "its errors have the status, and not the server's message"),
-        stretched=True, note="stretches the scores of an answer to 0 … 1",
+        scores="stretched", note="stretches the scores of an answer to 0 … 1",
     ),
 )  # fmt: skip
 
@@ -369,7 +380,7 @@ NODE_CLIENTS = (
     _node(
         "AI SDK `rerank`, Together", "@ai-sdk/togetherai", "ai_sdk", "togetherai", "baseURL", "/v1"
     ),
-    _node("AI SDK `rerank`, Voyage", "@ai-sdk/voyage", "ai_sdk", "voyage", "baseURL", "/v1"),
+    _node("AI SDK `rerank`, Voyage", "@ai-sdk/voyage", "ai_sdk", "voyage", "baseURL", "/voyage/v1"),
 )  # fmt: skip
 
 

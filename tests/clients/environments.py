@@ -17,7 +17,10 @@ SCRIPTS = Path(__file__).parent
 
 
 def prepared(environment: Environment) -> Path:
-    """The folder of an environment with its packages. Raises `CalledProcessError` if pip or npm does."""
+    """The folder of an environment with its packages.
+
+    Raises `CalledProcessError` if they cannot be installed.
+    """
     folder = BUILD / environment.name
     stamp = folder / "requirements.json"
     wanted = json.dumps(environment.requirements)
@@ -50,8 +53,9 @@ def _python(folder: Path, requirements: tuple[str, ...]) -> None:
     if not requirements:
         return
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "--disable-pip-version-check", *requirements], check=True)
+    python = str(folder / "bin" / "python")
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, *requirements], check=True)
 
 
 def _node(folder: Path, requirements: tuple[str, ...]) -> None:

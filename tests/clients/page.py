@@ -5,27 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from retort.markdown import table
-from tests.clients.configurations import ERRORS, RANKINGS, Case, Client
 from tests.clients.checking import Outcome
+from tests.clients.configurations import ERRORS, RANKINGS, Case, Client
 
 Results = Mapping[Client, Mapping[Case, Outcome]]
 
 HEAD = """\
 # Clients
 
-Each row is a real client, unchanged, that was run against the server; `make clients` does it again
-and writes this page. "Ranks" means that without `top_n`, with it, and with an API key the client gave
-the order and the scores of `POST /score`. The other columns name the class that it raised, with the
-server's message in it, and "no" is explained in the last column.
+Each row is a real client, unchanged, run against the server; `make clients` runs them again and
+writes this page. "Ranks" says whether it gave the order and the scores of `POST /score`: with all
+documents, with `top_n` and with an API key. The next columns name what it raised, with the server's
+message in it; "no" means that the message was lost.
 
-Set what the second column says to the server's URL, for instance `http://localhost:8080/v1`, and give
-the client the name of a model that is served.
+The second column is what to set to the server's URL and what to add to it: `api_base` = URL + `/v1`
+is `http://localhost:8080/v1`. The model is one that is served, or an alias (`--alias`).
 """
 REPLAYED = """\
 These applications were not run: their request is sent as they send it, and the answer read as they
 read it.
 """
-HEADER = ["client", "set", "ranks", *(case.value for case in ERRORS), "what does not work, and notes"]
+HEADER = [
+    "client",
+    "set",
+    "ranks",
+    *(case.value for case in ERRORS),
+    "what does not work, and notes",
+]
 
 
 def works(client: Client, case: Case, outcome: Outcome) -> bool:

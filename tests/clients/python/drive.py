@@ -1,10 +1,10 @@
-"""Runs one client in its own environment: requests come in as lines of JSON, answers go out as such.
+"""Runs one client in its own environment: lines of JSON come in, and lines of JSON go out.
 
     python drive.py SCRIPT FUNCTION
 
-Each line is the fields of a `Request`. The function of that name asks through its client and returns
-what the client gave, best first. The answer is `{"ranked": [[index, score], ...]}`, or, when the
-client raised, `{"error": "module.Class", "message"}`. Whether that is right, the runner judges.
+Each line has the fields of a `Request`. The function of that name asks through its client and
+returns what the client gave, best first. The answer is `{"ranked": [[index, score], ...]}`, or,
+when the client raised, `{"error": "module.Class", "message"}`. The runner judges both.
 """
 
 from __future__ import annotations

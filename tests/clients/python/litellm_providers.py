@@ -42,7 +42,7 @@ def huggingface(request: Request) -> Ranked:
 
 
 def together_ai(request: Request) -> Ranked:
-    """`together_ai/`, whose URL is a constant in the handler."""
+    """`together_ai/`."""
     return _ranked(litellm.rerank(**_fields(request, "together_ai")))
 
 
@@ -52,8 +52,8 @@ def voyage(request: Request) -> Ranked:
 
 
 def nvidia_nim(request: Request) -> Ranked:
-    """`nvidia_nim/`."""
-    return _ranked(litellm.rerank(**_fields(request, "nvidia_nim")))
+    """`nvidia_nim/`; `ranking/` is for the path without the model in it."""
+    return _ranked(litellm.rerank(**_fields(request, "nvidia_nim/ranking")))
 
 
 def _fields(request: Request, provider: str) -> dict[str, Any]:

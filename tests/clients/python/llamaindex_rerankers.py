@@ -45,9 +45,7 @@ def xinference(request: Request) -> Ranked:
     """`XinferenceRerank`, which has no key."""
     from llama_index.postprocessor.xinference_rerank import XinferenceRerank
 
-    reranker = XinferenceRerank(
-        base_url=request.url, model=request.model, top_n=request.wanted
-    )
+    reranker = XinferenceRerank(base_url=request.url, model=request.model, top_n=request.wanted)
     return _ranked(reranker, request)
 
 

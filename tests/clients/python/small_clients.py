@@ -82,4 +82,3 @@ def _body(request: Request) -> Any:
 
 def _results(answer: Any) -> Ranked:
     return [(result.index, result.relevance_score) for result in answer.results]
-
