@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from tests.clients.configurations import ERRORS, RANKINGS, Case, Client
+from tests.clients.client import ERRORS, RANKINGS, Case, Client
 from tests.clients.python.drive import Ranked, Request
 from tests.service.running import PATIENCE_SECONDS, server
 
@@ -134,15 +134,15 @@ def _case(client: Client, case: Case, conversation: Conversation, where: Servers
         top_n=TOP_N if case is Case.TOP_N else None,
     )
     if case in RANKINGS:
-        return _ranking(client, conversation.ask(request), _truth(where, request.top_n))
+        return judge_ranking(client, conversation.ask(request), _truth(where, request.top_n))
     if case is not Case.OVERLOAD:
-        return _error(client, conversation.ask(request), ERRORS[case])
+        return judge_error(client, conversation.ask(request), ERRORS[case])
     with flood(where.open):
         for _ in range(ATTEMPTS):
             answer = conversation.ask(request)
             if "error" in answer:
                 break
-    return _error(client, answer, ERRORS[case])
+    return judge_error(client, answer, ERRORS[case])
 
 
 def _truth(where: Servers, top_n: int | None) -> Ranked:
@@ -152,7 +152,8 @@ def _truth(where: Servers, top_n: int | None) -> Ranked:
     return [(result["index"], result["score"]) for result in results]
 
 
-def _ranking(client: Client, answer: dict[str, Any], truth: Ranked) -> Outcome:
+def judge_ranking(client: Client, answer: dict[str, Any], truth: Ranked) -> Outcome:
+    """Whether the order and the scores are those of `truth`, in the client's own scale."""
     if "error" in answer:
         return Outcome(False, _first_line(answer), _name(answer))
     ranked = answer["ranked"]
@@ -182,7 +183,8 @@ _SCALES: dict[str, Callable[[Ranked], Ranked]] = {
 }
 
 
-def _error(client: Client, answer: dict[str, Any], says: str) -> Outcome:
+def judge_error(client: Client, answer: dict[str, Any], says: str) -> Outcome:
+    """Whether the client raised an error of its own, with what the server `says` in it."""
     if "error" not in answer:
         return Outcome(False, f"no error, but {answer['ranked']}")
     name = _name(answer)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.clients.configurations import Client, Environment
+from tests.clients.client import Client, Environment
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "clients"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from retort.markdown import table
 from tests.clients.checking import Outcome
-from tests.clients.configurations import ERRORS, RANKINGS, Case, Client
+from tests.clients.client import ERRORS, RANKINGS, Case, Client
 
 Results = Mapping[Client, Mapping[Case, Outcome]]
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import sys
 
 from tests.clients.checking import Outcome, check, servers
-from tests.clients.configurations import CLIENTS, Case, Client
+from tests.clients.client import Case, Client
+from tests.clients.configurations import CLIENTS
 from tests.clients.environments import ROOT, command
 from tests.clients.page import page, works
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.clients.checking import Servers, check, servers
-from tests.clients.configurations import CLIENTS, COHERE_7, REPLAYED_BODIES, SMALL, Client
+from tests.clients.client import Client
+from tests.clients.configurations import CLIENTS, COHERE_7, REPLAYED_BODIES, SMALL
 from tests.clients.environments import SCRIPTS, command_with
 from tests.clients.page import works
 
