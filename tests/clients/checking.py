@@ -207,7 +207,7 @@ def _first_line(answer: dict[str, Any]) -> str:
 def flood(url: str) -> Iterator[None]:
     """A server whose queue is full, but for moments between large requests."""
     sentence = "The tower stands in a city of some size, where many people live and work. "
-    body = {"query": QUERY, "passages": [sentence * 60] * MAX_PASSAGES, "timeout_ms": 60_000}
+    body = {"query": QUERY, "passages": [sentence * 30] * MAX_PASSAGES, "timeout_ms": 60_000}
     stop = threading.Event()
 
     def post() -> None:

@@ -105,7 +105,7 @@ def _langchain(
     note: str = "",
     scores: Literal["probabilities", "log-odds"] = "probabilities",
 ) -> Client:
-    setting = "a constant" if function == "jina" else "base_url"
+    setting = "JINA_API_URL" if function == "jina" else "base_url"
     return Client(
         name, LANGCHAIN, package, "langchain_compressors", function, setting, path, raises,
         scores=scores, note=note,
@@ -114,7 +114,7 @@ def _langchain(
 
 VOYAGE_ERRORS = r"voyageai\.error\.\w+Error"
 INFINITY_ERRORS = r"infinity_client\.errors\.UnexpectedStatus"
-OWN_URL = "the URL is a constant of the module, set to the server's for this run"
+OWN_URL = "the URL is a constant of its module, set from outside; there is no setting"
 CLIENT_WITH_HEADER = (
     "takes no client with a token: give it a `Client` with an `Authorization` header; errors are "
     "raised if that has `raise_on_unexpected_status=True`"
@@ -125,7 +125,8 @@ LANGCHAIN_CLIENTS = (
     _langchain("LangChain `CohereRerank`", "langchain-cohere", "cohere", "", COHERE_ERRORS),
     _langchain("the same, async", "langchain-cohere", "cohere_async", "", COHERE_ERRORS),
     _langchain(
-        "LangChain `JinaRerank`", "langchain-community", "jina", "/v1", "RuntimeError", OWN_URL
+        "LangChain `JinaRerank`", "langchain-community", "jina", "/v1/rerank", "RuntimeError",
+        OWN_URL,
     ),
     _langchain(
         "LangChain `InfinityRerank`", "langchain-community", "infinity", "", INFINITY_ERRORS,

@@ -46,7 +46,7 @@ def page(results: Results) -> str:
     for title, chosen in kinds.items():
         parts.append(f"## {title}\n\n{_table(HEADER, [_row(c, results[c]) for c in chosen])}")
     bodies = [client for client in results if client.package is None]
-    rows = [[_named(client), _ranks(client, results[client]), _notes(client, results[client])]
+    rows = [[named(client), _ranks(client, results[client]), _notes(client, results[client])]
             for client in bodies]  # fmt: skip
     parts.append(f"## Bodies\n\n{REPLAYED}\n{_table(['request', 'ranks', 'notes'], rows)}")
     return "\n".join(part for part in parts if part)
@@ -65,10 +65,11 @@ def _row(client: Client, outcomes: Mapping[Case, Outcome]) -> list[str]:
     setting = f"`{client.setting}` = URL" if client.setting.isidentifier() else client.setting
     if client.path:
         setting += f" + `{client.path}`"
-    return [_named(client), setting, _ranks(client, outcomes), *errors, _notes(client, outcomes)]
+    return [named(client), setting, _ranks(client, outcomes), *errors, _notes(client, outcomes)]
 
 
-def _named(client: Client) -> str:
+def named(client: Client) -> str:
+    """What the first column calls a client."""
     if client.package is None:
         return client.name
     return f"{client.name}, {version(client)}"

@@ -16,9 +16,10 @@ from tests.clients.checking import Servers, check, servers
 from tests.clients.client import Client
 from tests.clients.configurations import CLIENTS, COHERE_7, REPLAYED_BODIES, SMALL
 from tests.clients.environments import SCRIPTS, command_with
-from tests.clients.page import works
+from tests.clients.page import named, works
+from tests.clients.run import PAGE
 
-# Two cases of Cohere's wait as long as `Retry-After` says.
+# One of each kind; `make clients` runs the others.
 HERE = [
     client
     for client in CLIENTS
@@ -58,6 +59,17 @@ def test_the_body_of_an_application_is_answered_as_it_reads_it(
     client: Client, where: Servers
 ) -> None:
     assert run(client, where) == {}
+
+
+def test_the_page_has_every_client() -> None:
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
+    assert [row for row in rows if row not in ("client", "request", "---")] == [
+        named(client)
+        for kind in ("python", "node", None)
+        for client in CLIENTS
+        if kind == (client.environment.kind if client.package else None)
+    ]
 
 
 def test_every_client_is_a_function_of_a_script() -> None:

@@ -26,7 +26,7 @@ def jina(request: Request) -> Ranked:
     """`langchain_community`'s `JinaRerank`, whose URL is a constant."""
     from langchain_community.document_compressors import jina_rerank
 
-    jina_rerank.JINA_API_URL = f"{request.url}/rerank"
+    jina_rerank.JINA_API_URL = request.url
     compressor = jina_rerank.JinaRerank(
         jina_api_key=request.key, model=request.model, top_n=request.top_n
     )
