@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +26,15 @@ NO_MODEL = "default/not-specified"
 class Ask:
     """What is asked, in our words.
 
-    `field` is what the shape calls its passages. `ignored` has a sentence about each field that
-    was. With `whole`, a passage that cannot be read whole is an error.
+    `field` is what the shape calls its passages. `ignored` says by name why fields of the request
+    were. With `whole`, a passage that cannot be read whole is an error.
     """
 
     queries: Sequence[str]
     passages: Sequence[str]
     reading: Reading
     field: str
-    ignored: tuple[str, ...]
+    ignored: Mapping[str, str]
     model: str | None = None
     top_n: int | None = None
     min_score: float = 0.0
@@ -64,7 +64,8 @@ class Found:
     @property
     def warnings(self) -> list[str]:
         """What a client should know."""
-        return [*self.ask.ignored, *telling.warnings(self.answer, self.highlights)]
+        ignored = (f"{name} was ignored: {why}" for name, why in self.ask.ignored.items())
+        return [*ignored, *telling.warnings(self.answer, self.highlights)]
 
     def ranked(self, *, raw: bool = False) -> Iterator[tuple[int, float, dict[str, Any]]]:
         """Index, score and what else there is to tell of each passage, best first."""
@@ -88,9 +89,8 @@ class Found:
 async def find(service: Service, caller: Caller, ask: Ask) -> Found:
     """Score. Raises `ServiceError`."""
     if ask.ignored and service.settings.strict_aliases:
-        # The sentence begins with the field's name.
-        said = ask.ignored[0]
-        raise InvalidRequest(f"{said} (strict_aliases)", param=said.partition(" ")[0])
+        name, why = next(iter(ask.ignored.items()))
+        raise InvalidRequest(f"{name}: {why} (strict_aliases)", param=name)
     check_count(len(ask.passages), service.settings.max_passages, ask.field)
     question = Question(
         ask.queries,

@@ -49,7 +49,10 @@ def test_what_is_not_done_is_warned_of_or_refused(
     assert len(warnings) == len(names)
     for warning, name in zip(warnings, names, strict=True):
         assert warning.startswith(name)
-    assert reply.headers["Retort-Warnings"].count('", "') == len(names) - 1
+    header = reply.headers["Retort-Warnings"]
+    assert header.count('", "') == len(names) - 1
+    assert header.isascii()
+    assert header.isprintable()
     strict = Settings(strict_aliases=True)
     error = told(fake_bundle, "/v1/rerank", GOOD | sent, status=422, settings=strict)["error"]
     assert error["message"].startswith(names[0])
