@@ -21,7 +21,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install -c constraints.txt
 HASHED = $(PIP) install --require-hashes
-EXTRAS := cpu,sign,train,loadtest,report,dev,otel
+EXTRAS := cpu,sign,train,loadtest,report,dev,otel,clients
 
 .PHONY: help
 help: ## List these targets
@@ -242,6 +242,10 @@ test: $(if $(PYTEST_ARGS),$(VENV)/.dev,lint) ## Lint, then all tests; with PYTES
 .PHONY: quick
 quick: $(VENV)/.dev ## Run the tests that are not slow, without lint; about two minutes
 	$(BIN)/python -m pytest $(AT_ONCE) -m 'not slow' $(PYTEST_ARGS)
+
+.PHONY: clients
+clients: $(VENV)/.dev ## Run the clients of other rerankers, unchanged; docs/clients.md
+	$(BIN)/python -m tests.clients.run
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Lint, check types and the import rules

@@ -37,6 +37,8 @@ class JsonFormatter(logging.Formatter):
 
 def log_to_stderr(settings: Settings, process: str = "") -> None:
     """Log as the settings say; `process` names the process that writes the lines."""
+    # Nothing shows these, and they cost time per line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     if settings.log_format == "json":
         handler.setFormatter(JsonFormatter(process))

@@ -155,6 +155,7 @@ class Metrics:
         self._key_requests = counter(
             "retort_key_requests", "Requests answered, by key and status.", ["key", "status"]
         )
+        self._by_key: dict[tuple[str, int], Counter] = {}
         self._keys: frozenset[str] = frozenset()
         self.rejected = counter("retort_rejected", "Requests not scored, by reason.", ["reason"])
         self.answers = counter(
@@ -249,7 +250,10 @@ class Metrics:
     def count_request(self, route: str, status: int, key: str = "") -> None:
         """Count an answered request; `key` is the name of its API key."""
         if key in self._keys:
-            self._key_requests.labels(key, str(status)).inc()
+            counted = self._by_key.get((key, status))
+            if counted is None:
+                counted = self._by_key[key, status] = self._key_requests.labels(key, str(status))
+            counted.inc()
         known = self._requests.get((route, status))
         if known is None:
             known = self._requests[route, status] = self.requests.labels(route, str(status))

@@ -108,15 +108,15 @@ class App(FastAPI):
     bodies: list[type[msgspec.Struct]]
     open_paths: frozenset[str]
 
+    def __init__(self, prefix: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._prefix = prefix
+
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
             self.openapi_schema = complete(super().openapi(), self.bodies, self.open_paths)
         return self.openapi_schema
-
-    def __init__(self, prefix: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

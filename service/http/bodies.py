@@ -124,14 +124,28 @@ def most_seconds(body: bytes, default_ms: int, max_ms: int) -> float:
     >>> most_seconds(b'{"query": "q", "passages": ["p"], "timeout_ms": 50}', 10_000, 60_000)
     0.05
     """
-    mentions = body.count(b"timeout_ms")
-    if not mentions and not _ASCII_ESCAPE.search(body):
+    # Looking for one byte is ten times as fast as looking for a word, and most bodies have no
+    # backslash and few underscores.
+    escaped = b"\\" in body and _ASCII_ESCAPE.search(body) is not None
+    mentions = _mentions(body)
+    if not mentions and not escaped:
         return min(default_ms, max_ms) / 1000
     told = _TIMEOUT.findall(body)
     # One of several may count, or be part of a text; a name may be written with escapes.
-    if len(told) != mentions or _ASCII_ESCAPE.search(body):
+    if len(told) != mentions or escaped:
         return max_ms / 1000
     return min(max(map(int, told)), max_ms) / 1000
+
+
+def _mentions(body: bytes) -> int:
+    """How often `timeout_ms` occurs in a body."""
+    before = len("timeout")
+    found = 0
+    at = body.find(b"_")
+    while at >= 0:
+        found += body.startswith(b"timeout_ms", max(0, at - before))
+        at = body.find(b"_", at + 1)
+    return found
 
 
 async def decode(

@@ -118,7 +118,7 @@ class Gate:
             if not status:
                 await refuse(watch, scope, stopping())
         except Exception:
-            # Answered already, by and large; the connection can go on.
+            # Mostly it has been answered already, and the connection can go on.
             logger.exception("an unexpected error in request %s", context.request_id)
             if not status:
                 await refuse(watch, scope, UNFORESEEN)

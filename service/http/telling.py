@@ -122,5 +122,7 @@ def _listed(sentences: Sequence[str]) -> str:
 
 
 def _quoted(sentence: str) -> str:
-    escaped = sentence.replace("\\", r"\\").replace('"', r"\"")
+    """A sentence as a string of RFC 9651: visible ASCII, since it may repeat a client's words."""
+    visible = ascii(sentence)[1:-1].replace("\\'", "'")
+    escaped = visible.replace("\\", r"\\").replace('"', r"\"")
     return f'"{escaped}"'

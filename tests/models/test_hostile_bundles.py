@@ -152,10 +152,10 @@ def test_a_size_is_looked_at_before_anything_is_read(folder: Path, name: str) ->
 )
 def test_a_manifest_that_is_none(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InvalidManifest):
         read_bundle(folder)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class ServerProcess:
     def wait_until_ready(self, client: httpx.Client | None = None) -> None:
         """Wait for `/readyz` to say so, to a client whose base is the server or to any."""
         end = time.monotonic() + PATIENCE_SECONDS
-        ask = partial(httpx.get, f"{self.url}/readyz")
+        ask = partial(httpx.get, f"{self.url}/readyz", timeout=PATIENCE_SECONDS)
         if client is not None:
             ask = partial(client.get, "/readyz")
         while ask().status_code != 200:

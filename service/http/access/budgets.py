@@ -12,30 +12,25 @@ from __future__ import annotations
 
 import fcntl
 import math
+import mmap
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from retort.service.errors import OverBudget
 from retort.service.http.access.keys import Key
 
 # Keys that can have budgets, and front ends that share them.
 MOST_KEYS, MOST_FRONT_ENDS = 1_024, 64
-
-_SLOT = np.dtype(
-    [
-        ("name", "S64"),
-        ("requests", "f8"),  # what is left in the bucket, and when that was so
-        ("requests_at", "f8"),
-        ("tokens", "f8"),
-        ("tokens_at", "f8"),
-        ("running", "i4", (MOST_FRONT_ENDS,)),
-    ]
-)
+NAME_BYTES = 64
+# What a slot holds, in float64: what is left in each bucket and when that was so, then how many
+# requests run in each front end.
+REQUESTS, REQUESTS_AT, TOKENS, TOKENS_AT, RUNNING = range(5)
+SLOT = RUNNING + MOST_FRONT_ENDS
+_NUMBERS_AT = MOST_KEYS * NAME_BYTES
+_SIZE = _NUMBERS_AT + MOST_KEYS * SLOT * 8
 
 
 class Budgets:
@@ -48,54 +43,60 @@ class Budgets:
         self._place = place
         self._slots: dict[str, int] = {}
         self._lock: int | None = None
+        memory: mmap.mmap | bytearray
         if folder is None:
-            self._table = np.zeros(MOST_KEYS, _SLOT)
+            memory = bytearray(_SIZE)
         else:
-            path = folder / "budgets"
             # Never closed: the lock is for as long as the process lives.
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock = os.open(folder / "budgets", os.O_RDWR | os.O_CREAT, 0o600)
             with self._locked():
-                if path.stat().st_size == 0:
-                    path.write_bytes(bytes(MOST_KEYS * _SLOT.itemsize))
-            self._table = np.memmap(path, _SLOT, "r+", shape=(MOST_KEYS,))
+                if os.fstat(self._lock).st_size == 0:
+                    # Written, not only made longer: a page refused later is fatal.
+                    os.write(self._lock, bytes(_SIZE))
+            memory = mmap.mmap(self._lock, _SIZE)
+        self._names = memoryview(memory)[:_NUMBERS_AT]
+        self._numbers = memoryview(memory)[_NUMBERS_AT:].cast("d")
         # What a predecessor has left running ended with it.
-        self._table["running"][:, place] = 0
+        for start in range(0, MOST_KEYS * SLOT, SLOT):
+            self._numbers[start + RUNNING + place] = 0.0
 
     def enter(self, key: Key) -> None:
         """Begin a request of `key`. Raises `OverBudget`, which says of what and for how long."""
         if not key.limited:
             return
+        numbers = self._numbers
         with self._locked():
-            slot, now = self._slot(key), time.monotonic()
+            slot, now = self._slot(key.name), time.monotonic()
+            running = slot + RUNNING
             most = key.concurrent_requests
-            if most is not None and slot["running"].sum() >= most:
+            if most is not None and sum(numbers[running : slot + SLOT]) >= most:
                 raise OverBudget(f"key {key.name}: {most} requests are running already", 1.0)
             per_minute = key.tokens_per_minute
             if per_minute is not None:
-                missing = -_fill(slot, "tokens", per_minute / 60, per_minute, now)
-                if missing >= 0:
+                left = self._fill(slot + TOKENS, per_minute / 60, per_minute, now)
+                if left <= 0:
                     raise OverBudget(
                         f"key {key.name}: its {per_minute:g} tokens per minute are used up",
-                        (missing + 1) / (per_minute / 60),
+                        (1 - left) / (per_minute / 60),
                     )
             rate = key.requests_per_second
             if rate is not None:
-                left = _fill(slot, "requests", rate, max(1.0, rate), now)
+                left = self._fill(slot + REQUESTS, rate, max(1.0, rate), now)
                 if left < 1:
                     raise OverBudget(
                         f"key {key.name}: more than {rate:g} requests per second", (1 - left) / rate
                     )
-                slot["requests"] -= 1
-            slot["running"][self._place] += 1
+                numbers[slot + REQUESTS] -= 1
+            numbers[running + self._place] += 1
 
     def leave(self, key: Key, tokens: int) -> None:
         """End a request that was let in, and that had this many tokens scored."""
         if not key.limited:
             return
         with self._locked():
-            slot = self._slot(key)
-            slot["running"][self._place] -= 1
-            slot["tokens"] -= tokens
+            slot = self._slot(key.name)
+            self._numbers[slot + RUNNING + self._place] -= 1
+            self._numbers[slot + TOKENS] -= tokens
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -108,22 +109,32 @@ class Budgets:
         finally:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
-    def _slot(self, key: Key) -> np.void:
-        """The key's slot, found by its name, or a free one: the same in every front end."""
-        index = self._slots.get(key.name)
-        names = self._table["name"]
-        if index is None or names[index] != key.name.encode():
-            found = np.flatnonzero((names == key.name.encode()) | (names == b""))
-            index = self._slots[key.name] = int(found[0]) if len(found) else MOST_KEYS - 1
-            if names[index] != key.name.encode():
-                now = time.monotonic()
-                self._table[index] = (key.name.encode(), math.inf, now, math.inf, now, 0)
-        slot: np.void = self._table[index]
+    def _slot(self, name: str) -> int:
+        """Where the numbers of a key begin: found by its name, the same in every front end.
+
+        Past `MOST_KEYS` names, keys share the last place.
+        """
+        found = self._slots.get(name)
+        if found is not None:
+            return found
+        wanted = name.encode().ljust(NAME_BYTES, b"\0")
+        for index in range(MOST_KEYS):
+            start = index * NAME_BYTES
+            held = bytes(self._names[start : start + NAME_BYTES])
+            free = not any(held)
+            if held == wanted or free or index == MOST_KEYS - 1:
+                break
+        slot = self._slots[name] = index * SLOT
+        if free:
+            self._names[start : start + NAME_BYTES] = wanted
+            now = time.monotonic()
+            self._numbers[slot + REQUESTS], self._numbers[slot + REQUESTS_AT] = math.inf, now
+            self._numbers[slot + TOKENS], self._numbers[slot + TOKENS_AT] = math.inf, now
         return slot
 
-
-def _fill(slot: np.void, name: str, rate: float, most: float, now: float) -> float:
-    """Fill a bucket up to now, to no more than `most`; what is in it."""
-    level = min(most, float(slot[name]) + (now - float(slot[f"{name}_at"])) * rate)
-    slot[name], slot[f"{name}_at"] = level, now
-    return level
+    def _fill(self, bucket: int, rate: float, most: float, now: float) -> float:
+        """Fill a bucket up to now, to no more than `most`; what is in it."""
+        numbers = self._numbers
+        level = min(most, numbers[bucket] + (now - numbers[bucket + 1]) * rate)
+        numbers[bucket], numbers[bucket + 1] = level, now
+        return level

@@ -35,7 +35,10 @@ def record(scope: Scope, context: RequestContext, status: int, seconds: float) -
         "request_id": context.request_id,
         "trace_id": context.trace_id,
     }
-    logger.log(level, "%s", _Text(fields), extra={"fields": fields})
+    # Without what `logger.log` would look for: from which line it was called.
+    line = logger.makeRecord(logger.name, level, "", 0, _Text(fields), (), None)
+    line.fields = fields
+    logger.handle(line)
 
 
 class _Text:

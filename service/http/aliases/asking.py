@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from retort.models.scores import log_odds
 from retort.service.errors import InferenceFailed, InvalidRequest
 from retort.service.highlighting import Highlights
 from retort.service.http import telling
-from retort.service.http.aliases.lenient import Ignored
 from retort.service.http.bodies import check_count
 from retort.service.http.shapes import Reply
 from retort.service.modes import Answer, Caller, Question
@@ -27,15 +26,16 @@ NO_MODEL = "default/not-specified"
 class Ask:
     """What is asked, in our words.
 
-    `field` and `query_field` are what the shape calls its passages and its query. `ignored` are
-    fields that were. With `whole`, a passage that cannot be read whole is an error.
+    `field` and `query_field` are what the shape calls its passages and its query. `ignored` says by
+    name why fields of the request were. With `whole`, a passage that cannot be read whole is an
+    error.
     """
 
     queries: Sequence[str]
     passages: Sequence[str]
     reading: Reading
     field: str
-    ignored: tuple[Ignored, ...]
+    ignored: Mapping[str, str]
     model: str | None = None
     top_n: int | None = None
     min_score: float = 0.0
@@ -66,7 +66,8 @@ class Found:
     @property
     def warnings(self) -> list[str]:
         """What a client should know."""
-        return [*map(str, self.ask.ignored), *telling.warnings(self.answer, self.highlights)]
+        ignored = (f"{name} was ignored: {why}" for name, why in self.ask.ignored.items())
+        return [*ignored, *telling.warnings(self.answer, self.highlights)]
 
     def ranked(self, *, raw: bool = False) -> Iterator[tuple[int, float, dict[str, Any]]]:
         """Index, score and what else there is to tell of each passage, best first."""
@@ -90,10 +91,8 @@ class Found:
 async def find(service: Service, caller: Caller, ask: Ask) -> Found:
     """Score. Raises `ServiceError`."""
     if ask.ignored and service.settings.strict_aliases:
-        first = ask.ignored[0]
-        raise InvalidRequest(
-            f"{first.field}: {first.why} (the setting strict_aliases is on)", param=first.field
-        )
+        name, why = next(iter(ask.ignored.items()))
+        raise InvalidRequest(f"{name}: {why} (strict_aliases)", param=name)
     check_count(len(ask.passages), service.settings.max_passages, ask.field)
     question = Question(
         ask.queries,

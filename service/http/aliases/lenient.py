@@ -14,6 +14,8 @@ from typing import Annotated, ClassVar, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
+from retort.models.reading.windows import Reading, Side, with_limits
+from retort.service.http.bodies import Mistake
 from retort.service.http.schemas import Positive
 from retort.service.http.shapes import Fields
 
@@ -31,7 +33,7 @@ class AliasRequest(msgspec.Struct, kw_only=True):
     # Fields of the original that change nothing about scores: who asks, how answers are encoded.
     inert: ClassVar[frozenset[str]] = frozenset(
         {
-            *("user", "request_id", "priority", "cache_salt", "billing_project"),
+            *("user", "request_id", "priority", "cache_salt"),
             *("encoding_format", "embed_dtype", "endianness", "mm_processor_kwargs"),
             *("padding", "add_special_tokens", "kwargs", "return_len"),
         }
@@ -54,23 +56,11 @@ Request = TypeVar("Request", bound=AliasRequest)
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
-    """A field that was ignored, and why; `field` is its name in printable ASCII."""
-
-    field: str
-    why: str
-
-    def __str__(self) -> str:
-        """The warning."""
-        return f"{self.field} was ignored: {self.why}"
-
-
-@dataclass(frozen=True, slots=True)
 class Taken(Generic[Request]):
-    """A request, and the fields of it that were ignored."""
+    """A request, and by name why fields of it were ignored."""
 
     request: Request
-    ignored: tuple[Ignored, ...]
+    ignored: Mapping[str, str]
 
 
 class Lenient(Generic[Request]):
@@ -83,14 +73,15 @@ class Lenient(Generic[Request]):
 
     def __call__(self, body: bytes, fields: Fields) -> Taken[Request]:
         """The request in `body`, whose fields are `fields`. Raises what msgspec raises."""
-        return Taken(self._decoder.decode(body), tuple(self._ignored(fields)))
+        return Taken(self._decoder.decode(body), dict(self._ignored(fields)))
 
-    def _ignored(self, fields: Fields) -> Iterator[Ignored]:
+    def _ignored(self, fields: Fields) -> Iterator[tuple[str, str]]:
         for name in sorted(fields.keys() - self._known - self._shape.inert):
-            if bytes(fields[name]) in _NOTHING:
-                continue
-            why = self._shape.undone.get(name, "there is no such field")
-            yield Ignored(_printable(name), why)
+            if bytes(fields[name]) not in _NOTHING:
+                yield (
+                    name[:_NAME_CHARACTERS],
+                    self._shape.undone.get(name, "there is no such field"),
+                )
 
 
 class RankingRequest(AliasRequest, kw_only=True):
@@ -130,11 +121,31 @@ class RankingRequest(AliasRequest, kw_only=True):
         return min((limit for limit in asked if limit is not None and limit > 0), default=None)
 
     @property
+    def side(self) -> Side:
+        """The side on which a document is cut. Raises `Mistake`."""
+        return side_of(self.truncation_side, "truncation_side")
+
+    def reading(self, usual: Reading) -> Reading:
+        """How documents are read: as is `usual`, but for what is asked here."""
+        return with_limits(
+            usual,
+            max_windows=self.max_chunks_per_doc,
+            overlap_tokens=self.overlap_tokens,
+            max_tokens=self.max_tokens,
+            side=self.side,
+        )
+
+    @property
     def raw(self) -> bool:
         """Whether log-odds are asked for."""
         return bool(self.raw_scores) or self.use_activation is False or self.activation is False
 
 
-def _printable(name: str) -> str:
-    """A field's name as it can stand in a header."""
-    return name[:_NAME_CHARACTERS].encode("unicode_escape").decode()
+def side_of(given: str | None, field: str) -> Side:
+    """`left` or `right`, in any case; by default right. Raises `Mistake`."""
+    side = (given or "right").lower()
+    if side == "left":
+        return "left"
+    if side != "right":
+        raise Mistake(field, f"expected left or right, got {side[:40]!r}")
+    return "right"

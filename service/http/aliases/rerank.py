@@ -15,7 +15,6 @@ from typing import Annotated, Any
 from msgspec import Meta
 from pydantic import BaseModel, Field
 
-from retort.models.reading.windows import with_limits
 from retort.service.http.aliases.asking import Ask, Found, find
 from retort.service.http.aliases.documents import Documents, returned, texts_of
 from retort.service.http.aliases.lenient import (
@@ -24,7 +23,6 @@ from retort.service.http.aliases.lenient import (
     RankingRequest,
     Taken,
 )
-from retort.service.http.aliases.tei import side_of
 from retort.service.http.bodies import Mistake
 from retort.service.http.schemas import Highlight, Window, not_blank
 from retort.service.http.shapes import Reply, Shape
@@ -54,14 +52,15 @@ class RerankRequest(RankingRequest, kw_only=True):
 
     def __post_init__(self) -> None:
         not_blank(self.query)
-        side_of(self.truncation_side, "truncation_side")
+        # Refused now, with the field's name, if it is none.
+        _ = self.side
         # A number in a string may be none, or endless.
         if not math.isfinite(self.score_threshold or 0.0):
             raise Mistake("score_threshold", f"expected a number, got {self.score_threshold}")
 
 
-# Makes an answer's body of what was found, and of whether documents are repeated.
-Render = Callable[[Found, RerankRequest, list[dict[str, Any]]], Reply]
+# Makes an answer of what was found and of the results.
+Render = Callable[[Found, list[dict[str, Any]]], Reply]
 
 
 class Document(BaseModel):
@@ -171,7 +170,7 @@ def _cohere_meta(found: Found, version: str) -> dict[str, Any]:
     return meta
 
 
-def _render(found: Found, _: RerankRequest, results: list[dict[str, Any]]) -> Reply:
+def _render(found: Found, results: list[dict[str, Any]]) -> Reply:
     content = {
         "id": found.id,
         "object": "rerank",
@@ -184,7 +183,7 @@ def _render(found: Found, _: RerankRequest, results: list[dict[str, Any]]) -> Re
     return found.reply_with_warnings(content)
 
 
-def _render_cohere(found: Found, _: RerankRequest, results: list[dict[str, Any]]) -> Reply:
+def _render_cohere(found: Found, results: list[dict[str, Any]]) -> Reply:
     content = {
         "id": found.id,
         "model": found.model,
@@ -195,7 +194,7 @@ def _render_cohere(found: Found, _: RerankRequest, results: list[dict[str, Any]]
     return found.reply(content)
 
 
-def _render_voyage(found: Found, _: RerankRequest, results: list[dict[str, Any]]) -> Reply:
+def _render_voyage(found: Found, results: list[dict[str, Any]]) -> Reply:
     content = {
         "object": "list",
         "data": results,
@@ -222,17 +221,10 @@ class _Asker:
     ) -> Reply:
         body = taken.request
         texts = texts_of(body.documents, body.rank_fields)
-        reading = with_limits(
-            service.reading,
-            max_windows=body.max_chunks_per_doc,
-            overlap_tokens=body.overlap_tokens,
-            max_tokens=body.max_tokens,
-            side=side_of(body.truncation_side, "truncation_side"),
-        )
         ask = Ask(
             [body.query],
             texts,
-            reading,
+            body.reading(service.reading),
             "documents",
             taken.ignored,
             body.model,
@@ -253,7 +245,7 @@ class _Asker:
             }
             for i, score, told in found.ranked(raw=body.raw)
         ]
-        return self._render(found, body, results)
+        return self._render(found, results)
 
     def _returned(self, body: RerankRequest, texts: list[str], index: int) -> Any:
         return texts[index] if self._plain else returned(body.documents[index])

@@ -11,7 +11,13 @@ from pydantic import BaseModel, Field
 
 from retort.models.reading.windows import Side, with_limits
 from retort.service.http.aliases.asking import Ask, Found, find
-from retort.service.http.aliases.lenient import AliasRequest, Ignored, Lenient, NonNegative, Taken
+from retort.service.http.aliases.lenient import (
+    AliasRequest,
+    Lenient,
+    NonNegative,
+    Taken,
+    side_of,
+)
 from retort.service.http.bodies import Mistake
 from retort.service.http.schemas import Highlight, Window, not_blank
 from retort.service.http.shapes import Reply, Shape
@@ -20,7 +26,7 @@ from retort.service.service import Service
 
 # The label of a model that has only one, as transformers names it.
 LABEL = "LABEL_0"
-_NO_HIGHLIGHT = Ignored("highlight", "a label has no place for it")
+_NO_HIGHLIGHT = {"highlight": "a label has no place for it"}
 
 
 class TeiRequest(AliasRequest, kw_only=True):
@@ -87,16 +93,6 @@ def _is_pair(given: Sequence[str | list[str]]) -> bool:
     return len(given) == 2 and all(isinstance(text, str) for text in given)
 
 
-def side_of(given: str | None, field: str) -> Side:
-    """`left` or `right`, in any case; by default right. Raises `Mistake`."""
-    side = (given or "right").lower()
-    if side == "left":
-        return "left"
-    if side != "right":
-        raise Mistake(field, f"expected left or right, got {side[:40]!r}")
-    return "right"
-
-
 class TeiRank(BaseModel):
     """One text of `POST /rerank`."""
 
@@ -149,7 +145,7 @@ async def _predict(
         passages,
         with_limits(service.reading, side=body.side()),
         "inputs",
-        (*taken.ignored, *((_NO_HIGHLIGHT,) if body.highlight else ())),
+        {**taken.ignored, **(_NO_HIGHLIGHT if body.highlight else {})},
         _model(service, body),
         whole=body.truncate is False,
         query_field="inputs",
@@ -216,15 +212,3 @@ PREDICT: Shape[Any] = Shape(
     {"inputs": [[_QUERY, text] for text in _TEXTS]},
     [[{"score": 0.008, "label": LABEL}], [{"score": 0.816, "label": LABEL}]],
 )
-
-
-def info(name: str, digest: str, precision: str, max_length: int) -> dict[str, Any]:
-    """What clients of TEI read of `GET /info` about a model."""
-    return {
-        "model_id": name,
-        "model_sha": digest,
-        "model_dtype": precision,
-        "model_type": {"reranker": {"id2label": {"0": LABEL}, "label2id": {LABEL: 0}}},
-        "max_input_length": max_length,
-        "auto_truncate": True,
-    }

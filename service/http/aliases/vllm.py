@@ -8,11 +8,9 @@ from typing import Annotated, Any
 from msgspec import Meta
 from pydantic import BaseModel
 
-from retort.models.reading.windows import with_limits
 from retort.service.http.aliases.asking import Ask, find
 from retort.service.http.aliases.lenient import Lenient, RankingRequest, Taken
 from retort.service.http.aliases.rerank import TokenUsage, usage_of
-from retort.service.http.aliases.tei import side_of
 from retort.service.http.bodies import Mistake
 from retort.service.http.schemas import Highlight, Window, not_blank
 from retort.service.http.shapes import Reply, Shape
@@ -53,7 +51,8 @@ class VllmScoreRequest(RankingRequest, kw_only=True):
             )
         for query in queries:
             not_blank(query, name)
-        side_of(self.truncation_side, "truncation_side")
+        # Refused now, with the field's name, if it is none.
+        _ = self.side
 
     def sides(self) -> tuple[tuple[str, str], list[str], list[str]]:
         """The form, queries, documents. Raises `Mistake` unless one form is used."""
@@ -101,17 +100,10 @@ async def _score(
 ) -> Reply:
     body = taken.request
     (query_field, field), queries, documents = body.sides()
-    reading = with_limits(
-        service.reading,
-        max_windows=body.max_chunks_per_doc,
-        overlap_tokens=body.overlap_tokens,
-        max_tokens=body.max_tokens,
-        side=side_of(body.truncation_side, "truncation_side"),
-    )
     ask = Ask(
         queries,
         documents,
-        reading,
+        body.reading(service.reading),
         field,
         taken.ignored,
         body.model,

@@ -10,7 +10,7 @@ import pytest
 
 from retort.models.bundle import Bundle
 from retort.service.errors import OverBudget
-from retort.service.http.access.budgets import Budgets
+from retort.service.http.access.budgets import MOST_KEYS, Budgets
 from retort.service.http.access.keys import Key, new_key
 from retort.service.service import Service
 from retort.service.settings import Settings
@@ -21,7 +21,7 @@ TAKE = """
 import sys
 from pathlib import Path
 from retort.service.errors import OverBudget
-from retort.service.http.access.budgets import Budgets
+from retort.service.http.access.budgets import MOST_KEYS, Budgets
 from retort.service.http.access.keys import Key
 budgets = Budgets(Path(sys.argv[1]), int(sys.argv[2]))
 key = Key(name="search", sha256="0" * 64, requests_per_second=50)
@@ -112,6 +112,20 @@ def test_a_successor_gives_back_what_was_running(tmp_path: Path) -> None:
         other.enter(search)
     Budgets(tmp_path, 0)
     other.enter(search)
+
+
+def test_keys_beyond_the_table_share_its_last_place() -> None:
+    budgets = Budgets()
+    many = [
+        Key(name=f"k{number}", sha256="a" * 64, concurrent_requests=1)
+        for number in range(MOST_KEYS + 2)
+    ]
+    for one in many[:-2]:
+        budgets.enter(one)
+    with pytest.raises(OverBudget):
+        budgets.enter(many[-1])
+    budgets.leave(many[MOST_KEYS - 1], 0)
+    budgets.enter(many[-1])
 
 
 def test_a_refused_request_says_which_budget_and_when(fake_bundle: Bundle, tmp_path: Path) -> None:

@@ -51,7 +51,6 @@ def test_what_is_not_done_is_warned_of_or_refused(
         assert warning.startswith(name)
     header = reply.headers["Retort-Warnings"]
     assert header.count('", "') == len(names) - 1
-    # A server that is asked to send anything else closes the connection without an answer.
     assert header.isascii()
     assert header.isprintable()
     strict = Settings(strict_aliases=True)
