@@ -86,7 +86,7 @@ def test_while_it_delays_its_end_it_accepts_and_says_so(tiny_bundle: Bundle) -> 
             assert httpx.get(f"{running.url}/readyz").status_code == 503
             assert httpx.post(f"{running.url}/score", content=BODY).status_code == 200
             asked += 1
-        assert asked > 5
+        assert asked > 1
         assert running.process.wait(PATIENCE_SECONDS) == 0
         with pytest.raises(ConnectionRefusedError):
             connect(running)
