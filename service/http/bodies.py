@@ -190,7 +190,7 @@ def _look(body: bytes, max_passages: int) -> tuple[bytes, Fields]:
 def parse(decode: Callable[[bytes], Decoded], body: bytes) -> Decoded:
     """What `decode` makes of a body. Raises `InvalidRequest` that names the first mistake."""
     if not body:
-        raise InvalidRequest("the body is empty: send an object in JSON")
+        raise InvalidRequest("the body is empty, and that is not JSON in UTF-8: send an object")
     try:
         return decode(body)
     except msgspec.ValidationError as error:
