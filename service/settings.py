@@ -65,6 +65,23 @@ def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _origins(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        scheme, _, host = name.partition("://")
+        if name != "*" and (not scheme or not host or "/" in host):
+            raise ValueError(f"{name} is no origin: expected https://HOST, or *")
+    return names
+
+
+def _trimmed(key: SecretStr) -> SecretStr:
+    """A key without white space around it: files end in a line break, and no header can have it."""
+    value = key.get_secret_value().strip()
+    if not value:
+        raise ValueError("the key is empty: unset it, or give one")
+    return SecretStr(value)
+
+
+Secret = Annotated[SecretStr, AfterValidator(_trimmed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode]
 Bundles = Annotated[Names, Field(min_length=1)]
 # Whoever comes by the Unix socket, among `trusted_proxies`.
@@ -257,7 +274,7 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are "
         "believed; unix: whoever comes by the Unix socket.",
     )
-    cors_origins: Names = Field(
+    cors_origins: Annotated[Names, AfterValidator(_origins)] = Field(
         (), description="Origins whose pages may call the server from a browser; *: all."
     )
     max_connections: Count = Field(
@@ -289,10 +306,10 @@ class Settings(BaseSettings):
         description="Bytes of bodies that a front end holds at once; past it, 503.",
     )
     # No flag: a command line can be read by every user of the machine.
-    api_key: SecretStr | None = Field(
+    api_key: Secret | None = Field(
         None, description="Key that clients must send, as a bearer token or in X-API-Key."
     )
-    admin_api_key: SecretStr | None = Field(
+    admin_api_key: Secret | None = Field(
         None, description="Key for /admin, which is closed without one; it opens the rest too."
     )
     keys_file: Path | None = Field(
