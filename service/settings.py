@@ -65,6 +65,23 @@ def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _origins(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        scheme, _, host = name.partition("://")
+        if name != "*" and (not scheme or not host or "/" in host):
+            raise ValueError(f"{name} is no origin: expected https://HOST, or *")
+    return names
+
+
+def _trimmed(key: SecretStr) -> SecretStr:
+    """A key without white space around it: files end in a line break, and no header can have it."""
+    value = key.get_secret_value().strip()
+    if not value:
+        raise ValueError("the key is empty: unset it, or give one")
+    return SecretStr(value)
+
+
+Secret = Annotated[SecretStr, AfterValidator(_trimmed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), NoDecode]
 Bundles = Annotated[Names, Field(min_length=1)]
 # Whoever comes by the Unix socket, among `trusted_proxies`.
@@ -118,7 +135,7 @@ class Settings(BaseSettings):
     alias: Names = Field(
         (),
         description="Other names of a bundle for requests, NAME=BUNDLE each (the flag again, or "
-        "commas); the name * takes every name there is not.",
+        "commas); the name * stands for every name that no bundle has.",
     )
     backend: BackendName = Field("auto", description="Runtime; auto measures what is installed.")
     provider: ProviderName = Field("auto", description="Device that the runtime uses.")
@@ -187,16 +204,16 @@ class Settings(BaseSettings):
     )
     max_windows: Count = Field(
         32,
-        description="Windows read of a passage longer than the model reads; of more, so many are "
-        "chosen, spread over it.",
+        description="Windows read of a passage that is longer than the model reads; if there are "
+        "more, this many are chosen, spread over it.",
     )
     overlap_tokens: Annotated[int, Field(ge=0)] = Field(
-        40, description="Tokens that neighbouring windows share at least."
+        40, description="Tokens that neighbouring windows share, at least."
     )
     window_score: WindowScore = Field(
         "max",
-        description="A long passage's score: its best window's (max), the mean of its best "
-        "(mean_top_k), or its first window's, which alone is read then (first).",
+        description="A long passage's score: that of its best window (max), the mean of its best "
+        "(mean_top_k), or that of its first window, the only one read then (first).",
     )
     window_top_k: Count = Field(3, description="Windows of which mean_top_k takes the mean.")
     max_body_bytes: Count = Field(
@@ -222,13 +239,13 @@ class Settings(BaseSettings):
     )
     hang_seconds: Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="An engine that is silent for so long is replaced; unset: 0.6 with a standby, "
-        "1.5 without.",
+        description="An engine that is silent for this long is replaced; unset: 0.6 with a "
+        "standby, 1.5 without.",
     )
     hang_multiple: Annotated[float, Field(gt=1)] = Field(
         20.0,
-        description="So is one whose pass takes so many times as long as it should, once that is "
-        "hang_seconds.",
+        description="So is one whose pass takes this many times as long as expected, and at least"
+        " hang_seconds.",
     )
     recheck_seconds: Annotated[float, Field(ge=0)] = Field(
         60.0, description="How often the golden pairs are scored again; 0: at the start only."
@@ -257,7 +274,7 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies whose X-Forwarded-For and -Proto are "
         "believed; unix: whoever comes by the Unix socket.",
     )
-    cors_origins: Names = Field(
+    cors_origins: Annotated[Names, AfterValidator(_origins)] = Field(
         (), description="Origins whose pages may call the server from a browser; *: all."
     )
     max_connections: Count = Field(
@@ -266,7 +283,7 @@ class Settings(BaseSettings):
         "files; past it, the longest idle one is closed.",
     )
     max_connections_per_address: Count = Field(
-        1_024, description="Those of one address (of IPv6, one /64); past it, 503."
+        1_024, description="The same for one address (for IPv6, one /64); past it, 503."
     )
     max_header_bytes: Count = Field(
         32_768, description="Bytes of a request's line and headers; past it, 414 or 431."
@@ -282,17 +299,17 @@ class Settings(BaseSettings):
         15.0, description="The same for an answer to be read; past it, the connection is cut."
     )
     min_bytes_per_second: Count = Field(
-        4_096, description="That many bytes of a body or an answer give one second more."
+        4_096, description="Every so many bytes of a body or an answer allow one second more."
     )
     max_held_bytes: Count = Field(
         256 * 1024 * 1024,
         description="Bytes of bodies that a front end holds at once; past it, 503.",
     )
     # No flag: a command line can be read by every user of the machine.
-    api_key: SecretStr | None = Field(
+    api_key: Secret | None = Field(
         None, description="Key that clients must send, as a bearer token or in X-API-Key."
     )
-    admin_api_key: SecretStr | None = Field(
+    admin_api_key: Secret | None = Field(
         None, description="Key for /admin, which is closed without one; it opens the rest too."
     )
     keys_file: Path | None = Field(
@@ -307,14 +324,14 @@ class Settings(BaseSettings):
     )
     drain_delay_seconds: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="After SIGTERM, time to accept requests while /readyz says no already; "
-        "0.3 s at least.",
+        description="After SIGTERM, time in which requests are still accepted and /readyz already"
+        " says no; at least 0.3 s.",
     )
     drain_seconds: Annotated[int, Field(ge=0)] = Field(
-        30, description="Time to finish what was accepted, after that."
+        30, description="After that, time to finish what was accepted."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe messages that are logged."
+        "info", description="Lowest severity that is logged."
     )
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     access_log: bool = Field(

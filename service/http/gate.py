@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from retort.service.errors import (
     Forbidden,
     InternalError,
-    OverBudget,
     ServiceError,
     Unauthorized,
     stopping,
@@ -110,8 +109,7 @@ class Gate:
             handler = self._handlers.get(path) if scope["method"] == "POST" else None
             await (handler or self.app)(scope, receive, watch)
         except ServiceError as error:
-            if isinstance(error, OverBudget):
-                self._metrics.rejected.labels(error.type).inc()
+            self._metrics.rejected.labels(error.type).inc()
             await refuse(watch, scope, error)
         except asyncio.CancelledError:
             # Only a server whose time to finish is over does that.

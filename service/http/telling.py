@@ -1,4 +1,4 @@
-"""Telling: what an answer says beside its scores, the same in every shape.
+"""Telling: what an answer says besides its scores, the same in every shape.
 
 Of a passage: the best of its windows, its highlight, its flags. Of the request: whether any passage
 answers, what was not read and what the model does not know, as numbers and in sentences. A shape

@@ -66,6 +66,22 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, text: str | None, messag
         load_settings(file)
 
 
+@pytest.mark.parametrize("origin", ["https://x.example/", "x.example", "https://x.example/page"])
+def test_an_origin_is_a_scheme_and_a_host(origin: str) -> None:
+    assert load_settings(cors_origins=("*", "http://localhost:3000")).cors_origins[0] == "*"
+    with pytest.raises(StartError, match="cors_origins"):
+        load_settings(cors_origins=(origin,))
+
+
+@pytest.mark.parametrize("name", ["api_key", "admin_api_key"])
+def test_a_key_is_what_a_header_can_carry(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"RETORT_{name.upper()}", " hush\n")
+    assert getattr(load_settings(), name).get_secret_value() == "hush"
+    monkeypatch.setenv(f"RETORT_{name.upper()}", "\n")
+    with pytest.raises(StartError, match=f"{name}: the key is empty"):
+        load_settings()
+
+
 def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETORT_API_KEY", "hush")
     settings = load_settings()

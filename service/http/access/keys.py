@@ -87,6 +87,8 @@ class Keyring:
         self, settings: Settings, on_change: Callable[[list[str]], None] = lambda _: None
     ) -> None:
         self._file = settings.keys_file
+        # Whether nobody needs a key: an admin's alone closes no more than /admin.
+        self.empty = self._file is None and settings.api_key is None
         self._on_change = on_change
         fixed = (
             (DEFAULT_NAME, settings.api_key, False),
@@ -105,11 +107,6 @@ class Keyring:
         else:
             self._seen = _look(self._file)
             self._keep(read_keys(self._file))
-
-    @property
-    def empty(self) -> bool:
-        """Whether nobody needs a key."""
-        return self._file is None and all(key.admin for key in self._by_digest.values())
 
     @property
     def administered(self) -> bool:

@@ -181,7 +181,8 @@ class Connections:
         """Count a request that reaches no route; the body of its answer."""
         self._metrics.count_request("other", error.status)
         self._metrics.rejected.labels(error.type).inc()
-        return error_body(error, error_shape(path))
+        own = path.removeprefix(self.settings.root_path or "")
+        return error_body(error, error_shape(own))
 
     async def watch(self) -> None:
         """Close what has waited for too long, again and again."""

@@ -74,5 +74,8 @@ def test_the_api_key(fake_bundle: Bundle, headers: dict[str, str], status: int) 
         assert (await client.get("/info", headers=sent)).status_code == status
         for path in ("/livez", "/readyz", "/health", "/metrics", "/docs"):
             assert (await client.get(path)).status_code == 200
+        text = (await client.get("/metrics")).text
+        rejected = 'retort_rejected_total{reason="unauthorized"} 2.0' in text
+        assert rejected == (status == 401)
 
     ask(fake_bundle, test, settings=Settings(api_key="hush"))

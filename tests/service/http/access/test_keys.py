@@ -78,6 +78,14 @@ def test_the_file_is_read_again_when_it_changes(
     ask(fake_bundle, test, settings=Settings(keys_file=file))
 
 
+def test_one_key_for_clients_and_admins_closes_the_server(fake_bundle: Bundle) -> None:
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        assert (await client.post("/score", json=BODY)).status_code == 401
+        assert (await client.post("/score", json=BODY, headers=bearer("hush"))).status_code == 200
+
+    ask(fake_bundle, test, settings=Settings(api_key="hush", admin_api_key="hush"))
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_key_may_have_any_characters(fake_bundle: Bundle, encoding: str) -> None:
     async def test(client: httpx.AsyncClient, _: Service) -> None:

@@ -192,6 +192,12 @@ def test_what_is_closed_is_logged_once_a_second(caplog: pytest.LogCaptureFixture
     assert "20 too slow: silent" in lines[1]
 
 
+def test_a_refusal_has_the_shape_of_its_route_under_a_prefix() -> None:
+    connections = among(root_path="/models/a")
+    for path in ("/predict", "/models/a/predict"):
+        assert b'"error":"full"' in connections.refuse(path, Busy("full", retry_after=1))
+
+
 def test_refusals_are_counted() -> None:
     connections = among()
     assert isinstance(connections._metrics.registry, CollectorRegistry)
