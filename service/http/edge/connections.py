@@ -224,11 +224,14 @@ class Connections:
         self._log(now)
 
     def _end_bodies(self, now: float) -> None:
-        """Turn away requests of which a part is missing still, though the server stops."""
+        """Turn away requests of which a part is missing still, though the server stops.
+
+        One that has just come is no such request: its body may be in the next packet.
+        """
         if self._draining_since is None:
             self._draining_since = now
         if now - self._draining_since > LAST_BODY_SECONDS:
-            for connection in self.bodies.before(now):
+            for connection in self.bodies.before(now - LAST_BODY_SECONDS):
                 connection.late(stopping())
 
     def _cut_unread(self, now: float) -> None:
