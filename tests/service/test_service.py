@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
+from collections.abc import Callable
 
 import httpx
 
@@ -30,9 +32,10 @@ def test_readiness_follows_the_last_forward_pass(fake_bundle: Bundle) -> None:
         assert (await client.get("/readyz")).json() == {"status": "ready"}
         down = True
         await client.post("/score", json={"query": QUERY, "passages": ["paris"]})
-        reply = await client.get("/readyz")
-        assert reply.status_code == 503
-        assert reply.json()["status"] == "failing"
+        for path in ("/readyz", "/health"):
+            reply = await client.get(path)
+            assert reply.status_code == 503
+            assert reply.json()["status"] == "failing"
         assert (await client.get("/livez")).status_code == 200
         down = False
         # The engine tries by itself: no traffic is needed to become ready again.
@@ -102,3 +105,39 @@ def test_overload_and_deadlines(fake_bundle: Bundle) -> None:
         assert 'retort_rejected_total{reason="deadline_passed"} 1.0' in text
 
     ask(fake_bundle, test, slow, Settings(queue_tokens=100))
+
+
+def test_the_queue_is_seen_while_it_grows(fake_bundle: Bundle) -> None:
+    go = threading.Event()
+    started = False
+
+    def slow(batch: Batch) -> LogitArray:
+        if started:
+            assert go.wait(60)
+        return overlap(batch)
+
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        async def waiting() -> float:
+            text = (await client.get("/metrics")).text
+            return float(re.findall(r"^retort_queue_tokens (\S+)$", text, re.MULTILINE)[0])
+
+        async def reaches(condition: Callable[[float], bool]) -> float:
+            end = time.monotonic() + PATIENCE_SECONDS
+            while not condition(tokens := await waiting()):
+                assert time.monotonic() < end
+                await asyncio.sleep(0.01)
+            return tokens
+
+        nonlocal started
+        started = True
+        body = {"query": QUERY, "passages": ["paris"] * 4}
+        asking, tokens = [], await waiting()
+        assert tokens == 0
+        for _number in range(4):
+            asking.append(asyncio.create_task(client.post("/score", json=body)))
+            tokens = await reaches(lambda found, before=tokens: found > before)  # type: ignore[misc]
+        go.set()
+        assert {reply.status_code for reply in await asyncio.gather(*asking)} == {200}
+        await reaches(lambda found: found == 0)
+
+    ask(fake_bundle, test, slow)

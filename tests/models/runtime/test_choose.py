@@ -11,7 +11,14 @@ from retort.models.bundle import Bundle, find_bundle, read_bundle, write_bundle
 from retort.models.errors import StartError
 from retort.models.manifest import WeightPrecision
 from retort.models.runtime.base import BackendInfo, BackendUnavailable, each_stream
-from retort.models.runtime.choose import choice_file, choose_backend, load_backend, recall, remember
+from retort.models.runtime.choose import (
+    candidates,
+    choice_file,
+    choose_backend,
+    load_backend,
+    recall,
+    remember,
+)
 from retort.models.runtime.golden import GoldenMismatch
 from retort.models.runtime.onnxruntime import OnnxRuntimeBackend
 from retort.models.runtime.openvino import OpenVinoBackend
@@ -45,6 +52,11 @@ def test_a_setting_wins(tiny_bundle: Bundle, tmp_path: Path) -> None:
         assert (
             choose_backend(tiny_bundle, tiny_bundle.encoder(), wish, tmp_path).backend.info == info
         )
+
+
+def test_who_asks_for_the_cpu_gets_nothing_else() -> None:
+    assert {info.provider for info in candidates(RuntimeOptions())} == {"cpu", "cuda", "tensorrt"}
+    assert {info.provider for info in candidates(RuntimeOptions(provider="cpu"))} == {"cpu"}
 
 
 def test_backends_agree_with_the_original(tiny_bundle: Bundle, tmp_path: Path) -> None:

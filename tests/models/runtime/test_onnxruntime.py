@@ -59,6 +59,11 @@ def test_it_says_what_runs(tiny_bundle: Bundle) -> None:
     assert not backend.cuda_graphs
 
 
+def test_no_memory_plan_is_kept_for_each_shape(tiny_bundle: Bundle) -> None:
+    session = open_session(tiny_bundle.graph_path, "cpu", {}, threads=1)
+    assert not session.get_session_options().enable_mem_pattern
+
+
 PROFILE = ShapeProfile(batch=Range(min=1, opt=64, max=256), sequence=Range(min=8, opt=128, max=128))
 
 

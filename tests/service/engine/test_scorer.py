@@ -4,7 +4,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 from retort.models.arrays import LogitArray
 from retort.models.bundle import read_bundle
-from retort.models.encoding import Batch
+from retort.models.encoding import Batch, EncodedText, Layout, PairEncoder
 from retort.models.reading.windows import Reading, WindowScore, plan
 from retort.models.runtime.choose import Chosen
 from retort.models.runtime.golden import GoldenReport
@@ -38,7 +38,7 @@ from retort.service.errors import (
 )
 from retort.service.metrics import Metrics
 from tests.fake_bundle import TRUNCATION, FakeBackend, make_encoder, overlap
-from tests.tiny_texts import PASSAGES, QUERIES
+from tests.tiny_texts import PASSAGES, QUERIES, make_tokenizer
 
 BUNDLE = read_bundle(Path(__file__).parents[2] / "tiny-bundle")
 Infer = Callable[[Batch], LogitArray]
@@ -180,6 +180,45 @@ def test_a_request_of_thousands_is_split_over_batches() -> None:
     asyncio.run(main())
     assert sum(rows for rows, _ in shapes) == 1000
     assert all(rows * columns <= 256 and columns in LENGTHS for rows, columns in shapes)
+
+
+class CountingEncoder(PairEncoder):
+    """Keeps every text that it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__(make_tokenizer(), TRUNCATION)
+        self.texts: list[str] = []
+
+    def encode_passages(self, passages: Sequence[str]) -> list[EncodedText]:
+        self.texts += passages
+        return super().encode_passages(passages)
+
+    def lay_out(self, passage: str) -> tuple[EncodedText, Layout]:
+        self.texts.append(passage)
+        return super().lay_out(passage)
+
+
+def test_batches_go_by_tokens_and_each_text_is_tokenized_once() -> None:
+    encoder = CountingEncoder()
+    shapes: list[tuple[int, int]] = []
+    # All have as many characters; half of the pairs have 15 tokens, the others 39.
+    texts = ("hamlet france hamlet france ", "." * 28)
+    passages = [f"{text}{n}" for n in range(10, 40) for text in texts]
+    assert {len(text) for text in passages} == {30}
+
+    def infer(batch: Batch) -> LogitArray:
+        shapes.append(batch.shape)
+        return overlap(batch)
+
+    async def main() -> int:
+        async with running(infer) as front:
+            front.scorer = Scorer(Tokenization(encoder), front.link, MOST_PAIRS)
+            return (await front.score(QUERIES[0], passages, 60)).tokens
+
+    tokens = asyncio.run(main())
+    assert sorted(encoder.texts) == sorted([QUERIES[0], *passages])
+    padded = sum(rows * columns for rows, columns in shapes)
+    assert 1 - tokens / padded < 0.2
 
 
 def test_what_arrives_while_the_backend_works_shares_the_next_batch() -> None:
@@ -345,6 +384,28 @@ def test_one_bad_pair_fails_alone() -> None:
             assert scorer.engine.board.healthy
 
     asyncio.run(main())
+
+
+def test_a_batch_that_memory_has_no_room_for_is_scored_in_parts() -> None:
+    shapes: list[tuple[int, int]] = []
+
+    def infer(batch: Batch) -> LogitArray:
+        rows, columns = batch.shape
+        if rows * columns > 64:
+            raise RuntimeError("CUDA out of memory")
+        shapes.append(batch.shape)
+        return overlap(batch)
+
+    async def main() -> None:
+        async with running(infer) as scorer:
+            passages = [f"{PASSAGES[n % 4]} {n}" for n in range(50)]
+            outcome = await scorer.score(QUERIES[0], passages, 60)
+            assert outcome.errors == {}
+            assert outcome.score.tolist() == expected(QUERIES[0], passages)
+            assert scorer.engine.board.healthy
+
+    asyncio.run(main())
+    assert sum(rows for rows, _ in shapes) == 50
 
 
 def test_a_backend_that_is_down_fails_every_pair_and_comes_back() -> None:

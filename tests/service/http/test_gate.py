@@ -51,6 +51,33 @@ def test_metrics_count_by_known_routes_only(fake_bundle: Bundle) -> None:
     ask(fake_bundle, test)
 
 
+def test_traffic_makes_no_series_of_its_own(fake_bundle: Bundle) -> None:
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        async def series() -> set[str]:
+            lines = (await client.get("/metrics")).text.splitlines()
+            return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+
+        async def send(number: int) -> None:
+            passages = [{"id": f"p{number}-{k}", "text": "old " * (number + k)} for k in range(5)]
+            told = {"X-Request-Id": f"r{number}", "User-Agent": f"client/{number}"}
+            body = {"query": f"{QUERY} {number}", "passages": passages * (1 + number)}
+            await client.post("/score", json=body, headers=told)
+            await client.post("/score", json=body | {"model": f"model-{number}"})
+            documents = {"query": QUERY, "documents": ["paris"], f"colour{number}": number}
+            await client.post("/v1/rerank", json=documents, headers=told)
+            await client.get(f"/scan/{number}?page={number}")
+            await series()
+
+        await send(1)
+        first = await series()
+        for number in range(2, 30):
+            await send(number)
+        assert await series() == first
+        assert len(first) < 1_000
+
+    ask(fake_bundle, test)
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import httpx
 import pytest
 
+from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
+from retort.models.encoding import Batch
+from retort.service.engine.scorer import REFUSED_SECONDS
 from retort.service.service import Service
 from retort.service.settings import Settings
+from tests.fake_bundle import overlap
 from tests.service.http.aliases.telling import QUERY, SETTINGS, TEXTS, reply_to, told
 from tests.service.running import ask
 
@@ -112,3 +119,42 @@ def test_info_has_what_its_clients_read(fake_bundle: Bundle) -> None:
         assert info["max_input_length"] == fake_bundle.manifest.truncation.max_length
 
     ask(fake_bundle, test)
+
+
+def test_a_misspelt_field_is_told(fake_bundle: Bundle) -> None:
+    body = {"query": QUERY, "texts": TEXTS, "is_truncated": True}
+    assert "is_truncated" in reply_to(fake_bundle, "/rerank", body).headers["Retort-Warnings"]
+    strict = Settings(strict_aliases=True)
+    error = told(fake_bundle, "/rerank", body, status=422, settings=strict)
+    assert error["param"] == "is_truncated"
+
+
+def test_when_overloaded_a_pair_and_a_batch_of_one_fare_alike(fake_bundle: Bundle) -> None:
+    go = threading.Event()
+    started = False
+
+    def slow(batch: Batch) -> LogitArray:
+        if started:
+            assert go.wait(60)
+        return overlap(batch)
+
+    async def test(client: httpx.AsyncClient, service: Service) -> None:
+        nonlocal started
+        started = True
+        pair = [QUERY, "paris"]
+
+        async def statuses() -> list[int]:
+            forms = (pair, [pair])
+            return [(await client.post("/predict", json={"inputs": f})).status_code for f in forms]
+
+        first = asyncio.create_task(client.post("/predict", json={"inputs": [pair] * 6}))
+        while not service.student.queue_tokens:
+            await asyncio.sleep(0.01)
+        assert await statuses() == [429, 429]
+        go.set()
+        assert (await first).status_code == 200
+        # A refusal holds for a moment.
+        await asyncio.sleep(REFUSED_SECONDS)
+        assert await statuses() == [200, 200]
+
+    ask(fake_bundle, test, slow, Settings(queue_tokens=100, timeout_ms=2_000))
