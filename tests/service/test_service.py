@@ -141,3 +141,23 @@ def test_the_queue_is_seen_while_it_grows(fake_bundle: Bundle) -> None:
         await reaches(lambda found: found == 0)
 
     ask(fake_bundle, test, slow)
+
+
+def test_a_request_without_a_timeout_has_the_servers(fake_bundle: Bundle) -> None:
+    go = threading.Event()
+    started = False
+
+    def slow(batch: Batch) -> LogitArray:
+        if started:
+            assert go.wait(60)
+        return overlap(batch)
+
+    async def test(client: httpx.AsyncClient, _: Service) -> None:
+        nonlocal started
+        started = True
+        reply = await client.post("/score", json={"query": QUERY, "passages": ["paris"]})
+        go.set()
+        assert reply.status_code == 504
+        assert reply.json()["error"]["type"] == "deadline_passed"
+
+    ask(fake_bundle, test, slow, Settings(timeout_ms=50))

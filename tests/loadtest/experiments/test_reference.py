@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from statistics import median
+from time import perf_counter
 from typing import Any
 
+import httpx
 import huggingface_hub.constants
 import numpy as np
 import pytest
@@ -14,8 +18,9 @@ from transformers import BertConfig
 
 from retort.loadtest.experiments.reference import Reference, load_reference
 from retort.loadtest.traffic import Request, Traffic
-from retort.models.bundle import Bundle
+from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.training.nn.student import Student
+from tests.service.running import server
 from tests.tiny import HEADS
 
 REQUEST = Request("how tall is the tower", ("The tower is 330 metres tall.", "Paris is old."))
@@ -84,3 +89,28 @@ def test_no_hub_is_asked(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     load_reference(tiny_bundle)
     assert huggingface_hub.constants.is_offline_mode()
+
+
+@pytest.mark.slow
+def test_a_server_answers_faster_than_the_reference_scores() -> None:
+    bundle = read_bundle(find_bundle("retort-small"))
+    passages = tuple(pair.passage for pair in bundle.golden)
+    traffic = Traffic("golden", "", tuple(Request(p.query, passages) for p in bundle.golden[:4]))
+    reference = load_reference(bundle)
+
+    def ask(request: Request) -> int:
+        body = {"query": request.query, "passages": request.passages}
+        return len(httpx.post(f"{running.url}/score", json=body, timeout=60).json()["results"])
+
+    def served(seconds: float) -> float:
+        done, start = 0, perf_counter()
+        with ThreadPoolExecutor(4) as pool:
+            while (spent := perf_counter() - start) < seconds:
+                done += sum(pool.map(ask, traffic.requests))
+        return done / spent
+
+    with server("--bundle", str(bundle.folder), "--passage-cache", "0") as running:
+        served(0.5)
+        reference.pairs_per_second(traffic, 0.5)
+        rounds = [(served(1.5), reference.pairs_per_second(traffic, 1.5)) for _ in range(3)]
+    assert median(ours / theirs for ours, theirs in rounds) > 1

@@ -13,7 +13,8 @@ import pytest
 
 from retort.models.arrays import LogitArray
 from retort.models.bundle import read_bundle
-from retort.models.encoding import Batch, EncodedText, Layout, PairEncoder
+from retort.models.encoding import Batch, EncodedText, PairEncoder
+from retort.models.reading.passages import Layout
 from retort.models.reading.windows import Reading, WindowScore, plan
 from retort.models.runtime.choose import Chosen
 from retort.models.runtime.golden import GoldenReport
