@@ -22,7 +22,7 @@ from retort.service.http.shapes import Fields
 NonNegative = Annotated[int, Meta(ge=0)]
 
 # Values with which a field asks for nothing.
-_NOTHING = frozenset({b"null", b"false", b"0", b'""', b"[]", b"{}"})
+_NOTHING = frozenset({b"false", b"0", b'""', b"[]", b"{}"})
 # Of a field's name, characters that a warning repeats.
 _NAME_CHARACTERS = 40
 
@@ -77,11 +77,10 @@ class Lenient(Generic[Request]):
 
     def _ignored(self, fields: Fields) -> Iterator[tuple[str, str]]:
         for name in sorted(fields.keys() - self._known - self._shape.inert):
-            if bytes(fields[name]) not in _NOTHING:
-                yield (
-                    name[:_NAME_CHARACTERS],
-                    self._shape.undone.get(name, "there is no such field"),
-                )
+            value, why = bytes(fields[name]), self._shape.undone.get(name)
+            # A field that the original has may ask for nothing; of any other only a null does.
+            if value != b"null" and (why is None or value not in _NOTHING):
+                yield name[:_NAME_CHARACTERS], why or "there is no such field"
 
 
 class RankingRequest(AliasRequest, kw_only=True):

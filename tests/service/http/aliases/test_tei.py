@@ -121,8 +121,9 @@ def test_info_has_what_its_clients_read(fake_bundle: Bundle) -> None:
     ask(fake_bundle, test)
 
 
-def test_a_misspelt_field_is_told(fake_bundle: Bundle) -> None:
-    body = {"query": QUERY, "texts": TEXTS, "is_truncated": True}
+@pytest.mark.parametrize("value", [True, False, 0, ""])
+def test_a_misspelt_field_is_told(fake_bundle: Bundle, value: object) -> None:
+    body = {"query": QUERY, "texts": TEXTS, "is_truncated": value}
     assert "is_truncated" in reply_to(fake_bundle, "/rerank", body).headers["Retort-Warnings"]
     strict = Settings(strict_aliases=True)
     error = told(fake_bundle, "/rerank", body, status=422, settings=strict)
