@@ -159,7 +159,19 @@ class Highlight(BaseModel):
     score: float = Field(description="The score of the sentence alone.")
 
 
-class Result(BaseModel):
+class Told(BaseModel):
+    """What there is to tell of a passage apart from its score, the same in every shape."""
+
+    window: Window | None = Field(None, description="Of a passage longer than the model reads.")
+    highlight: Highlight | None = Field(None, description="With highlight.")
+    flags: list[Flag] | None = Field(
+        None,
+        description="empty: nothing to read, score 0; unfamiliar: mostly unknown to the model; "
+        "truncated: not read whole.",
+    )
+
+
+class Result(Told):
     """One scored passage."""
 
     index: int = Field(description="Its place in the request, from 0.")
@@ -168,13 +180,6 @@ class Result(BaseModel):
     spread: float = Field(
         description="Standard deviation over the heads of the student; in mode teacher, of the "
         "teacher."
-    )
-    window: Window | None = Field(None, description="Of a passage longer than the model reads.")
-    highlight: Highlight | None = Field(None, description="With highlight.")
-    flags: list[Flag] | None = Field(
-        None,
-        description="empty: nothing to read, score 0; unfamiliar: mostly unknown to the model; "
-        "truncated: not read whole.",
     )
     by: Literal["student", "teacher"] | None = Field(
         None, description="In a cascade: whether the teacher was asked about it too."

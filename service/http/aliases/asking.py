@@ -46,12 +46,13 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer to an `Ask`; `id` is the request's."""
+    """An answer to an `Ask`; `id` is the request's, `warnings` are what a client should know."""
 
     id: str
     ask: Ask
     answer: Answer
     highlights: Highlights
+    warnings: list[str]
 
     @property
     def model(self) -> str:
@@ -62,12 +63,6 @@ class Found:
     def tokens(self) -> int:
         """The tokens that it read."""
         return self.answer.outcome.tokens
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a client should know."""
-        ignored = (f"{name} was ignored: {why}" for name, why in self.ask.ignored.items())
-        return [*ignored, *telling.warnings(self.answer, self.highlights)]
 
     def ranked(self, *, raw: bool = False) -> Iterator[tuple[int, float, dict[str, Any]]]:
         """Index, score and what else there is to tell of each passage, best first."""
@@ -83,8 +78,8 @@ class Found:
 
     def reply_with_warnings(self, content: dict[str, Any]) -> Reply:
         """The same for a shape that takes fields of ours."""
-        if warnings := self.warnings:
-            content["warnings"] = warnings
+        if self.warnings:
+            content["warnings"] = self.warnings
         return self.reply(content)
 
 
@@ -121,4 +116,6 @@ async def find(service: Service, caller: Caller, ask: Ask) -> Found:
             "truncated",
             param=f"{ask.field}.{where}",
         )
-    return Found(caller.request_id, ask, answer, highlights)
+    ignored = (f"{name} was ignored: {why}" for name, why in ask.ignored.items())
+    warnings = [*ignored, *telling.warnings(answer, highlights)]
+    return Found(caller.request_id, ask, answer, highlights, warnings)

@@ -121,8 +121,11 @@ class RankingRequest(AliasRequest, kw_only=True):
 
     @property
     def side(self) -> Side:
-        """The side on which a document is cut. Raises `Mistake`."""
-        return side_of(self.truncation_side, "truncation_side")
+        """The side on which a document is cut."""
+        return side_of(self.truncation_side)
+
+    def __post_init__(self) -> None:
+        check_side(self.truncation_side, "truncation_side")
 
     def reading(self, usual: Reading) -> Reading:
         """How documents are read: as is `usual`, but for what is asked here."""
@@ -140,11 +143,12 @@ class RankingRequest(AliasRequest, kw_only=True):
         return bool(self.raw_scores) or self.use_activation is False or self.activation is False
 
 
-def side_of(given: str | None, field: str) -> Side:
-    """`left` or `right`, in any case; by default right. Raises `Mistake`."""
-    side = (given or "right").lower()
-    if side == "left":
-        return "left"
-    if side != "right":
-        raise Mistake(field, f"expected left or right, got {side[:40]!r}")
-    return "right"
+def check_side(given: str | None, field: str) -> None:
+    """Raise `Mistake` unless it is left or right, in any case, or nothing."""
+    if given and given.lower() not in ("left", "right"):
+        raise Mistake(field, f"expected left or right, got {given.lower()[:40]!r}")
+
+
+def side_of(given: str | None) -> Side:
+    """A side that was checked; by default right."""
+    return "left" if given and given.lower() == "left" else "right"

@@ -13,7 +13,7 @@ from retort.service.http.aliases.asking import Ask, find
 from retort.service.http.aliases.lenient import AliasRequest, Lenient, Taken
 from retort.service.http.aliases.rerank import TokenUsage, usage_of
 from retort.service.http.bodies import Mistake
-from retort.service.http.schemas import not_blank
+from retort.service.http.schemas import Told, not_blank
 from retort.service.http.shapes import Reply, Shape
 from retort.service.modes import Caller
 from retort.service.service import Service
@@ -54,7 +54,7 @@ class NimRequest(AliasRequest, kw_only=True):
         return "left" if self.cut == "start" else "right"
 
 
-class NimRank(BaseModel):
+class NimRank(Told):
     """One passage."""
 
     index: int

@@ -24,7 +24,7 @@ from retort.service.http.aliases.lenient import (
     Taken,
 )
 from retort.service.http.bodies import Mistake
-from retort.service.http.schemas import Highlight, Window, not_blank
+from retort.service.http.schemas import Told, not_blank
 from retort.service.http.shapes import Reply, Shape
 from retort.service.modes import Caller
 from retort.service.service import Service
@@ -52,8 +52,7 @@ class RerankRequest(RankingRequest, kw_only=True):
 
     def __post_init__(self) -> None:
         not_blank(self.query)
-        # Refused now, with the field's name, if it is none.
-        _ = self.side
+        super().__post_init__()
         # A number in a string may be none, or endless.
         if not math.isfinite(self.score_threshold or 0.0):
             raise Mistake("score_threshold", f"expected a number, got {self.score_threshold}")
@@ -71,15 +70,12 @@ class Document(BaseModel):
     text: str | None = None
 
 
-class RerankResult(BaseModel):
+class RerankResult(Told):
     """One document."""
 
     index: int = Field(description="Its place in the request, from 0.")
     relevance_score: float = Field(description="Probability that the document answers the query.")
     document: Document | str | None = None
-    window: Window | None = None
-    highlight: Highlight | None = None
-    flags: list[str] | None = None
 
 
 class TokenUsage(BaseModel):
@@ -165,8 +161,8 @@ def _cohere_meta(found: Found, version: str) -> dict[str, Any]:
         "tokens": {"input_tokens": found.tokens, "output_tokens": 0},
     }
     # Cohere's own place for them.
-    if warnings := found.warnings:
-        meta["warnings"] = warnings
+    if found.warnings:
+        meta["warnings"] = found.warnings
     return meta
 
 

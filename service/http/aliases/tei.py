@@ -16,10 +16,11 @@ from retort.service.http.aliases.lenient import (
     Lenient,
     NonNegative,
     Taken,
+    check_side,
     side_of,
 )
 from retort.service.http.bodies import Mistake
-from retort.service.http.schemas import Highlight, Window, not_blank
+from retort.service.http.schemas import Told, not_blank
 from retort.service.http.shapes import Reply, Shape
 from retort.service.modes import Caller
 from retort.service.service import Service
@@ -42,9 +43,13 @@ class TeiRequest(AliasRequest, kw_only=True):
         bool | None, Meta(description="Log-odds of the scores instead of probabilities.")
     ] = None
 
+    @property
     def side(self) -> Side:
-        """The side on which a text is cut. Raises `Mistake`."""
-        return side_of(self.truncation_direction, "truncation_direction")
+        """The side on which a text is cut."""
+        return side_of(self.truncation_direction)
+
+    def __post_init__(self) -> None:
+        check_side(self.truncation_direction, "truncation_direction")
 
 
 class TeiRerankRequest(TeiRequest, kw_only=True):
@@ -58,7 +63,7 @@ class TeiRerankRequest(TeiRequest, kw_only=True):
 
     def __post_init__(self) -> None:
         not_blank(self.query)
-        self.side()
+        super().__post_init__()
 
 
 class PredictRequest(TeiRequest, kw_only=True):
@@ -72,7 +77,7 @@ class PredictRequest(TeiRequest, kw_only=True):
     def __post_init__(self) -> None:
         for query, _ in self.pairs():
             not_blank(query, "inputs")
-        self.side()
+        super().__post_init__()
 
     def pairs(self) -> list[tuple[str, str]]:
         """Queries and passages. Raises `Mistake`."""
@@ -93,15 +98,12 @@ def _is_pair(given: Sequence[str | list[str]]) -> bool:
     return len(given) == 2 and all(isinstance(text, str) for text in given)
 
 
-class TeiRank(BaseModel):
+class TeiRank(Told):
     """One text of `POST /rerank`."""
 
     index: int
     text: str | None = None
     score: float
-    window: Window | None = None
-    highlight: Highlight | None = None
-    flags: list[str] | None = None
 
 
 class Prediction(BaseModel):
@@ -118,7 +120,7 @@ async def _rerank(
     ask = Ask(
         [body.query],
         body.texts,
-        with_limits(service.reading, side=body.side()),
+        with_limits(service.reading, side=body.side),
         "texts",
         taken.ignored,
         _model(service, body),
@@ -143,7 +145,7 @@ async def _predict(
     ask = Ask(
         queries,
         passages,
-        with_limits(service.reading, side=body.side()),
+        with_limits(service.reading, side=body.side),
         "inputs",
         {**taken.ignored, **(_NO_HIGHLIGHT if body.highlight else {})},
         _model(service, body),

@@ -12,7 +12,7 @@ from retort.service.http.aliases.asking import Ask, find
 from retort.service.http.aliases.lenient import Lenient, RankingRequest, Taken
 from retort.service.http.aliases.rerank import TokenUsage, usage_of
 from retort.service.http.bodies import Mistake
-from retort.service.http.schemas import Highlight, Window, not_blank
+from retort.service.http.schemas import Told, not_blank
 from retort.service.http.shapes import Reply, Shape
 from retort.service.modes import Caller
 from retort.service.service import Service
@@ -51,8 +51,7 @@ class VllmScoreRequest(RankingRequest, kw_only=True):
             )
         for query in queries:
             not_blank(query, name)
-        # Refused now, with the field's name, if it is none.
-        _ = self.side
+        super().__post_init__()
 
     def sides(self) -> tuple[tuple[str, str], list[str], list[str]]:
         """The form, queries, documents. Raises `Mistake` unless one form is used."""
@@ -72,15 +71,12 @@ def _listed(side: str | list[str]) -> list[str]:
     return [side] if isinstance(side, str) else side
 
 
-class VllmScore(BaseModel):
+class VllmScore(Told):
     """One pair."""
 
     index: int
     object: str
     score: float
-    window: Window | None = None
-    highlight: Highlight | None = None
-    flags: list[str] | None = None
 
 
 class VllmScoreResponse(BaseModel):
