@@ -18,7 +18,6 @@ from retort.training.commands.common import (
     answer,
     load_plan,
     log,
-    reported,
 )
 
 
@@ -42,11 +41,10 @@ def teach_command(
     """
     from retort.training.recipes.recipe import TeacherRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, TeacherRecipe)
-        from retort.training.teachers.teach import teach
+    plan = load_plan(recipe, overrides, TeacherRecipe)
+    from retort.training.teachers.teach import teach
 
-        folder = teach(plan)
+    folder = teach(plan)
     answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
 
 
@@ -66,17 +64,16 @@ def label_command(
     """
     from retort.training.recipes.recipe import DistillRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, DistillRecipe)
-        unknown = set(teacher or ()) - {item.name for item in plan.teachers}
-        if unknown:
-            raise ValueError(
-                f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
-                f"{', '.join(item.name for item in plan.teachers)}"
-            )
-        from retort.training.labels.label import label_recipe
+    plan = load_plan(recipe, overrides, DistillRecipe)
+    unknown = set(teacher or ()) - {item.name for item in plan.teachers}
+    if unknown:
+        raise ValueError(
+            f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
+            f"{', '.join(item.name for item in plan.teachers)}"
+        )
+    from retort.training.labels.label import label_recipe
 
-        counts = label_recipe(plan, teacher or (), log)
+    counts = label_recipe(plan, teacher or (), log)
     lines = [f"{name}: {count} scores" for name, count in counts.items()]
     answer(counts, "\n".join(lines), as_json)
 
@@ -90,11 +87,10 @@ def distill_command(
     """
     from retort.training.recipes.recipe import DistillRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, DistillRecipe)
-        from retort.training.methods.distill import distill
+    plan = load_plan(recipe, overrides, DistillRecipe)
+    from retort.training.methods.distill import distill
 
-        folder = distill(plan, log)
+    folder = distill(plan, log)
     answer({"student": str(folder)}, f"student in {folder}", as_json)
 
 
@@ -131,17 +127,16 @@ def validate_command(
         read_values,
     )
 
-    with reported():
-        values = read_values(recipe, overrides or [])
-        lacking = absent(values, recipe.parent)
-        mistakes = [
-            *find_mistakes(values),
-            *(m for place in places(values) if (m := source_mistake(place))),
-            *(str(item) for item in lacking if not item.maker),
-        ]
-        if mistakes:
-            raise RecipeError(in_words(mistakes, str(recipe)))
-        plan = parse_recipe(values, str(recipe))
+    values = read_values(recipe, overrides or [])
+    lacking = absent(values, recipe.parent)
+    mistakes = [
+        *find_mistakes(values),
+        *(m for place in places(values) if (m := source_mistake(place))),
+        *(str(item) for item in lacking if not item.maker),
+    ]
+    if mistakes:
+        raise RecipeError(in_words(mistakes, str(recipe)))
+    plan = parse_recipe(values, str(recipe))
     typer.echo(
         plan.model_dump_json(indent=1) if as_json else f"{recipe}: {plan.kind} recipe: valid"
     )
@@ -166,10 +161,7 @@ def teacher_server_command(
     """
     from retort.training.teachers.server import serve
 
-    try:
-        serve(teachers, host, port, max_length)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    serve(teachers, host, port, max_length)
 
 
 def shape_bundle_command(
@@ -184,8 +176,7 @@ def shape_bundle_command(
     from retort.models.bundle import find_bundle, read_bundle
     from retort.training.export.shape_bundle import SHAPES, shape_bundle
 
-    with reported():
-        if shape not in SHAPES:
-            raise ValueError(f"no shape {shape!r}: there are {', '.join(SHAPES)}")
-        made = shape_bundle(SHAPES[shape], read_bundle(find_bundle(like)), folder, log)
+    if shape not in SHAPES:
+        raise ValueError(f"no shape {shape!r}: there are {', '.join(SHAPES)}")
+    made = shape_bundle(SHAPES[shape], read_bundle(find_bundle(like)), folder, log)
     typer.echo(str(made.folder))
