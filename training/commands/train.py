@@ -1,11 +1,12 @@
-"""The commands that train: teach, label, distill, methods, validate, and the teachers' server.
+"""The commands that train: teach, label, distill; those on recipes; and the teachers' server.
 
 Heavy imports stay inside the commands, so that `retort --help` is quick and a serve-only
-installation can show it. `methods` and `validate` need nothing of the extra `train`.
+installation can show it. `methods`, `recipes` and `validate` need nothing of the extra `train`.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("label")(label_command)
     app.command("distill")(distill_command)
     app.command("methods")(methods_command)
+    app.command("recipes")(recipes_command)
     app.command("validate")(validate_command)
     app.command("teacher-server", hidden=True)(teacher_server_command)
     app.command("shape-bundle", hidden=True)(shape_bundle_command)
@@ -104,6 +106,32 @@ def methods_command(as_json: JsonOption = False) -> None:
     rows = [{"name": m.name, "paper": m.paper, "line": m.line} for m in METHODS.values()]
     lines = [f"{m.name:12} {m.line}\n{'':12} {m.paper}" for m in METHODS.values()]
     answer(rows, "\n".join(lines), as_json)
+
+
+def recipes_command(
+    kind: Annotated[
+        str | None, typer.Argument(help="Only this kind: corpus, teacher, distill or study.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the reference of all kinds into this page.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every field of a recipe: its type, its default and what it does.
+
+    Example: retort recipes distill
+    """
+    from retort.training.recipes.reference import kinds, options, to_text, write_page
+
+    if page is not None:
+        write_page(page)
+        log(f"{page} is written")
+        return
+    found = kinds(kind)
+    if kind in (None, "distill"):
+        found["options"] = options()
+    facts = {name: [asdict(part) for part in parts] for name, parts in found.items()}
+    answer(facts, to_text(part for parts in found.values() for part in parts), as_json)
 
 
 def validate_command(
