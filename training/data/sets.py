@@ -166,8 +166,17 @@ class Parts:
     measure: EvaluationSet
 
 
-def divide(pairs: Sequence[Pair], name: str, choose: float, measure: float) -> Parts:
+def divide(
+    pairs: Sequence[Pair],
+    name: str,
+    choose: float,
+    measure: float,
+    *,
+    measured: Sequence[Pair] = (),
+) -> Parts:
     """Shares `choose` and `measure` of the queries, the rest to learn from.
+
+    `measured` are pairs to measure by that are there already, with a `measure` of 0.
 
     Sets are rankings where most queries have right and wrong passages, else classifications.
     Raises `DataError` for a pair without a label, for shares that leave nothing to learn from, and
@@ -181,7 +190,7 @@ def divide(pairs: Sequence[Pair], name: str, choose: float, measure: float) -> P
         )
     if not 0 < choose + measure < 1:
         raise DataError(f"shares {choose} and {measure} leave nothing to learn from: lower them")
-    parts: tuple[list[Pair], list[Pair], list[Pair]] = ([], [], [])
+    parts: tuple[list[Pair], list[Pair], list[Pair]] = ([], [], list(measured))
     groups = group_by_query(pairs)
     for group in groups.values():
         where = place(group[0].query)

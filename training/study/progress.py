@@ -68,6 +68,7 @@ class Progress:
         self.running: dict[str, tuple[Job, float]] = {}
         self.kept = 0
         self.done = 0
+        self.given_up = 0
         self.failed: list[Report] = []
         self.started = time.monotonic()
         self._found = list(findings(study))
@@ -111,6 +112,17 @@ class Progress:
             self.console.print(self._line(job, report), soft_wrap=True, markup=False)
         self.looked()
 
+    def stopped(self, jobs: Sequence[Job], reason: str) -> None:
+        """These will not be done."""
+        for job in jobs:
+            self.running.pop(job.name, None)
+            self.left.remove(job.name)
+        self.given_up += len(jobs)
+        if jobs and self._live is None:
+            line = f"{len(jobs)} runs are given up: {reason}"
+            self.console.print(line, soft_wrap=True, markup=False)
+        self.looked()
+
     def looked(self) -> None:
         """Draw what there is to see."""
         if self._live is not None:
@@ -129,6 +141,9 @@ class Progress:
     def _line(self, job: Job, report: Report) -> str:
         count = f"[{len(self.jobs) - len(self.left)}/{len(self.jobs)}] {job.name}"
         if report.status == "failed":
+            alike = next((r for r in self.failed if r.error == report.error), report)
+            if alike is not report:
+                return f"{count}: failed as {alike.name} did"
             return f"{count}: failed: {report.error}"
         if report.status == "kept":
             return f"{count}: was there"
@@ -149,6 +164,8 @@ class Progress:
             head.append(f", {self.kept} there before")
         if self.failed:
             head.append(f", {len(self.failed)} failed", style="red")
+        if self.given_up:
+            head.append(f", {self.given_up} given up", style="red")
         head.append(
             f", {len(self.left)} left; at work {in_words(now - self.started)}, "
             f"about {in_words(self.seconds_left)} left"

@@ -185,17 +185,17 @@ def test_validate_says_what_is_to_be_made_and_refuses_what_only_the_user_has(
     assert out.splitlines() == [
         "student.yaml: distill recipe: valid",
         "to be made before it can run:",
-        "  stages.0.table: runs/t.parquet: made by `retort data build`",
+        "  stages.0.table: runs/t.parquet: missing; run `retort data build`",
     ]
     code, out, err = invoke("validate", "student.yaml", "--json")
     assert json.loads(out)["method"] == "none"
     assert "runs/t.parquet" in err
     recipe.write_text(
-        plain + "student: {init: models/mine}\nstages: [{table: runs/t.parquet, alpha: 0}]\n"
+        plain + "student: {init: org/mine}\nstages: [{table: runs/t.parquet, alpha: 0}]\n"
     )
     assert invoke("validate", "student.yaml")[1].splitlines()[-2:] == [
         "no such folder here, so taken for names on the Hugging Face hub:",
-        "  student.init: models/mine",
+        "  student.init: org/mine",
     ]
     recipe.write_text(plain + "stages: [{table: mine.tsv, alpha: 0.5}]\n")
     code, _, err = invoke("validate", "student.yaml")

@@ -1,0 +1,155 @@
+"""The plan of a fit: what was asked for, checked, and kept with the work.
+
+A plan that is begun stays as it is: other arguments need a work folder of their own, as half of the
+work would be of one plan and half of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from retort.models.bundle import find_bundle
+from retort.models.manifest import MANIFEST_FILE
+from retort.training.nn.backbone import is_bundle, read_config
+from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.recipe import TeacherRef
+from retort.training.teachers.scorers import MODEL, parse
+
+PLAN_FILE = "plan.json"
+SHIPPED = "retort-small"
+LABELS_ALONE = "labels alone"
+TOGETHER = "teachers together"
+
+
+class FitPlan(BaseModel):
+    """Everything that a fit follows from.
+
+    `digests` are those of the files that are read. `minutes` is how long labelling and training may
+    take; `epochs` are passes over the labelled pairs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    teachers: tuple[TeacherRef, ...] = ()
+    out: Path
+    work: Path
+    init: str = SHIPPED
+    seed: int = 1
+    epochs: float = Field(2.0, gt=0)
+    minutes: float | None = Field(None, gt=0)
+    measure: str | None = None
+    questions: tuple[str, ...] = ()
+    passages: tuple[str, ...] = ()
+    labels_alone: bool = False
+    digests: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.out.resolve().name
+
+    @property
+    def served(self) -> str | None:
+        """The bundle that the new one is compared with: `init` if it is one, or what ships."""
+        return next((name for name in (self.init, SHIPPED) if is_bundle(name)), None)
+
+    def keep(self) -> None:
+        """Write the plan to its work folder. Raises `ValueError` if another was begun there."""
+        path = self.work / PLAN_FILE
+        if path.is_file():
+            begun = FitPlan.model_validate_json(path.read_text(encoding="utf-8"))
+            changes = [
+                f"{field} is {_shown(now)}, and was {_shown(then)}"
+                for field, now, then in (
+                    (field, getattr(self, field), getattr(begun, field))
+                    for field in FitPlan.model_fields
+                )
+                if now != then
+            ]
+            if changes:
+                raise ValueError(
+                    f"{self.work} was begun with other arguments: {'; '.join(changes)}. Repeat "
+                    "those to go on there, or give --work another folder"
+                )
+            return
+        self.work.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def check(plan: FitPlan) -> None:
+    """Raise `ValueError` for what cannot work, before any of it is begun."""
+    names = [teacher.name for teacher in plan.teachers]
+    taken = [plan.name, LABELS_ALONE, TOGETHER, *([plan.served] if plan.served else [])]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two teachers are called {name}: name them, as in --teacher a=PLACE")
+        if name in taken:
+            raise ValueError(
+                f"a teacher is called {name}, as another ranker of the report is: name it, as in "
+                "--teacher a=PLACE"
+            )
+    for name in (plan.init, SHIPPED):
+        if is_bundle(name) and find_bundle(name).resolve() == plan.out.resolve():
+            raise ValueError(
+                f"--out {plan.out} is {name}, which the new bundle is compared with: give another"
+            )
+    if plan.out.is_dir() and not (plan.out / MANIFEST_FILE).is_file() and any(plan.out.iterdir()):
+        raise ValueError(f"--out {plan.out} holds files but no bundle: give a new folder")
+    if (plan.questions or plan.passages) and not plan.teachers:
+        raise ValueError("questions and passages have no labels: only a --teacher can use them")
+    if plan.labels_alone and not plan.teachers:
+        raise ValueError("without a --teacher the student learns from labels alone anyway")
+
+
+def teacher_refs(specs: Sequence[str]) -> tuple[TeacherRef, ...]:
+    """Teachers from `[NAME=][KIND:]PLACE`; a kind that is not named is told from the place.
+
+    Raises `ValueError` for a place that is none.
+    """
+    refs = []
+    for text in specs:
+        spec = parse(text)
+        kind = kind_of(spec.path) if spec.kind == MODEL else spec.kind
+        refs.append(TeacherRef.model_validate({"name": spec.name, "path": spec.path, "kind": kind}))
+    return tuple(refs)
+
+
+def kind_of(place: str) -> str:
+    """What kind of teacher is at a place. Raises `ValueError` where nothing says it."""
+    if is_checkpoint(place):
+        return "cross-encoder"
+    if is_bundle(place):
+        raise ValueError(
+            f"{place} is a bundle, and a teacher is a model: name the checkpoint it was made of"
+        )
+    if not place.startswith("package:") and not Path(place).is_dir():
+        raise ValueError(
+            f"{place}: no such folder. If it is a model of the Hugging Face hub, say which kind: "
+            f"hub-cross-encoder:{place} or bi-encoder:{place}"
+        )
+    _, config = read_config(place)
+    classifier = any("SequenceClassification" in name for name in config.architectures or ())
+    return "hub-cross-encoder" if classifier else "bi-encoder"
+
+
+def digest(path: Path) -> str:
+    """16 hex digits of a file's content."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+
+
+def digests(places: Sequence[str]) -> dict[str, str]:
+    """Of those places that are files."""
+    return {place: digest(Path(place)) for place in places if Path(place).is_file()}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_shown, value)) or "none"
+    if isinstance(value, TeacherRef):
+        return f"{value.kind}:{value.path}"
+    return "none" if value is None else str(value)

@@ -1,0 +1,247 @@
+"""The run of a fit: from a file of pairs to a bundle that is measured, step after step.
+
+divide → try → tables → label → distil (→ labels alone) → export → measure
+
+Each step is what a command of its own does (`retort data divide`, `data build`, `label`, `distill`,
+`export`, `evaluate`), by a recipe in the work folder. A run that was killed goes on at the step it
+was in, which itself goes on from its last checkpoint or block of scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from retort.training.data.corpus import build_corpus
+from retort.training.data.evaluation_set import EvaluationSet
+from retort.training.data.leaks import HeldOut
+from retort.training.data.readers.rows import BadRows
+from retort.training.data.table import table_counts, write_table
+from retort.training.export.bundling import BundleSpec, build_bundle
+from retort.training.export.parity import ParityError
+from retort.training.fit.material import Material, read_material
+from retort.training.fit.plan import LABELS_ALONE, TOGETHER, FitPlan, check
+from retort.training.fit.recipes import corpus_recipes, student_recipes, write_recipes
+from retort.training.fit.report import FitReport, make_report
+from retort.training.fit.speeds import Speeds, measure_speeds
+from retort.training.fit.steps import Steps
+from retort.training.labels.label import label_recipe
+from retort.training.methods.distill import distill
+from retort.training.nn.student import load_student
+from retort.training.recipes.load import load_recipe
+from retort.training.recipes.methods import METHODS
+from retort.training.recipes.recipe import CorpusRecipe, DistillRecipe
+from retort.training.teachers.systems import ENSEMBLE, read_scores, score_sets, write_scores
+
+Log = Callable[[str], None]
+
+SPEEDS_FILE = "speeds.json"
+# Seconds that a step takes for anything at all: imports, indexes, graphs.
+TABLES_SECONDS, EXPORT_SECONDS = 15.0, 20.0
+# Scoring compared with training, of one model.
+FASTER = 3.0
+# Fewer candidates than this are no stage of their own, where time is short.
+MIN_CANDIDATES = 200
+MIN_EPOCHS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What the student reads: a `limit` of candidates (None for all, 0 for none), and epochs."""
+
+    limit: int | None
+    epochs: float
+
+
+def fit(plan: FitPlan, log: Log) -> FitReport:
+    """Run all steps that are not done yet, and report.
+
+    Raises `ValueError` for a plan that cannot work, before it begins anything, and as the steps do.
+    """
+    check(plan)
+    plan.keep()
+    steps = Steps(plan.work, 6 + bool(plan.teachers) + plan.labels_alone, log)
+    detail: Log = lambda text: log(f"      {text}")  # noqa: E731
+    material = read_material(plan, detail)
+    work = plan.work
+    counts = count_parts(material)
+    log(", ".join(f"{part} {pairs:,} pairs" for part, (pairs, _) in counts.items()))
+
+    steps.run("divide", f"writing the parts to {work}", lambda: material.write(work))
+    steps.run(
+        "try",
+        "loading teachers and student, and timing them on a few pairs",
+        lambda: _write_speeds(work, measure_speeds(plan, material.parts.train, detail)),
+        expected=10.0 * (1 + len(plan.teachers)),
+        made=work / SPEEDS_FILE,
+    )
+    speeds = Speeds.model_validate_json((work / SPEEDS_FILE).read_text(encoding="utf-8"))
+
+    tables = corpus_recipes(plan, material)
+    write_recipes(work, tables)
+    steps.run(
+        "tables",
+        "finding wrong passages and candidates for the queries by BM25",
+        lambda: _build([work / f"{name}.yaml" for name in tables], material, detail),
+        expected=TABLES_SECONDS,
+        made=work / f"{[*tables][-1]}.parquet",
+    )
+    labelled, candidates = (_pairs(work / f"{n}.parquet") for n in ("pairs", "candidates"))
+    amount = within(plan, speeds, labelled, candidates)
+    students = student_recipes(plan, speeds.layers, amount.limit, amount.epochs)
+    write_recipes(work, students)
+    recipes = {name: _distill_recipe(work / f"{name}.yaml") for name in students}
+    soft = candidates if amount.limit is None else amount.limit
+    if plan.teachers:
+        steps.run(
+            "label",
+            f"{len(plan.teachers)} teachers score {labelled + soft:,} pairs",
+            lambda: label_recipe(recipes["student"], (), detail),
+            expected=speeds.label_seconds(labelled + soft),
+        )
+    steps.run(
+        "distil",
+        f"the student learns from {soft:,} candidates and {amount.epochs:g} times from "
+        f"{labelled:,} labelled pairs",
+        lambda: distill(recipes["student"], detail),
+        expected=speeds.train_seconds(soft + amount.epochs * labelled),
+        made=work / "student" / "student",
+    )
+    if plan.labels_alone:
+        steps.run(
+            LABELS_ALONE,
+            "the same student without teachers",
+            lambda: distill(recipes["labels-alone"], detail),
+            expected=speeds.train_seconds(amount.epochs * labelled),
+            made=work / "labels-alone" / "student",
+        )
+    steps.run(
+        "export",
+        f"writing {plan.out}, and holding its graph against the student",
+        lambda: _export(plan, material, detail),
+        expected=EXPORT_SECONDS + 3 * speeds.train_seconds(len(material.held_out)) / FASTER,
+        made=plan.out,
+    )
+    measured = material.parts.measure
+    steps.run(
+        "measure",
+        f"all rankers on {len(measured.pairs):,} pairs",
+        lambda: _score(plan, measured),
+        expected=EXPORT_SECONDS
+        + speeds.label_seconds(len(measured.pairs))
+        + 2 * speeds.train_seconds(len(measured.pairs)) / FASTER,
+        made=work / "scored",
+    )
+    scores = {name: read_scores(_kept(work, name))[measured.name] for name in systems_of(plan)}
+    return make_report(plan, measured, scores, counts, steps.seconds)
+
+
+def count_parts(material: Material) -> dict[str, tuple[int, int]]:
+    """Pairs and queries of each part."""
+    parts = {
+        "train": material.parts.train,
+        "unlabelled": material.unlabelled,
+        "choose": material.parts.choose.pairs,
+        "measure": material.parts.measure.pairs,
+    }
+    return {
+        name: (len(pairs), len({pair.query_key for pair in pairs}))
+        for name, pairs in parts.items()
+        if pairs
+    }
+
+
+def within(plan: FitPlan, speeds: Speeds, labelled: int, candidates: int) -> Amount:
+    """How much is read of so many labelled pairs and candidates in `plan.minutes`.
+
+    The labelled pairs come first; candidates get what time is left.
+    """
+    if plan.minutes is None or not labelled:
+        return Amount(None if candidates else 0, plan.epochs)
+    seconds, students = 60 * plan.minutes, 1 + plan.labels_alone
+    label, train = speeds.label_seconds(1), speeds.train_seconds(1)
+    left = seconds - labelled * (label + students * plan.epochs * train)
+    if left <= 0:
+        epochs = (seconds / labelled - label) / (students * train)
+        return Amount(0, round(min(plan.epochs, max(MIN_EPOCHS, epochs)), 2))
+    limit = int(left / (label + train))
+    if limit >= candidates:
+        return Amount(None if candidates else 0, plan.epochs)
+    return Amount(limit if limit >= MIN_CANDIDATES else 0, plan.epochs)
+
+
+def systems_of(plan: FitPlan) -> dict[str, str]:
+    """The rankers of the report by name, as `retort evaluate --system` has them."""
+    systems = {plan.name: str(plan.out)}
+    if plan.served is not None:
+        systems[plan.served] = plan.served
+    if plan.labels_alone:
+        systems[LABELS_ALONE] = str(plan.work / "labels-alone" / "student")
+    systems |= {teacher.name: f"{teacher.kind}:{teacher.path}" for teacher in plan.teachers}
+    if len(plan.teachers) > 1:
+        systems[TOGETHER] = ENSEMBLE + ",".join(teacher.name for teacher in plan.teachers)
+    return systems
+
+
+def _write_speeds(work: Path, speeds: Speeds) -> None:
+    (work / SPEEDS_FILE).write_text(speeds.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _build(paths: Sequence[Path], material: Material, log: Log) -> None:
+    for path in paths:
+        recipe = load_recipe(path, [])
+        assert isinstance(recipe, CorpusRecipe)
+        table = build_corpus(recipe, None, BadRows(), lambda text: None)
+        HeldOut(material.held_out).check(table.pairs, str(recipe.out))
+        write_table(recipe.out, table)
+        log(f"{recipe.out}: {len(table):,} pairs")
+
+
+def _distill_recipe(path: Path) -> DistillRecipe:
+    recipe = load_recipe(path, [])
+    assert isinstance(recipe, DistillRecipe)
+    return recipe
+
+
+def _pairs(table: Path) -> int:
+    return sum(count["pairs"] for count in (table_counts(table) or {}).values())
+
+
+def _export(plan: FitPlan, material: Material, log: Log) -> None:
+    """As int8, or as fp16 where int8 does not rank as the student does."""
+    loaded = load_student(plan.work / "student" / "student")
+    method = _distill_recipe(plan.work / "student.yaml").method
+    spec = BundleSpec(
+        name=plan.name,
+        version="0.1.0",
+        methods=() if METHODS[method].labels_alone else (method.upper(),),
+    )
+    for storage in ("int8", "fp16"):
+        try:
+            build_bundle(
+                plan.out,
+                loaded.student,
+                loaded.tokenizer_path,
+                loaded.truncation,
+                material.held_out,
+                replace(spec, storage=storage),
+                calibration=[material.parts.choose.pairs],
+                log=log,
+            )
+        except ParityError as error:
+            if storage == "fp16":
+                raise
+            log(f"int8 does not rank as the student does, so weights are stored as fp16: {error}")
+        else:
+            return
+
+
+def _score(plan: FitPlan, items: EvaluationSet) -> None:
+    scores, _ = score_sets(systems_of(plan), [items])
+    for name, by_set in scores.items():
+        write_scores(_kept(plan.work, name), by_set)
+
+
+def _kept(work: Path, name: str) -> Path:
+    return work / "scored" / f"{name.replace('/', '-')}.npz"
