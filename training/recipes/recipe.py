@@ -101,7 +101,8 @@ class Length(_Part):
 class Optimiser(_Part):
     """AdamW with linear warm-up and decay to zero.
 
-    A batch holds `batch_pairs`, or, where `batch_tokens` is given, as many tokens.
+    A batch holds `batch_pairs`, or, where `batch_tokens` is given, as many tokens. `compile` makes
+    one program of a step first, which takes a minute and pays on a GPU.
     """
 
     lr: float = Field(5e-5, gt=0, description="Learning rate at its peak.")
@@ -119,6 +120,7 @@ class Optimiser(_Part):
     precision: Literal["bf16", "no", "fp16"] = Field(
         "bf16", description="Precision of training; no is fp32."
     )
+    compile: bool = Field(False, description="Make one program of a step first, for a GPU.")
 
 
 class MetaPlan(_Part):
