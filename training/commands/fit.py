@@ -68,8 +68,8 @@ def fit_command(
     epochs: Annotated[float, typer.Option(min=0.1, help="Passes over the labelled pairs.")] = 2.0,
     labels_alone: Annotated[
         bool,
-        typer.Option("--labels-alone", help="Train the student without teachers too, to compare."),
-    ] = False,
+        typer.Option(help="Train a student without teachers too, and take the better one."),
+    ] = True,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 1,
     work: Annotated[
         Path | None, typer.Option(help="Folder of the work (default: runs/fit/NAME).")

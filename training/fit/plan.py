@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retort.models.bundle import find_bundle
 from retort.models.manifest import MANIFEST_FILE
-from retort.training.nn.backbone import is_bundle, read_config
+from retort.training.nn.backbone import is_bundle, quiet, read_config
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import TeacherRef
 from retort.training.teachers.scorers import MODEL, parse
 
 PLAN_FILE = "plan.json"
 SHIPPED = "retort-small"
-LABELS_ALONE = "labels alone"
+DISTILLED, LABELS_ALONE = "distilled", "labels alone"
 TOGETHER = "teachers together"
 
 
@@ -29,7 +29,8 @@ class FitPlan(BaseModel):
     """Everything that a fit follows from.
 
     `digests` are those of the files that are read. `minutes` is how long labelling and training may
-    take; `epochs` are passes over the labelled pairs.
+    take; `epochs` are passes over the labelled pairs. `labels_alone` trains a student without
+    teachers too, for where those know less than the labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,13 +46,21 @@ class FitPlan(BaseModel):
     measure: str | None = None
     questions: tuple[str, ...] = ()
     passages: tuple[str, ...] = ()
-    labels_alone: bool = False
+    labels_alone: bool = True
     digests: dict[str, str] = {}
 
     @property
     def name(self) -> str:
         """The bundle's name."""
         return self.out.resolve().name
+
+    @property
+    def students(self) -> dict[str, Path]:
+        """The students that are trained: their checkpoints by what they learn from."""
+        found = {DISTILLED: self.work / "distilled" / "student"} if self.teachers else {}
+        if self.labels_alone or not self.teachers:
+            found[LABELS_ALONE] = self.work / "labels-alone" / "student"
+        return found
 
     @property
     def served(self) -> str | None:
@@ -84,7 +93,7 @@ class FitPlan(BaseModel):
 def check(plan: FitPlan) -> None:
     """Raise `ValueError` for what cannot work, before any of it is begun."""
     names = [teacher.name for teacher in plan.teachers]
-    taken = [plan.name, LABELS_ALONE, TOGETHER, *([plan.served] if plan.served else [])]
+    taken = [plan.name, DISTILLED, LABELS_ALONE, TOGETHER, *([plan.served] if plan.served else [])]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two teachers are called {name}: name them, as in --teacher a=PLACE")
@@ -102,8 +111,6 @@ def check(plan: FitPlan) -> None:
         raise ValueError(f"--out {plan.out} holds files but no bundle: give a new folder")
     if (plan.questions or plan.passages) and not plan.teachers:
         raise ValueError("questions and passages have no labels: only a --teacher can use them")
-    if plan.labels_alone and not plan.teachers:
-        raise ValueError("without a --teacher the student learns from labels alone anyway")
 
 
 def teacher_refs(specs: Sequence[str]) -> tuple[TeacherRef, ...]:
@@ -132,7 +139,8 @@ def kind_of(place: str) -> str:
             f"{place}: no such folder. If it is a model of the Hugging Face hub, say which kind: "
             f"hub-cross-encoder:{place} or bi-encoder:{place}"
         )
-    _, config = read_config(place)
+    with quiet():
+        _, config = read_config(place)
     classifier = any("SequenceClassification" in name for name in config.architectures or ())
     return "hub-cross-encoder" if classifier else "bi-encoder"
 

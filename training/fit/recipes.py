@@ -13,21 +13,19 @@ from typing import Any
 import yaml
 
 from retort.training.fit.material import PASSAGES, QUESTIONS, TRAIN, UNLABELLED, Material
-from retort.training.fit.plan import FitPlan
+from retort.training.fit.plan import DISTILLED, FitPlan
 from retort.training.recipes.load import parse_recipe
+from retort.training.recipes.recipe import Length
 
 # Candidates of each question: those that BM25 ranks first, and others of its best 50.
 CANDIDATES = {"near": 6, "deep": 6}
 # BM25's wrong passages for each right one, next to those that are labelled.
 NEGATIVES = 2
 METHOD, METHOD_WITHOUT_STAGE_1, UNTAUGHT = "tmkd", "mkd", "none"
-ALPHA = 0.9
-LENGTH = {"max_length": 128, "max_query_tokens": 48}
+ALPHA = 0.7
 SOFT = {"lr": 1.5e-4, "warmup": 0.03, "epochs": 1, "batch_pairs": 32}
 LABELLED = {"lr": 1.0e-4, "batch_pairs": 32}
 LAYERS = 3
-# Fewer candidates than this are no stage of their own.
-MIN_CANDIDATES = 200
 
 
 def corpus_recipes(plan: FitPlan, material: Material) -> dict[str, dict[str, Any]]:
@@ -61,53 +59,49 @@ def corpus_recipes(plan: FitPlan, material: Material) -> dict[str, dict[str, Any
 
 
 def student_recipes(
-    plan: FitPlan, layers: int, limit: int | None, epochs: float
+    plan: FitPlan, layers: int, length: Length, limit: int | None, epochs: float
 ) -> dict[str, dict[str, Any]]:
-    """The distillation, and where the plan asks for it the student without teachers.
+    """The recipes of the plan's students by name.
 
-    `layers` are those of the encoder that the student starts from. `limit` is how many candidates
-    the first stage reads: None for all, 0 for no such stage.
+    `layers` are those of the encoder that they start from, `length` is how much of a pair they
+    read. `limit` is how many candidates the first stage of the distilled one reads: None for all, 0
+    for no such stage.
     """
     stage: dict[str, Any] = {
         "table": str(plan.work / "pairs.parquet"),
-        "alpha": ALPHA if plan.teachers else 0.0,
-        "length": LENGTH,
+        "alpha": ALPHA,
+        "length": length.model_dump(),
         "optimiser": {**LABELLED, "epochs": epochs},
     }
     first: dict[str, Any] = {
         "table": str(plan.work / "candidates.parquet"),
         **({"limit": limit} if limit else {}),
         "alpha": 1.0,
-        "length": LENGTH,
+        "length": length.model_dump(),
         "optimiser": SOFT,
     }
-    soft = [first] if plan.teachers and limit != 0 else []
-    common: dict[str, Any] = {
-        "kind": "distill",
-        "name": plan.name,
-        "method": (METHOD if soft else METHOD_WITHOUT_STAGE_1) if plan.teachers else UNTAUGHT,
-        "seed": plan.seed,
-        "out": str(plan.work / "student"),
-        "store": str(plan.work / "scores"),
-        "student": {"init": plan.init, "layers": spread(layers)},
-    }
-    teachers = [teacher.model_dump(exclude_defaults=True) for teacher in plan.teachers]
-    found = {
-        "student": {
-            **common,
-            **({"teachers": teachers} if teachers else {}),
-            "stages": [*soft, stage],
-        }
-    }
-    if plan.labels_alone:
-        found["labels-alone"] = {
-            **common,
-            "name": f"{plan.name}-labels-alone",
-            "method": UNTAUGHT,
-            "out": str(plan.work / "labels-alone"),
-            "stages": [{**stage, "alpha": 0.0}],
+    found: dict[str, dict[str, Any]] = {}
+    for student, checkpoint in plan.students.items():
+        taught = student == DISTILLED
+        soft = [first] if taught and limit != 0 else []
+        teachers = [t.model_dump(exclude_defaults=True) for t in plan.teachers] if taught else []
+        found[recipe_name(student)] = {
+            "kind": "distill",
+            "name": f"{plan.name} {student}",
+            "method": (METHOD if soft else METHOD_WITHOUT_STAGE_1) if taught else UNTAUGHT,
+            "seed": plan.seed,
+            "out": str(checkpoint.parent),
+            "store": str(plan.work / "scores"),
+            **({"teachers": teachers} if taught else {}),
+            "student": {"init": plan.init, "layers": spread(layers)},
+            "stages": [*soft, stage if taught else {**stage, "alpha": 0.0}],
         }
     return found
+
+
+def recipe_name(student: str) -> str:
+    """The name of a student's recipe: its file is `NAME.yaml`."""
+    return student.replace(" ", "-")
 
 
 def spread(layers: int) -> list[int]:

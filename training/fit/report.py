@@ -15,7 +15,8 @@ from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.evaluate.bootstrap import RESAMPLES, Estimate
 from retort.training.evaluate.evaluation import resample_set
 from retort.training.evaluate.measures import TITLES, judged_queries
-from retort.training.fit.plan import LABELS_ALONE, TOGETHER, FitPlan
+from retort.training.fit.choice import Choice
+from retort.training.fit.plan import DISTILLED, LABELS_ALONE, TOGETHER, FitPlan
 from retort.training.fit.verdict import Verdict, judge
 from retort.training.study.estimate import in_words
 
@@ -45,6 +46,7 @@ class FitReport(BaseModel):
     created: str
     plan: FitPlan
     headline: str
+    choice: Choice
     counts: dict[str, tuple[int, int]]
     queries: int
     rows: tuple[Row, ...]
@@ -66,6 +68,7 @@ class FitReport(BaseModel):
 
 def make_report(
     plan: FitPlan,
+    choice: Choice,
     items: EvaluationSet,
     scores: Mapping[str, ArrayLike],
     counts: Mapping[str, tuple[int, int]],
@@ -112,12 +115,20 @@ def make_report(
                 f"than {plan.served} ({signed(ahead, bounds=True)}): there is little to learn from "
                 "it. A stronger teacher is what would help most."
             )
-    if LABELS_ALONE in scores and main.difference(new, LABELS_ALONE).low <= 0:
-        remarks.append("The teachers are not shown to help: labels alone may do as well.")
+    if len(choice.figures) > 1:
+        remarks.insert(0, choice.text[0].upper() + choice.text[1:] + ".")
+    if {DISTILLED, LABELS_ALONE} <= set(scores):
+        helped = main.difference(DISTILLED, LABELS_ALONE)
+        if helped.low <= 0:
+            remarks.append(
+                f"Teachers are not shown to help: {DISTILLED} compared with {LABELS_ALONE} is "
+                f"{signed(helped, bounds=True)}."
+            )
     return FitReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         plan=plan,
         headline=measures[0],
+        choice=choice,
         counts=dict(counts),
         queries=judged_queries(items) if items.kind == "ranking" else len(set(items.query_ids)),
         rows=tuple(rows),

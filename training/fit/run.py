@@ -1,6 +1,6 @@
 """The run of a fit: from a file of pairs to a bundle that is measured, step after step.
 
-divide → try → tables → label → distil (→ labels alone) → export → measure
+divide → try → tables → label → distilled and labels alone → export the better → measure
 
 Each step is what a command of its own does (`retort data divide`, `data build`, `label`, `distill`,
 `export`, `evaluate`), by a recipe in the work folder. A run that was killed goes on at the step it
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from retort.training.data.corpus import build_corpus
@@ -20,9 +21,11 @@ from retort.training.data.readers.rows import BadRows
 from retort.training.data.table import table_counts, write_table
 from retort.training.export.bundling import BundleSpec, build_bundle
 from retort.training.export.parity import ParityError
+from retort.training.export.storage import Storage
+from retort.training.fit.choice import Choice, choose
 from retort.training.fit.material import Material, read_material
-from retort.training.fit.plan import LABELS_ALONE, TOGETHER, FitPlan, check
-from retort.training.fit.recipes import corpus_recipes, student_recipes, write_recipes
+from retort.training.fit.plan import DISTILLED, TOGETHER, FitPlan, check
+from retort.training.fit.recipes import corpus_recipes, recipe_name, student_recipes, write_recipes
 from retort.training.fit.report import FitReport, make_report
 from retort.training.fit.speeds import Speeds, measure_speeds
 from retort.training.fit.steps import Steps
@@ -36,7 +39,8 @@ from retort.training.teachers.systems import ENSEMBLE, read_scores, score_sets, 
 
 Log = Callable[[str], None]
 
-SPEEDS_FILE = "speeds.json"
+SPEEDS_FILE, CHOICE_FILE = "speeds.json", "choice.json"
+STORAGES: tuple[Storage, ...] = ("int8", "fp16")
 # Seconds that a step takes for anything at all: imports, indexes, graphs.
 TABLES_SECONDS, EXPORT_SECONDS = 15.0, 20.0
 # Scoring compared with training, of one model.
@@ -61,7 +65,7 @@ def fit(plan: FitPlan, log: Log) -> FitReport:
     """
     check(plan)
     plan.keep()
-    steps = Steps(plan.work, 6 + bool(plan.teachers) + plan.labels_alone, log)
+    steps = Steps(plan.work, 5 + bool(plan.teachers) + len(plan.students), log)
     detail: Log = lambda text: log(f"      {text}")  # noqa: E731
     material = read_material(plan, detail)
     work = plan.work
@@ -89,32 +93,25 @@ def fit(plan: FitPlan, log: Log) -> FitReport:
     )
     labelled, candidates = (_pairs(work / f"{n}.parquet") for n in ("pairs", "candidates"))
     amount = within(plan, speeds, labelled, candidates)
-    students = student_recipes(plan, speeds.layers, amount.limit, amount.epochs)
+    students = student_recipes(plan, speeds.layers, speeds.length, amount.limit, amount.epochs)
     write_recipes(work, students)
     recipes = {name: _distill_recipe(work / f"{name}.yaml") for name in students}
     soft = candidates if amount.limit is None else amount.limit
     if plan.teachers:
         steps.run(
             "label",
-            f"{len(plan.teachers)} teachers score {labelled + soft:,} pairs",
-            lambda: label_recipe(recipes["student"], (), detail),
+            f"{', '.join(t.name for t in plan.teachers)} scoring {labelled + soft:,} pairs",
+            lambda: label_recipe(recipes[recipe_name(DISTILLED)], (), detail),
             expected=speeds.label_seconds(labelled + soft),
         )
-    steps.run(
-        "distil",
-        f"the student learns from {soft:,} candidates and {amount.epochs:g} times from "
-        f"{labelled:,} labelled pairs",
-        lambda: distill(recipes["student"], detail),
-        expected=speeds.train_seconds(soft + amount.epochs * labelled),
-        made=work / "student" / "student",
-    )
-    if plan.labels_alone:
+    for student, checkpoint in plan.students.items():
+        own = soft if student == DISTILLED else 0
         steps.run(
-            LABELS_ALONE,
-            "the same student without teachers",
-            lambda: distill(recipes["labels-alone"], detail),
-            expected=speeds.train_seconds(amount.epochs * labelled),
-            made=work / "labels-alone" / "student",
+            student,
+            f"a student learns from {_times(own, amount.epochs, labelled)}",
+            partial(distill, recipes[recipe_name(student)], detail),
+            expected=speeds.train_seconds(own + amount.epochs * labelled),
+            made=checkpoint,
         )
     steps.run(
         "export",
@@ -134,7 +131,8 @@ def fit(plan: FitPlan, log: Log) -> FitReport:
         made=work / "scored",
     )
     scores = {name: read_scores(_kept(work, name))[measured.name] for name in systems_of(plan)}
-    return make_report(plan, measured, scores, counts, steps.seconds)
+    choice = Choice.model_validate_json((work / CHOICE_FILE).read_text(encoding="utf-8"))
+    return make_report(plan, choice, measured, scores, counts, steps.seconds)
 
 
 def count_parts(material: Material) -> dict[str, tuple[int, int]]:
@@ -159,7 +157,7 @@ def within(plan: FitPlan, speeds: Speeds, labelled: int, candidates: int) -> Amo
     """
     if plan.minutes is None or not labelled:
         return Amount(None if candidates else 0, plan.epochs)
-    seconds, students = 60 * plan.minutes, 1 + plan.labels_alone
+    seconds, students = 60 * plan.minutes, len(plan.students)
     label, train = speeds.label_seconds(1), speeds.train_seconds(1)
     left = seconds - labelled * (label + students * plan.epochs * train)
     if left <= 0:
@@ -176,12 +174,16 @@ def systems_of(plan: FitPlan) -> dict[str, str]:
     systems = {plan.name: str(plan.out)}
     if plan.served is not None:
         systems[plan.served] = plan.served
-    if plan.labels_alone:
-        systems[LABELS_ALONE] = str(plan.work / "labels-alone" / "student")
+    systems |= {student: str(checkpoint) for student, checkpoint in plan.students.items()}
     systems |= {teacher.name: f"{teacher.kind}:{teacher.path}" for teacher in plan.teachers}
     if len(plan.teachers) > 1:
         systems[TOGETHER] = ENSEMBLE + ",".join(teacher.name for teacher in plan.teachers)
     return systems
+
+
+def _times(soft: int, epochs: float, labelled: int) -> str:
+    pairs = f"{labelled:,} labelled pairs, {epochs:g} times"
+    return f"{soft:,} candidates once, and from {pairs}" if soft else pairs
 
 
 def _write_speeds(work: Path, speeds: Speeds) -> None:
@@ -209,15 +211,14 @@ def _pairs(table: Path) -> int:
 
 
 def _export(plan: FitPlan, material: Material, log: Log) -> None:
-    """As int8, or as fp16 where int8 does not rank as the student does."""
-    loaded = load_student(plan.work / "student" / "student")
-    method = _distill_recipe(plan.work / "student.yaml").method
-    spec = BundleSpec(
-        name=plan.name,
-        version="0.1.0",
-        methods=() if METHODS[method].labels_alone else (method.upper(),),
-    )
-    for storage in ("int8", "fp16"):
+    """The student that is chosen, as int8, or as fp16 where int8 does not rank as it does."""
+    choice = choose(plan.students, material.parts.choose)
+    (plan.work / CHOICE_FILE).write_text(choice.model_dump_json(indent=1), encoding="utf-8")
+    if len(choice.figures) > 1:
+        log(choice.text)
+    loaded = load_student(plan.students[choice.student])
+    spec = BundleSpec(name=plan.name, version="0.1.0", methods=_methods(plan, choice.student))
+    for storage in STORAGES:
         try:
             build_bundle(
                 plan.out,
@@ -230,11 +231,16 @@ def _export(plan: FitPlan, material: Material, log: Log) -> None:
                 log=log,
             )
         except ParityError as error:
-            if storage == "fp16":
+            if storage == STORAGES[-1]:
                 raise
-            log(f"int8 does not rank as the student does, so weights are stored as fp16: {error}")
+            log(f"{storage} does not rank as the student does, so it is not taken: {error}")
         else:
             return
+
+
+def _methods(plan: FitPlan, student: str) -> tuple[str, ...]:
+    method = _distill_recipe(plan.work / f"{recipe_name(student)}.yaml").method
+    return () if METHODS[method].labels_alone else (method.upper(),)
 
 
 def _score(plan: FitPlan, items: EvaluationSet) -> None:

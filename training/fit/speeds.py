@@ -17,11 +17,11 @@ from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.pairs import Pair
 from retort.training.evaluate.measures import auc
 from retort.training.fit.plan import FitPlan
-from retort.training.fit.recipes import LENGTH, spread
+from retort.training.fit.recipes import spread
 from retort.training.nn.backbone import Backbone, load_backbone
 from retort.training.nn.inference import encode_pairs
 from retort.training.nn.student import Head, take_layers
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.recipe import Length, TeacherRef
 from retort.training.teachers.scorers import load_scorer
 
 SAMPLE = 64
@@ -33,7 +33,7 @@ CHANCE = 0.5
 class Speeds(BaseModel):
     """Pairs per second: of each teacher's scoring, and of the student's training.
 
-    `layers` are those of the encoder that the student starts from.
+    `layers` are those of the encoder that the student starts from, `length` is what it reads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +41,7 @@ class Speeds(BaseModel):
     teachers: dict[str, float] = {}
     student: float
     layers: int
+    length: Length
 
     def label_seconds(self, pairs: int) -> float:
         """How long all teachers take for so many pairs."""
@@ -60,9 +61,11 @@ def measure_speeds(plan: FitPlan, pairs: Sequence[Pair], log: Callable[[str], No
     sample = sample_of(pairs)
     teachers = {teacher.name: _teacher(teacher, sample, log) for teacher in plan.teachers}
     backbone = load_backbone(plan.init)
+    length = length_of(backbone)
     return Speeds(
         teachers=teachers,
-        student=_student(backbone, sample),
+        student=_student(backbone, length, sample),
+        length=length,
         layers=backbone.encoder.config.num_hidden_layers,
     )
 
@@ -71,6 +74,16 @@ def sample_of(pairs: Sequence[Pair]) -> list[Pair]:
     """Up to `SAMPLE` pairs from all over the file."""
     step = max(1, len(pairs) // SAMPLE)
     return list(pairs[::step])[:SAMPLE]
+
+
+def length_of(backbone: Backbone) -> Length:
+    """As much as the encoder read before, or as it has positions for."""
+    known = backbone.truncation
+    if known is not None:
+        return Length(max_length=known.max_length, max_query_tokens=known.max_query_tokens)
+    usual, places = Length(), backbone.encoder.config.max_position_embeddings
+    longest = min(usual.max_length, places)
+    return Length(max_length=longest, max_query_tokens=min(usual.max_query_tokens, longest // 2))
 
 
 def _teacher(reference: TeacherRef, sample: Sequence[Pair], log: Callable[[str], None]) -> float:
@@ -97,10 +110,10 @@ def _teacher(reference: TeacherRef, sample: Sequence[Pair], log: Callable[[str],
     return speed
 
 
-def _student(backbone: Backbone, sample: Sequence[Pair]) -> float:
+def _student(backbone: Backbone, length: Length, sample: Sequence[Pair]) -> float:
     layers = spread(backbone.encoder.config.num_hidden_layers)
     student = take_layers(backbone.encoder, layers, [Head("golden")]).train()
-    encoder = PairEncoder.from_file(backbone.tokenizer_path, Truncation(**LENGTH))
+    encoder = PairEncoder.from_file(backbone.tokenizer_path, Truncation(**length.model_dump()))
     rows = (list(sample) * BATCH)[:BATCH]
     batch = encoder.collate(encode_pairs(encoder, rows))
     inputs = [

