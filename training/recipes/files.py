@@ -73,6 +73,7 @@ _NOTHING: dict[What, str] = {
     "sets": "no such folder",
 }
 _NO_TEACHER = {
+    "given": "no such file",
     "cross-encoder": "no such folder; make it with `retort teach`, or write kind: "
     "hub-cross-encoder for a model of Hugging Face",
     "hub-cross-encoder": "no such folder; put your cross-encoder there, or name a model on the hub",
@@ -100,7 +101,7 @@ class Place:
             return True
         if self.path.startswith(("hub:", _PACKAGE)):
             return False
-        if self.what in ("source", "questions"):
+        if self.what in ("source", "questions") or self.kind == "given":
             return bool(Path(self.path.removesuffix(".gz")).suffix)
         return not self.hub_name
 
@@ -116,7 +117,7 @@ class Place:
         """Whether a model of the hub could be meant, should there be no such folder."""
         return (
             self.what in ("teacher", "backbone")
-            and self.kind != "cross-encoder"
+            and self.kind not in ("cross-encoder", "given")
             and _HUB_NAME.fullmatch(self.path) is not None
             and Path(self.path).parts[0] not in _OWN_FOLDERS
         )

@@ -218,6 +218,11 @@ def test_validate_says_what_is_to_be_made_and_refuses_what_only_the_user_has(
         "no such folder here, so taken for names on the Hugging Face hub:",
         "  student.init: org/mine",
     ]
+    # A bundle that ships is no name on the hub.
+    recipe.write_text(
+        plain + "student: {init: retort-small}\nstages: [{table: runs/t.parquet, alpha: 0}]\n"
+    )
+    assert "hub" not in invoke("validate", "student.yaml")[1]
     recipe.write_text(plain + "stages: [{table: mine.tsv, alpha: 0.5}]\n")
     code, _, err = invoke("validate", "student.yaml")
     assert code == 1
