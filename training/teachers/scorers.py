@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from retort.failures import reading
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.errors import BundleError
@@ -48,7 +49,7 @@ from retort.training.nn.inference import (
     student_model,
 )
 from retort.training.nn.student import Student, load_student
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.files import Place, is_checkpoint
 from retort.training.recipes.recipe import TeacherRef
 from retort.training.teachers.given import load_given
 
@@ -120,15 +121,19 @@ class Scorer:
 def load_scorer(reference: Reference) -> Scorer:
     """The scorer that a `Spec` or a recipe's teacher names.
 
-    Raises `UnknownScorerError`, `CheckpointError` or `BackboneError`.
+    Raises `UnknownScorerError`, `CheckpointError`, `BackboneError` or `Unreadable`.
     """
-    if reference.kind == "cross-encoder":
-        return load_cross_encoder(reference)
-    if reference.kind == "bi-encoder":
-        return _bi_encoder(reference)
-    if reference.kind == "hub-cross-encoder":
-        return _hub_cross_encoder(reference)
-    return _model(reference)
+    place = Place("", reference.path, "teacher", reference.kind)
+    if reference.kind in TEACHERS and (fault := place.fault()):
+        raise UnknownScorerError(f"{reference.name}={reference.path}: {fault}")
+    with reading(reference.path, f"a {reference.kind}"):
+        if reference.kind == "cross-encoder":
+            return load_cross_encoder(reference)
+        if reference.kind == "bi-encoder":
+            return _bi_encoder(reference)
+        if reference.kind == "hub-cross-encoder":
+            return _hub_cross_encoder(reference)
+        return _model(reference)
 
 
 def identity_of(teacher: TeacherRef) -> str:
