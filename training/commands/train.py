@@ -176,7 +176,13 @@ def validate_command(
     to_make = [str(item) for item in lacking]
     if to_make:
         typer.echo("\n  ".join(["to be made before it can run:", *to_make]), err=as_json)
-    on_hub = [f"{p.field}: {p.path}" for p in places(values) if p.hub_name and not p.exists()]
+    named = [place for place in places(values) if place.hub_name and not place.exists()]
+    if named:
+        from retort.models.bundle import list_bundles
+
+        bundles = list_bundles()
+        named = [p for p in named if p.what != "backbone" or p.path not in bundles]
+    on_hub = [f"{place.field}: {place.path}" for place in named]
     if on_hub:
         heading = "no such folder here, so taken for names on the Hugging Face hub:"
         typer.echo("\n  ".join([heading, *on_hub]), err=as_json)

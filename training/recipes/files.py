@@ -73,6 +73,7 @@ _NOTHING: dict[What, str] = {
     "sets": "no such folder",
 }
 _NO_TEACHER = {
+    "given": "no such file",
     "cross-encoder": "no such folder; make it with `retort teach`, or write kind: "
     "hub-cross-encoder for a model of Hugging Face",
     "hub-cross-encoder": "no such folder; put your cross-encoder there, or name a model on the hub",

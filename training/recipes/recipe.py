@@ -113,14 +113,16 @@ class Optimiser(_Part):
     epochs: float = Field(1.0, gt=0, description="Passes over the pairs; a fraction is allowed.")
     batch_pairs: int = Field(64, ge=1, description="Pairs per step.")
     batch_tokens: int | None = Field(
-        None, ge=1, description="Tokens per step, instead of a number of pairs."
+        None, ge=1, description="Tokens per step, in place of `batch_pairs`."
     )
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     freeze_words: bool = Field(True, description="Word embeddings stay as they are.")
     precision: Literal["bf16", "no", "fp16"] = Field(
         "bf16", description="Precision of training; no is fp32."
     )
-    compile: bool = Field(False, description="Make one program of a step first, for a GPU.")
+    compile: bool = Field(
+        False, description="Make one program of a step first: a minute, which pays on a GPU."
+    )
 
 
 class MetaPlan(_Part):
@@ -197,9 +199,11 @@ class TeacherRef(_Part):
     kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder", "given"] = Field(
         "cross-encoder",
         description="cross-encoder: trained by `retort teach`; hub-cross-encoder: any of Hugging "
-        "Face; bi-encoder: of either; given: scores on file.",
+        "Face; bi-encoder: of either; given: scores in a file.",
     )
-    column: str | None = Field(None, description="Of kind given: the column of its scores.")
+    column: str | None = Field(
+        None, description="Of kind given, the column of the Parquet file that has its scores."
+    )
     head: Literal["linear", "cosine"] = Field(
         "linear", description="The soft head that imitates it; cosine for a bi-encoder."
     )
@@ -435,7 +439,18 @@ def problem_of(fault: Any) -> str:
 
     A part that is missing, or wrong as a whole, has no value worth printing.
     """
-    problem = str(fault["msg"]).removeprefix("Value error, ")
+    given = fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            problem = "there is no such field"
+        case "model_type":
+            problem = "expected fields, as name: value"
+        case "union_tag_not_found":
+            problem = "missing: say what the recipe makes (`retort recipes` lists the kinds)"
+        case "union_tag_invalid":
+            problem = f"there is no kind {given['tag']!r}: give one of {given['expected_tags']}"
+        case _:
+            problem = str(fault["msg"]).removeprefix("Value error, ")
     whole = fault["type"].startswith(("missing", "value_error", "union_tag"))
     return problem if whole else problem + f", found {fault['input']!r}"[:200]
 

@@ -17,7 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from retort.training.recipes.study import Cell, StudyRecipe
+from retort.training.recipes.study import TEACHERS, Cell, StudyRecipe
+from retort.training.study.best import misnamed
 from retort.training.study.estimate import Estimator, in_words
 from retort.training.study.records import SPEEDS, Finding, findings
 
@@ -110,7 +111,17 @@ class Progress:
                 self.estimator.learn(job.name, report.seconds)
         if self._live is None:
             self.console.print(self._line(job, report), soft_wrap=True, markup=False)
+        self._warn_of_best(report)
         self.looked()
+
+    def _warn_of_best(self, report: Report) -> None:
+        """Where the teachers of a dataset have figures, and another than the named one is best."""
+        dataset, _, what = report.name.partition("/")
+        if what != TEACHERS or report.status == "failed":
+            return
+        if text := misnamed(self.study, self.study.dataset(dataset)):
+            line = f"warning: {text}: name that one in best:"
+            self.console.print(line, soft_wrap=True, markup=False)
 
     def stopped(self, jobs: Sequence[Job], reason: str) -> None:
         """These will not be done."""

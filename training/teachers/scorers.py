@@ -49,7 +49,7 @@ from retort.training.nn.inference import (
     student_model,
 )
 from retort.training.nn.student import Student, load_student
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.files import Place, is_checkpoint
 from retort.training.recipes.recipe import TeacherRef
 from retort.training.teachers.given import load_given
 
@@ -123,6 +123,9 @@ def load_scorer(reference: Reference) -> Scorer:
 
     Raises `UnknownScorerError`, `CheckpointError`, `BackboneError` or `Unreadable`.
     """
+    place = Place("", reference.path, "teacher", reference.kind)
+    if reference.kind in TEACHERS and (fault := place.fault()):
+        raise UnknownScorerError(f"{reference.name}={reference.path}: {fault}")
     with reading(reference.path, f"a {reference.kind}"):
         if reference.kind == "cross-encoder":
             return load_cross_encoder(reference)

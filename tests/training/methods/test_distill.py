@@ -158,12 +158,12 @@ def test_hidden_states_are_kept_and_matched(tmp_path: Path, table: Path) -> None
         encoded = [loaded.encoder().encode(pair.query, [pair.passage])[0] for pair in pairs]
         batch = loaded.encoder().collate(encoded)
         with torch.inference_mode():
-            _, hidden = loaded.student.eval().forward_hidden(
+            _, states = loaded.student.eval().forward_first(
                 torch.from_numpy(batch.input_ids),
                 torch.from_numpy(batch.attention_mask),
                 torch.from_numpy(batch.token_type_ids),
             )
-        return float(hidden_loss(hidden, targets, variance(targets)))
+        return float(hidden_loss(states, targets, variance(targets)))
 
     assert distance(distill(recipe, quiet)) < 0.7 * distance(distill(plain, quiet))
     bi = load_scorer(TeacherRef(name="bi", path=backbone, kind="bi-encoder"))
