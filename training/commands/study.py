@@ -180,6 +180,8 @@ def recommend_command(
 ) -> None:
     """Say which method and depth to take for a time or a quality, and what it costs.
 
+    Where no student is as asked, the nearest is named, and the status is 1.
+
     Example: retort recommend runs/study/qa --latency-ms 200 --pairs 100
     """
     from retort.training.study.recommend import read_options, recommend, render
@@ -190,6 +192,8 @@ def recommend_command(
         typer.echo(json.dumps(asdict(choice)))
     else:
         typer.echo(render(choice))
+    if choice.lacking is not None:
+        raise typer.Exit(1)
 
 
 def report_command(

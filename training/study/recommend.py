@@ -18,7 +18,7 @@ from retort.training.study.records import (
 
 
 class RecommendError(ValueError):
-    """The study has not measured enough, or no row is good or fast enough."""
+    """The study has not measured enough to choose by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,17 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The row to take, what was asked, and the rows from fast to good."""
+    """The row to take, what was asked, and the rows from fast to good.
+
+    Where no row is as asked, `best` is the nearest, and `lacking` says what it lacks.
+    """
 
     best: Option
     pairs: int
     datasets: tuple[str, ...]
     asked: str
     frontier: tuple[Option, ...]
+    lacking: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +104,14 @@ def recommend(
 ) -> Choice:
     """The best row within `latency_ms`, or the fastest that keeps `quality`; both may be given.
 
-    Raises `RecommendError` if there is none, with the nearest.
+    If there is none, the nearest. Raises `RecommendError` where nothing is asked, or quality of a
+    study without teachers.
     """
     if latency_ms is None and quality is None:
         raise RecommendError("give --latency-ms, --quality, or both")
     fits = list(options.rows)
     asked = []
+    lacking = None
     if quality is not None:
         asked.append(f"{quality:.1%} of the teachers' quality")
         known = [option for option in fits if option.retained is not None]
@@ -114,29 +120,33 @@ def recommend(
         fits = [option for option in known if (option.retained or 0.0) >= quality]
         if not fits:
             near = max(known, key=lambda option: option.retained or 0.0)
-            raise RecommendError(
-                f"no student keeps {quality:.1%}: the nearest is {near.row} with "
-                f"{near.retained:.1%}\n" + from_fast_to_good(frontier(options))
-            )
+            fits = [near]
+            lacking = f"no student keeps {quality:.1%}: {near.row} is the nearest"
     if latency_ms is not None:
         asked.append(f"{latency_ms:g} ms for {options.pairs} pairs")
         quick = [option for option in fits if option.latency_ms <= latency_ms]
         if not quick:
-            near = min(fits, key=lambda option: option.latency_ms)
-            raise RecommendError(
-                f"no student{' that good' if quality is not None else ''} scores {options.pairs} "
-                f"pairs within {latency_ms:g} ms: the nearest is {near.row} with "
-                f"{near.latency_ms:.0f} ms\n" + from_fast_to_good(frontier(options))
+            near = _fastest(fits)
+            good = " that good" if quality is not None else ""
+            lacking = lacking or (
+                f"no student{good} scores {options.pairs} pairs within {latency_ms:g} ms: "
+                f"{near.row} is the nearest"
             )
+            quick = [near]
         fits = quick
     if latency_ms is not None:
         best = max(fits, key=lambda option: (option.quality, -option.latency_ms))
     else:
-        # Rows of one shape are equally fast: of those the best.
-        fastest = min(option.latency_ms for option in fits)
-        near_fastest = [option for option in fits if option.latency_ms <= fastest * 1.001]
-        best = max(near_fastest, key=lambda option: option.quality)
-    return Choice(best, options.pairs, options.datasets, " and ".join(asked), frontier(options))
+        best = _fastest(fits)
+    wanted = " and ".join(asked)
+    return Choice(best, options.pairs, options.datasets, wanted, frontier(options), lacking)
+
+
+def _fastest(options: Sequence[Option]) -> Option:
+    """The fastest; rows of one shape are equally fast, and of those the best."""
+    fastest = min(option.latency_ms for option in options)
+    as_fast = [option for option in options if option.latency_ms <= fastest * 1.001]
+    return max(as_fast, key=lambda option: option.quality)
 
 
 def frontier(options: Options) -> tuple[Option, ...]:
@@ -153,7 +163,8 @@ def render(choice: Choice) -> str:
     """The choice in words, then the rows from fast to good."""
     best = choice.best
     several = f", {best.students} students that are averaged" if best.students > 1 else ""
-    lines = [
+    lines = [] if choice.lacking is None else [f"Not as asked: {choice.lacking}."]
+    lines += [
         f"For {choice.asked}: {best.row} (method {best.method}, {best.layers} layers{several}).",
         f"  quality {best.quality:.4f}, the mean over the sets of {', '.join(choice.datasets)}"
         + (f"; {best.retained:.1%} of the teachers" if best.retained is not None else ""),
@@ -164,12 +175,20 @@ def render(choice: Choice) -> str:
     ]
     if best.seeds < 3:
         lines.append(f"  measured with {best.seeds} seed{'s' * (best.seeds > 1)}: indicative only")
+    if choice.lacking is not None:
+        lines.append(
+            "  to come nearer: train longer, on more candidates per question and more questions, "
+            "take more layers, or ask for less"
+        )
     return "\n".join([*lines, "", from_fast_to_good(choice.frontier)])
 
 
 def from_fast_to_good(options: Sequence[Option]) -> str:
     """The rows worth having, one per line."""
-    lines = ["From fast to good:"]
+    lines = [
+        "From fast to good:",
+        f"  {'row':24} {'layers':>9} {'time':>12} quality {'kept':>7}",
+    ]
     for option in options:
         kept = "" if option.retained is None else f"{option.retained:7.1%}"
         lines.append(

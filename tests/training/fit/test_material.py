@@ -11,6 +11,7 @@ from retort.training.data.pairs import Pair
 from retort.training.data.readers.rows import DataError
 from retort.training.fit.material import Material, read_material
 from retort.training.fit.plan import FitPlan
+from retort.training.fit.verdict import MIN_QUERIES
 from retort.training.recipes.recipe import TeacherRef
 from tests.training.fit.made import make_pairs, save_pairs
 
@@ -84,3 +85,11 @@ def test_what_cannot_be_judged_is_refused_with_what_to_do(tmp_path: Path) -> Non
         read(tmp_path, [replace(pair, label=None) for pair in make_pairs(40)], TEACHER)
     with pytest.raises(DataError, match="64 that its student never saw"):
         read(tmp_path, make_pairs(24))
+
+
+def test_the_sample_that_ships_is_enough_for_a_verdict(tmp_path: Path) -> None:
+    sample = Path(__file__).parents[3] / "recipes" / "mine" / "sample.tsv"
+    plan = FitPlan(source=str(sample), out=tmp_path / "out", work=tmp_path / "work")
+    found = read_material(plan, lambda text: None).parts
+    assert len(queries(found.measure.pairs)) >= MIN_QUERIES
+    assert sample.stat().st_size < 300_000

@@ -67,6 +67,7 @@ def test_the_files_are_recipes_and_one_that_was_edited_is_not_written_over(tmp_p
     loaded = load_recipe(path, [])
     assert isinstance(loaded, DistillRecipe)
     assert loaded.teachers[0].path == "models/ce"
+    assert loaded.out == own.students["distilled"].parent
     write_recipes(own.work, students(own))
     path.write_text(path.read_text().replace("alpha: 0.7", "alpha: 0.5"))
     with pytest.raises(ValueError, match=r"distilled\.yaml is not as"):

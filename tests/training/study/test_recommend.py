@@ -74,8 +74,10 @@ def test_the_best_in_time(folder: Path) -> None:
     assert choice.best.latency_ms == pytest.approx(200)
     # A run that was interrupted knows only what its last sitting took.
     assert choice.best.training_seconds == 60.0
-    with pytest.raises(RecommendError, match="the nearest is none with 100 ms"):
-        recommend(options, latency_ms=99)
+    assert choice.lacking is None
+    late = recommend(options, latency_ms=99)
+    assert late.best.latency_ms == pytest.approx(100)
+    assert late.lacking == "no student scores 100 pairs within 99 ms: mkd is the nearest"
 
 
 def test_the_fastest_that_is_good_enough(folder: Path) -> None:
@@ -84,12 +86,17 @@ def test_the_fastest_that_is_good_enough(folder: Path) -> None:
     assert recommend(options, quality=0.75).best.row == "deep"
     assert recommend(options, quality=0.85).best.row == "slow"
     assert recommend(options, latency_ms=5000, quality=0.6).best.row == "slow"
-    with pytest.raises(
-        RecommendError, match=r"no student keeps 95.0%: the nearest is slow with 90.0%"
-    ):
-        recommend(options, quality=0.95)
-    with pytest.raises(RecommendError, match="no student that good scores 100 pairs within 300 ms"):
-        recommend(options, latency_ms=300, quality=0.85)
+    near = recommend(options, quality=0.95)
+    assert near.best.row == "slow"
+    assert near.lacking == "no student keeps 95.0%: slow is the nearest"
+    assert "to come nearer" in render(near)
+    late = recommend(options, latency_ms=300, quality=0.85)
+    assert late.best.row == "slow"
+    assert (
+        late.lacking == "no student that good scores 100 pairs within 300 ms: slow is the nearest"
+    )
+    both = recommend(options, latency_ms=300, quality=0.95)
+    assert (both.best.row, both.lacking) == ("slow", near.lacking)
     with pytest.raises(RecommendError, match="give --latency-ms"):
         recommend(options)
 
@@ -112,6 +119,9 @@ def test_the_command(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["best"]["row"] == "deep"
     assert json.loads(result.stdout)["datasets"] == ["one"]
+    result = run(app, ["recommend", str(folder), "--quality", "0.99"])
+    assert result.exit_code == 1  # a script is not to take what was not asked
+    assert "slow is the nearest" in result.stdout
     result = run(app, ["recommend", str(folder.parent), "--quality", "0.9"])
     assert result.exit_code == 1
     assert "plan.json: not there: run `retort study`" in result.stderr
