@@ -11,9 +11,10 @@ from retort.training.data.pairs import Pair
 from retort.training.data.readers import official
 from retort.training.data.readers import sentence_tasks as tasks
 from retort.training.data.readers.hub import read_hub
-from retort.training.data.readers.own import is_own, read_file
+from retort.training.data.readers.own import FORMS, SourcePairs, is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError, locate
 from retort.training.recipes.files import Place
+from retort.training.recipes.recipe import FileLayout
 
 PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
 
@@ -250,18 +251,21 @@ def read_questions(root: Path | None, name: str, bad: BadRows | None = None) -> 
     return list(official.questions(path, bad))
 
 
-def read_any(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
+def read_any(
+    source: str, root: Path | None, bad: BadRows, layout: FileLayout | None = None
+) -> SourcePairs:
     """`name/split` of the catalog, `hub:name/split`, or a file of one's own by its path.
 
-    `root` None asks RETORT_DATA where the catalog is needed. Raises `DataError`.
+    `root` None asks RETORT_DATA where the catalog is needed; `layout` is a file's. Raises
+    `DataError`.
     """
     if source.startswith("hub:"):
-        return read_hub(source.removeprefix("hub:"))
+        return SourcePairs(read_hub(source.removeprefix("hub:")))
     if is_own(source):
-        return read_file(Path(source), bad)
+        return read_file(Path(source), bad, layout)
     if Path(source).suffix and Path(source).is_file():
-        raise DataError(f"{source}: a file of your own ends in .tsv or .jsonl, perhaps .gz")
-    return read_pairs(root or data_root(), source, bad)
+        raise DataError(f"{source}: a file of your own ends in {', '.join(FORMS)}, perhaps .gz")
+    return SourcePairs(read_pairs(root or data_root(), source, bad))
 
 
 def source_mistake(place: Place) -> str | None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import bm25s
@@ -17,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.training.data.catalog import read_any, read_questions
+from retort.training.data.contradictions import settle_sources
 from retort.training.data.leaks import HeldOut, check_sources
 from retort.training.data.pairs import Pair, group_by_query, normalise
-from retort.training.data.readers.rows import BadRows
+from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.data.table import PairTable
 from retort.training.recipes.recipe import (
     CorpusRecipe,
@@ -84,27 +87,42 @@ def build_corpus(
     plan = recipe.questions
     lists = plan.lists if plan else []
     check_sources([*trained, *(plan.passages if plan else [])], recipe.held_out, lists)
-    held = HeldOut(p for source in recipe.held_out for p in read_any(source, root, bad))
-    rows: list[tuple[Pair, str]] = []
+
+    @cache
+    def read(source: str) -> list[Pair]:
+        found = read_any(source, root, bad, recipe.files.get(source))
+        if found.graded:
+            log(f"{source}: {found.graded}")
+        return found.pairs
+
+    held = HeldOut(p for source in recipe.held_out for p in read(source))
+    given: dict[str, list[Pair]] = {}
     dropped = 0
-    for labelled in recipe.labelled:
-        pairs, lost = held.drop(read_any(labelled.source, root, bad))
+    for source in dict.fromkeys(trained):
+        given[source], lost = held.drop(read(source))
         dropped += lost
-        chosen = _thin(pairs, labelled, recipe.seed)
+    given, several = settle_sources(given, recipe.contradictions, str(recipe.out))
+    if several:
+        log(f"{several} pairs have contradictory labels: settled by {recipe.contradictions}")
+    rows: list[tuple[Pair, str]] = []
+    for labelled in recipe.labelled:
+        chosen = _thin(given[labelled.source], labelled, recipe.seed)
         rows += [(pair, labelled.source) for pair in chosen]
         log(f"{labelled.source}: {len(chosen)} labelled pairs")
     for positive in recipe.positives:
-        pairs, lost = held.drop(read_any(positive.source, root, bad))
-        dropped += lost
-        mined = mine_negatives(pairs, positive, recipe.seed)
+        mined = mine_negatives(given[positive.source], positive, recipe.seed)
         rows += [(pair, positive.source) for pair in mined]
         log(f"{positive.source}: {len(mined)} pairs with BM25 negatives")
     if plan:
-        candidates = mine_candidates(plan, root, held, recipe.seed, bad, log)
+        candidates = mine_candidates(plan, read, root, held, recipe.seed, bad, log)
         rows += [(pair, "candidates") for pair in candidates]
+    # A mined negative that a source has labelled is what that source says.
+    known = {p.key: p.label for pairs in given.values() for p in pairs if p.label is not None}
     distinct: dict[int, tuple[Pair, str]] = {}
-    for row in rows:
-        distinct.setdefault(row[0].key, row)
+    for pair, source in rows:
+        if pair.label is not None:
+            pair = replace(pair, label=known.get(pair.key, pair.label))
+        distinct.setdefault(pair.key, (pair, source))
     table = PairTable(
         tuple(pair for pair, _ in distinct.values()),
         tuple(source for _, source in distinct.values()),
@@ -131,9 +149,9 @@ def _thin(pairs: Sequence[Pair], plan: LabelledSource, seed: int) -> list[Pair]:
         if plan.negatives is None:
             chosen += group
             continue
-        negatives = [pair for pair in group if not pair.label]
+        negatives = [pair for pair in group if not pair.right]
         rng.shuffle(negatives)
-        chosen += [pair for pair in group if pair.label] + negatives[: plan.negatives]
+        chosen += [pair for pair in group if pair.right] + negatives[: plan.negatives]
     return chosen
 
 
@@ -146,6 +164,13 @@ def mine_negatives(pairs: Sequence[Pair], plan: PositiveSource, seed: int) -> li
     rng = random.Random(f"{seed} {plan.source}")
     pool = list(dict.fromkeys(pair.passage for pair in pairs))
     positives = [pair for pair in pairs if (pair.label or 0.0) >= plan.threshold]
+    if not positives:
+        labels = [pair.label for pair in pairs if pair.label is not None]
+        highest = f"the highest is {max(labels):g}" if labels else "none has a label"
+        raise DataError(
+            f"{plan.source}: no pair of {len(pairs)} is labelled {plan.threshold:g} or more "
+            f"({highest}): lower the source's threshold, or take it out of positives"
+        )
     rng.shuffle(positives)
     positives = positives[: plan.queries]
     right: dict[str, set[str]] = {}
@@ -166,13 +191,17 @@ def mine_negatives(pairs: Sequence[Pair], plan: PositiveSource, seed: int) -> li
 
 def mine_candidates(
     plan: QuestionPlan,
+    read: Callable[[str], Sequence[Pair]],
     root: Path | None,
     held: HeldOut,
     seed: int,
     bad: BadRows,
     log: Callable[[str], None],
 ) -> list[Pair]:
-    """Unlabelled pairs for stage 1: questions times BM25 candidates, near and deep."""
+    """Unlabelled pairs for stage 1: questions times BM25 candidates, near and deep.
+
+    `read` gives the pairs of a source.
+    """
     rng = random.Random(f"{seed} candidates")
     questions: dict[str, str] = {}
     for name in plan.lists:
@@ -180,7 +209,7 @@ def mine_candidates(
             questions.setdefault(normalise(query), query)
     pool: dict[str, str] = {}
     for source in plan.passages:
-        for pair in read_any(source, root, bad):
+        for pair in read(source):
             for text in windows(pair.passage, plan.window_words, plan.windows):
                 pool.setdefault(normalise(text), text)
             if source in plan.queries_of:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from retort.training.recipes.contradictions import Contradictions
 from retort.training.recipes.methods import METHODS, OneOptions, SkdOptions
 
 
@@ -25,6 +26,19 @@ class Mistakes(ValueError):
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+OwnField = Literal["query", "passage", "label", "query_id", "passage_id"]
+
+
+class FileLayout(_Part):
+    """How a file of one's own is read, where its names and labels alone do not say it.
+
+    `columns` names the column of a field, and `largest` is the label that counts as 1.
+    """
+
+    columns: dict[OwnField, str] = {}
+    largest: float | None = Field(None, gt=0)
 
 
 class LabelledSource(_Part):
@@ -62,11 +76,17 @@ class QuestionPlan(_Part):
 
 
 class CorpusRecipe(_Part):
-    """A pair table: labelled pairs, mined negatives, stage-1 candidates."""
+    """A pair table: labelled pairs, mined negatives, stage-1 candidates.
+
+    `files` says how files among the sources are read, by path. `contradictions` says what becomes
+    of a pair that has several labels (`data/contradictions.py`).
+    """
 
     kind: Literal["corpus"]
     out: Path
     seed: int = 1
+    files: dict[str, FileLayout] = {}
+    contradictions: Contradictions = "mean"
     labelled: list[LabelledSource] = []
     positives: list[PositiveSource] = []
     questions: QuestionPlan | None = None
