@@ -1,11 +1,12 @@
-"""The commands that train: teach, label, distill, methods, validate, and the teachers' server.
+"""The commands that train: teach, label, distill; those on recipes; and the teachers' server.
 
 Heavy imports stay inside the commands, so that `retort --help` is quick and a serve-only
-installation can show it. `methods` and `validate` need nothing of the extra `train`.
+installation can show it. `methods`, `recipes` and `validate` need nothing of the extra `train`.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from retort.training.commands.common import (
     Overrides,
     RecipeArgument,
     answer,
+    check_places,
     load_plan,
     log,
 )
@@ -27,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("label")(label_command)
     app.command("distill")(distill_command)
     app.command("methods")(methods_command)
+    app.command("recipes")(recipes_command)
     app.command("validate")(validate_command)
     app.command("teacher-server", hidden=True)(teacher_server_command)
     app.command("shape-bundle", hidden=True)(shape_bundle_command)
@@ -42,6 +45,7 @@ def teach_command(
     from retort.training.recipes.recipe import TeacherRecipe
 
     plan = load_plan(recipe, overrides, TeacherRecipe)
+    check_places(plan, recipe)
     from retort.training.teachers.teach import teach
 
     folder = teach(plan)
@@ -71,6 +75,7 @@ def label_command(
             f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
             f"{', '.join(item.name for item in plan.teachers)}"
         )
+    check_places(plan, recipe, teacher or None)
     from retort.training.labels.label import label_recipe
 
     counts = label_recipe(plan, teacher or (), log)
@@ -88,6 +93,7 @@ def distill_command(
     from retort.training.recipes.recipe import DistillRecipe
 
     plan = load_plan(recipe, overrides, DistillRecipe)
+    check_places(plan, recipe, [item.name for item in plan.read_teachers])
     from retort.training.methods.distill import distill
 
     folder = distill(plan, log)
@@ -106,19 +112,45 @@ def methods_command(as_json: JsonOption = False) -> None:
     answer(rows, "\n".join(lines), as_json)
 
 
+def recipes_command(
+    kind: Annotated[
+        str | None, typer.Argument(help="Only this kind: corpus, teacher, distill or study.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the reference of all kinds into this page.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every field of a recipe: its type, its default and what it does.
+
+    Example: retort recipes distill
+    """
+    from retort.training.recipes.reference import kinds, options, to_text, write_page
+
+    if page is not None:
+        write_page(page)
+        log(f"{page} is written")
+        return
+    found = kinds(kind)
+    if kind in (None, "distill"):
+        found["options"] = options()
+    facts = {name: [asdict(part) for part in parts] for name, parts in found.items()}
+    answer(facts, to_text(part for parts in found.values() for part in parts), as_json)
+
+
 def validate_command(
     recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
 ) -> None:
     """Check a recipe and report every mistake at once; nothing is run.
 
-    Files that only you can provide are mistakes where they are missing; what a command of Retort
-    makes under runs/ is listed with that command, and so is a model that is not a folder here and
-    may be on the Hugging Face hub.
+    Files that only you can provide are mistakes where they are missing; what a command makes is
+    listed with that command, and so is a model that is not a folder here and may be on the Hugging
+    Face hub.
 
     Example: retort validate recipes/retort-small.yaml
     """
     from retort.training.data.catalog import source_mistake
-    from retort.training.recipes.files import absent, places
+    from retort.training.recipes.files import absent, obstacles, places
     from retort.training.recipes.load import (
         RecipeError,
         find_mistakes,
@@ -133,6 +165,7 @@ def validate_command(
         *find_mistakes(values),
         *(m for place in places(values) if (m := source_mistake(place))),
         *(str(item) for item in lacking if not item.maker),
+        *obstacles(values),
     ]
     if mistakes:
         raise RecipeError(in_words(mistakes, str(recipe)))
@@ -143,7 +176,13 @@ def validate_command(
     to_make = [str(item) for item in lacking]
     if to_make:
         typer.echo("\n  ".join(["to be made before it can run:", *to_make]), err=as_json)
-    on_hub = [f"{p.field}: {p.path}" for p in places(values) if p.hub_name and not p.exists()]
+    named = [place for place in places(values) if place.hub_name and not place.exists()]
+    if named:
+        from retort.models.bundle import list_bundles
+
+        bundles = list_bundles()
+        named = [p for p in named if p.what != "backbone" or p.path not in bundles]
+    on_hub = [f"{place.field}: {place.path}" for place in named]
     if on_hub:
         heading = "no such folder here, so taken for names on the Hugging Face hub:"
         typer.echo("\n  ".join([heading, *on_hub]), err=as_json)

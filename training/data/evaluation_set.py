@@ -19,9 +19,9 @@ from retort.failures import reading
 from retort.training.data.pairs import RIGHT, Pair, group_by_query
 from retort.training.data.readers.own import FORMS, SourcePairs, read_file
 from retort.training.data.readers.rows import BadRows
+from retort.training.recipes.files import INDEX_FILE
 
 Kind = Literal["ranking", "classification"]
-INDEX_FILE = "sets.json"
 MIXED_SHARE = 0.5
 # Grade 2 of 3 and a threshold of 2 of 3 are the same, whichever was rounded.
 _ROUNDED = 1e-6
