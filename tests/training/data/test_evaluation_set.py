@@ -60,7 +60,7 @@ def test_a_published_score_counts_as_relevant_from_one_half() -> None:
 def test_the_pairs_of_a_set_may_be_of_any_format(tmp_path: Path) -> None:
     write_sets(tmp_path, [EvaluationSet("near", PAIRS)])
     (tmp_path / "near.jsonl").unlink()
-    with pytest.raises(EvaluationSetError, match="none of near.tsv"):
+    with pytest.raises(EvaluationSetError, match=r"none of near\.tsv"):
         read_sets(tmp_path)
     (tmp_path / "near.csv").write_text("question,answer,grade\nwho?,a,2\nwho?,b,1\nwho?,c,0\n")
     (items,) = read_sets(tmp_path)
@@ -68,7 +68,7 @@ def test_the_pairs_of_a_set_may_be_of_any_format(tmp_path: Path) -> None:
     assert items.largest == 2.0
     assert items.labels.tolist() == [1, 1, 0]
     (tmp_path / "near.tsv").write_text("q\tp\t1\n")
-    with pytest.raises(EvaluationSetError, match="near.tsv, near.csv"):
+    with pytest.raises(EvaluationSetError, match=r"near\.tsv, near\.csv"):
         read_sets(tmp_path)
 
 

@@ -128,7 +128,7 @@ def test_parts_of_graded_pairs_keep_the_scale(tmp_path: Path) -> None:
         (
             [Pair(f"q {q}", "p", 0.4) for q in range(99)],
             (0.1, 0.2),
-            "largest is 0.4.*nothing right",
+            r"is 0\.4.*nothing right",
         ),
         ([Pair("q", f"p {p}", p % 2) for p in range(9)], (0.1, 0.2), "9 pairs of 1 query"),
         ([], (0.1, 0.2), "0 pairs"),
