@@ -258,7 +258,8 @@ def _by_query(
         return kept, {}
     if not kept:
         raise MeasureError(
-            f"{items.name}: no query has a passage labelled {items.relevant:g} or more: check the labels"
+            f"{items.name}: no query has a passage labelled {items.relevant:g} or more: check its "
+            "labels"
         )
     parsed = {ir_measures.parse_measure(name): name for name in names}
     positions = {query: index for index, query in enumerate(kept)}
