@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from retort.training.data.pairs import Pair
 from retort.training.data.readers import official
 from retort.training.data.readers import sentence_tasks as tasks
 from retort.training.data.readers.hub import read_hub
-from retort.training.data.readers.own import is_own, read_file
+from retort.training.data.readers.own import FORMS, SourcePairs, is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError, locate
 from retort.training.data.readers.scored import scored_pairs
 from retort.training.recipes.files import INDEX_FILE, Place
+from retort.training.recipes.recipe import FileLayout
 
 PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
 
@@ -257,22 +258,25 @@ def read_questions(root: Path | None, name: str, bad: BadRows | None = None) -> 
     return list(official.questions(path, bad))
 
 
-def read_any(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
+def read_any(
+    source: str, root: Path | None, bad: BadRows, layout: FileLayout | None = None
+) -> SourcePairs:
     """`name/split` of the catalog, `hub:name/split`, or a file of one's own by its path.
 
-    `root` None asks RETORT_DATA where the catalog is needed. Raises `DataError`.
+    `root` None asks RETORT_DATA where the catalog is needed; `layout` is a file's. Raises
+    `DataError`.
     """
     if source.startswith("hub:"):
-        return read_hub(source.removeprefix("hub:"))
+        return SourcePairs(read_hub(source.removeprefix("hub:")))
     if is_own(source):
-        return read_file(Path(source), bad)
+        return read_file(Path(source), bad, layout)
     if Path(source).suffix and Path(source).is_file():
-        raise DataError(f"{source}: a file of your own ends in .tsv or .jsonl, perhaps .gz")
-    return read_pairs(root or data_root(), source, bad)
+        raise DataError(f"{source}: a file of your own ends in {', '.join(FORMS)}, perhaps .gz")
+    return SourcePairs(read_pairs(root or data_root(), source, bad))
 
 
-def read_held_out(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
-    """What is measured on: a source, or all of a folder of evaluation sets.
+def read_held_out(source: str, read: Callable[[str], Sequence[Pair]]) -> Sequence[Pair]:
+    """What is measured on: a source, which `read` reads, or all of a folder of evaluation sets.
 
     Raises `DataError`, and `EvaluationSetError` for a folder that cannot be read.
     """
@@ -283,7 +287,7 @@ def read_held_out(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
             f"{source}: a folder without {INDEX_FILE}: give one that `retort data divide` or "
             "`retort data sets` wrote, or a file"
         )
-    return read_any(source, root, bad)
+    return read(source)
 
 
 def is_sets(source: str) -> bool:

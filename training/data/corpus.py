@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from retort.training.data.catalog import read_any, read_held_out
+from retort.training.data.contradictions import settle_sources
 from retort.training.data.leaks import HeldOut, check_sources
 from retort.training.data.mining.bm25 import bm25
 from retort.training.data.mining.candidates import mine_candidates
@@ -43,9 +45,12 @@ def build_corpus(
 
     @cache
     def read(source: str) -> list[Pair]:
-        return read_any(source, root, bad)
+        found = read_any(source, root, bad, recipe.files.get(source))
+        if found.graded:
+            log(f"{source}: {found.graded}")
+        return found.pairs
 
-    held = HeldOut(p for source in recipe.held_out for p in read_held_out(source, root, bad))
+    held = HeldOut(p for source in recipe.held_out for p in read_held_out(source, read))
     # What any source says of a query counts, whatever part of the source is learned from.
     answers = known_answers(pair for source in dict.fromkeys(trained) for pair in read(source))
     given: dict[str, list[Pair]] = {}
@@ -53,6 +58,9 @@ def build_corpus(
     for source in dict.fromkeys(trained):
         given[source], lost = held.drop(read(source))
         dropped += lost
+    given, several = settle_sources(given, recipe.contradictions, str(recipe.out))
+    if several:
+        log(f"{several} pairs have contradictory labels: settled by {recipe.contradictions}")
     rows: list[tuple[Pair, str]] = []
     for labelled in recipe.labelled:
         chosen = _thin(given[labelled.source], labelled, recipe.seed)
@@ -60,14 +68,20 @@ def build_corpus(
         count = sum(pair.label is not None for pair in chosen)
         log(f"{labelled.source}: {len(chosen)} pairs, {count} of them labelled")
     for positive in recipe.positives:
-        mined = mine_negatives(given[positive.source], positive, recipe.seed, answers, log, embedder)
+        mined = mine_negatives(
+            given[positive.source], positive, recipe.seed, answers, log, embedder
+        )
         rows += [(pair, positive.source) for pair in mined]
     if plan:
         candidates = mine_candidates(plan, read, root, held, recipe.seed, bad, log, embedder)
         rows += [(pair, "candidates") for pair in candidates]
+    # A mined negative that a source has labelled is what that source says.
+    known = {p.key: p.label for pairs in given.values() for p in pairs if p.label is not None}
     distinct: dict[int, tuple[Pair, str]] = {}
-    for row in rows:
-        distinct.setdefault(row[0].key, row)
+    for pair, source in rows:
+        if pair.label is not None:
+            pair = replace(pair, label=known.get(pair.key, pair.label))
+        distinct.setdefault(pair.key, (pair, source))
     if not distinct:
         raise DataError(
             f"{recipe.out}: no pairs, {dropped} dropped because they are held out: name sources "
@@ -99,9 +113,9 @@ def _thin(pairs: Sequence[Pair], plan: LabelledSource, seed: int) -> list[Pair]:
         if plan.negatives is None:
             chosen += group
             continue
-        negatives = [pair for pair in group if not pair.label]
+        negatives = [pair for pair in group if not pair.right]
         rng.shuffle(negatives)
-        chosen += [pair for pair in group if pair.label] + negatives[: plan.negatives]
+        chosen += [pair for pair in group if pair.right] + negatives[: plan.negatives]
     return chosen
 
 

@@ -19,17 +19,24 @@ from dataclasses import dataclass
 # The query of every review. An instruction is no text that could leak.
 REVIEW_QUERY = "is this review positive"
 INSTRUCTIONS = frozenset({REVIEW_QUERY})
+# A passage is right where its label is at least this: of grades, half of the largest.
+RIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`label` is 1 for an answer, 0 for none, between them for a published teacher score."""
+    """`label` is 1 for an answer, 0 for none; between them a grade or a published score."""
 
     query: str
     passage: str
     label: float | None = None
     query_id: str = ""
     passage_id: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether its label counts as an answer; without a label it does not."""
+        return (self.label or 0.0) >= RIGHT
 
     @property
     def query_key(self) -> str:
@@ -90,7 +97,7 @@ def first_of_each_query(pairs: Sequence[Pair], depth: int | None) -> list[Pair]:
 
 def answered(pairs: Sequence[Pair]) -> list[Pair]:
     """Leave out the queries without a right answer, as the literature reports MAP and MRR."""
-    right = {pair.query_key for pair in pairs if pair.label == 1.0}
+    right = {pair.query_key for pair in pairs if pair.right}
     return [pair for pair in pairs if pair.query_key in right]
 
 

