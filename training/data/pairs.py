@@ -12,6 +12,7 @@ Example: `cut(pairs, 0.9, 1.0)` is about one pair in ten, and shares no text wit
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -60,9 +61,16 @@ def content_key(query: str, passage: str) -> int:
 def normalise(text: str) -> str:
     """Lower case, word characters only, single spaces: how two copies of a text are recognised.
 
+    Marks that combine with a letter, such as the vowels of Thai and Hindi, are part of the word.
+
     Example: `normalise("Who's  there ?")` is `"who s there"`.
     """
-    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+    lower = unicodedata.normalize("NFC", text.lower())
+    return " ".join("".join(c if c.isalnum() or _is_mark(c) else " " for c in lower).split())
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
 def texts_of(pair: Pair) -> list[str]:
