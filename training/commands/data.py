@@ -22,6 +22,14 @@ from retort.training.commands.common import (
     load_plan,
     log,
 )
+from retort.training.commands.pairs import (
+    ColumnsOption,
+    ContradictionsOption,
+    LargestOption,
+    RelevantOption,
+    layout_of,
+    read_source,
+)
 
 if TYPE_CHECKING:
     from retort.training.data.evaluation_set import EvaluationSet
@@ -75,8 +83,12 @@ def list_command(as_json: JsonOption = False) -> None:
 
 
 def show_command(
-    source: Annotated[str, typer.Argument(help="name/split, or the path of a .tsv or .jsonl.")],
+    source: Annotated[
+        str, typer.Argument(help="name/split, or a file: .tsv, .csv, .jsonl or .parquet.")
+    ],
     rows: Annotated[int, typer.Option(help="How many pairs to print.")] = 3,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
     data: DataOption = None,
     skip_bad: SkipOption = False,
     as_json: JsonOption = False,
@@ -86,17 +98,23 @@ def show_command(
     Example: retort data show wikiqa/dev --rows 5
     """
     from retort.training.data.catalog import read_any
+    from retort.training.data.contradictions import contradictions
     from retort.training.data.readers.rows import BadRows
 
-    bad = BadRows(skip_bad)
-    pairs = read_any(source, data, bad)
+    bad = BadRows(skip_bad, offered=True)
+    found = read_any(source, data, bad, layout_of(columns, largest))
+    pairs = found.pairs
     facts = {
         "source": source,
         "pairs": len(pairs),
         "queries": len({pair.query_key for pair in pairs}),
-        "positive": sum((pair.label or 0.0) > 0.5 for pair in pairs),
+        "labelled": sum(pair.label is not None for pair in pairs),
+        "positive": sum(pair.right for pair in pairs),
+        "contradictory": len(contradictions(pairs)),
         "skipped": len(bad.places),
     }
+    if found.graded:
+        log(f"{source}: {found.graded}")
     lines = [", ".join(f"{key} {value}" for key, value in facts.items())]
     lines += [f"  {pair.label}  {pair.query}  |  {pair.passage[:100]}" for pair in pairs[:rows]]
     answer(facts, "\n".join(lines), as_json)
@@ -119,7 +137,7 @@ def build_command(
     from retort.training.recipes.recipe import CorpusRecipe
 
     plan = load_plan(recipe, overrides, CorpusRecipe)
-    bad = BadRows(skip_bad)
+    bad = BadRows(skip_bad, offered=True)
     table = build_corpus(plan, data, bad, log)
     write_table(plan.out, table)
     if bad.places:
@@ -210,12 +228,21 @@ def _write_sets(out: Path, made: Mapping[str, list[EvaluationSet]], as_json: boo
 
 
 def divide_command(
-    source: Annotated[str, typer.Argument(help="Labelled pairs: a .tsv or .jsonl, or name/split.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Labelled pairs: a file (.tsv, .csv, .jsonl or .parquet), or name/split."
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="Folder to write to.")],
     choose: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share that chooses and calibrates.")
     ] = 0.1,
     measure: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that is reported.")] = 0.2,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
+    relevant: RelevantOption = None,
+    contradictions: ContradictionsOption = "mean",
     data: DataOption = None,
     skip_bad: SkipOption = False,
     as_json: JsonOption = False,
@@ -226,13 +253,22 @@ def divide_command(
 
     Example: retort data divide clicks.tsv runs/mine
     """
-    from retort.training.data.catalog import read_any
+    from retort.training.data.evaluation_set import name_of
+    from retort.training.data.pairs import RIGHT
+    from retort.training.data.readers.own import form_of
     from retort.training.data.readers.rows import BadRows
     from retort.training.data.sets import divide, write_parts
 
-    bad = BadRows(skip_bad)
-    name = Path(source).name.partition(".")[0] if "." in source else source.replace("/", "-")
-    parts = divide(read_any(source, data, bad), name, choose, measure)
+    bad = BadRows(skip_bad, offered=True)
+    found = read_source(source, data, bad, layout_of(columns, largest), contradictions)
+    parts = divide(
+        found.pairs,
+        name_of(Path(source)) if form_of(source) else source.replace("/", "-"),
+        choose,
+        measure,
+        relevant=RIGHT if relevant is None else relevant / found.largest,
+        largest=found.largest,
+    )
     write_parts(out, parts)
     facts = {
         "train": len(parts.train), "choose": len(parts.choose.pairs),

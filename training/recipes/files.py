@@ -22,7 +22,7 @@ CHECKPOINT_FILE = "student.json"
 INDEX_FILE = "sets.json"  # of a folder of evaluation sets
 CONFIG_FILE = "config.json"  # of a model that transformers saved
 
-What = Literal["table", "source", "questions", "teacher", "backbone", "sets"]
+What = Literal["table", "source", "measured", "questions", "teacher", "backbone", "sets"]
 
 # By kind of recipe, the fields that name what is read; `*` is any key of a mapping or a list.
 _FIELDS: dict[str, dict[str, What]] = {
@@ -32,7 +32,8 @@ _FIELDS: dict[str, dict[str, What]] = {
         "questions.lists.*": "questions",
         "questions.passages.*": "source",
         "questions.queries_of.*": "source",
-        "held_out.*": "source",
+        "dense_teacher": "backbone",
+        "held_out.*": "measured",
     },
     "teacher": {"table": "table", "backbone": "backbone"},
     "distill": {
@@ -57,6 +58,7 @@ _FIELDS: dict[str, dict[str, What]] = {
 _MAKERS: dict[What, str] = {
     "table": "retort data build",
     "source": "retort data divide",
+    "measured": "retort data divide",
     "questions": "",
     "teacher": "retort teach",
     "backbone": "retort teach or retort distill",
@@ -67,6 +69,7 @@ _MAKERS: dict[What, str] = {
 _NOTHING: dict[What, str] = {
     "table": "no such file",
     "source": "no such file",
+    "measured": "no such file or folder",
     "questions": "no such file",
     "teacher": "no such folder; put your teacher there, or name a model on the hub",
     "backbone": "no such folder; put an encoder there, or name a model on the hub",
@@ -103,6 +106,9 @@ class Place:
             return False
         if self.what in ("source", "questions") or self.kind == "given":
             return bool(Path(self.path.removesuffix(".gz")).suffix)
+        if self.what == "measured":
+            path = Path(self.path.removesuffix(".gz"))
+            return bool(path.suffix) or path.is_dir() or path.parts[0] in _OWN_FOLDERS
         return not self.hub_name
 
     @property
@@ -142,7 +148,9 @@ class Place:
         path = Path(self.path)
         if self.what in ("table", "source", "questions"):
             return "" if path.is_file() else "a folder, and not a file"
-        if self.what == "sets":
+        if self.what == "measured" and path.is_file():
+            return ""
+        if self.what in ("sets", "measured"):
             return "" if (path / INDEX_FILE).is_file() else f"no evaluation sets: no {INDEX_FILE}"
         ours, theirs = is_checkpoint(path), (path / CONFIG_FILE).is_file()
         if self.kind == "cross-encoder" and not ours:

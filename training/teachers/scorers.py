@@ -218,6 +218,15 @@ class BiEncoderScorer(Scorer):
             [vectors[pair.query] @ vectors[pair.passage] for pair in pairs], dtype=np.float32
         )
 
+    def query_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (texts, width) of queries."""
+        self._embed(set(texts), progress=True)
+        return np.stack([self._vectors[text] for text in texts])
+
+    def passage_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (texts, width) of passages, read as queries are."""
+        return self.query_vectors(texts)
+
     def _embed(self, texts: set[str], progress: bool) -> None:
         cls, sep = self.encoder.special_ids
         new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))

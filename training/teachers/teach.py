@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from retort.models.encoding import PairEncoder, Truncation
-from retort.training.data.pairs import Pair
+from retort.training.data.pairs import RIGHT, Pair
 from retort.training.data.table import read_table, table_digest
 from retort.training.nn.backbone import Backbone, load_backbone
 from retort.training.nn.batching import (
@@ -24,7 +24,7 @@ from retort.training.nn.batching import (
 )
 from retort.training.nn.encoders import BiEncoder, in_batch_loss, split_segments
 from retort.training.nn.loop import Objective, Progress, fit, set_dropout
-from retort.training.nn.losses import OBJECTIVES, POSITIVE, hard_labels
+from retort.training.nn.losses import OBJECTIVES, hard_labels
 from retort.training.nn.student import (
     Head,
     Student,
@@ -121,7 +121,7 @@ def _objective(
         target = labels[rows].to(device)
         if recipe.shape == "bi-encoder":
             query, passage = split_segments(*batch.inputs, cls_id)
-            return in_batch_loss(module(*query), module(*passage), target > POSITIVE, recipe.scale)
+            return in_batch_loss(module(*query), module(*passage), target >= RIGHT, recipe.scale)
         scores = module(*batch.inputs)[:, 0]
         return OBJECTIVES[recipe.objective](scores.float(), target, groups[rows].to(device))
 

@@ -99,7 +99,7 @@ def test_evaluate_prints_json_and_keeps_scores(work: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate"], "give a folder of sets and --system, or --from"),
+        (["evaluate"], "nothing to measure: give a folder of sets"),
         (["evaluate", "nowhere", "--system=a=b"], "sets.json: not there"),
         (["evaluate", "nowhere", "--system=a"], "--system 'a': write NAME=VALUE"),
         (["export", "nowhere", "out", "--held-out=pairs.jsonl"], "nowhere"),

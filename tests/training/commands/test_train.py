@@ -49,7 +49,8 @@ def test_list_and_show(pairs_file: Path) -> None:
     code, out, _ = invoke("data", "show", str(pairs_file), "--json")
     assert code == 0
     assert json.loads(out) == {
-        "source": str(pairs_file), "pairs": 12, "queries": 4, "positive": 3, "skipped": 0,
+        "source": str(pairs_file), "pairs": 12, "queries": 4, "labelled": 12,
+        "positive": 3, "contradictory": 0, "skipped": 0,
     }  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def test_a_malformed_row_stops_or_is_counted(pairs_file: Path) -> None:
         handle.write("only a query\n")
     code, _, err = invoke("data", "show", str(pairs_file))
     assert code == 1
-    assert "mine.tsv, line 14: expected the columns" in err
+    assert "mine.tsv, line 14: 1 column" in err
     code, out, _ = invoke("data", "show", str(pairs_file), "--skip-bad")
     assert code == 0
     assert "skipped 1" in out
