@@ -7,7 +7,7 @@ installation can show it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,9 +33,19 @@ from retort.training.commands.pairs import (
 
 if TYPE_CHECKING:
     from retort.training.data.evaluation_set import EvaluationSet
+    from retort.training.data.pairs import Pair
 
 SkipOption = Annotated[
     bool, typer.Option("--skip-bad", help="Leave malformed rows out and count them.")
+]
+
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="A model, by folder, package:NAME or hub name: say how much of the text its "
+        "vocabulary does not know.",
+    ),
 ]
 
 
@@ -89,6 +99,7 @@ def show_command(
     rows: Annotated[int, typer.Option(help="How many pairs to print.")] = 3,
     columns: ColumnsOption = None,
     largest: LargestOption = None,
+    tokenizer: TokenizerOption = None,
     data: DataOption = None,
     skip_bad: SkipOption = False,
     as_json: JsonOption = False,
@@ -113,6 +124,8 @@ def show_command(
         "contradictory": len(contradictions(pairs)),
         "skipped": len(bad.places),
     }
+    if tokenizer is not None:
+        facts["unknown"] = _unknown_share(tokenizer, pairs)
     if found.graded:
         log(f"{source}: {found.graded}")
     lines = [", ".join(f"{key} {value}" for key, value in facts.items())]
@@ -123,6 +136,7 @@ def show_command(
 def build_command(
     recipe: RecipeArgument,
     overrides: Overrides = None,
+    tokenizer: TokenizerOption = None,
     data: DataOption = None,
     skip_bad: SkipOption = False,
     as_json: JsonOption = False,
@@ -138,12 +152,31 @@ def build_command(
 
     plan = load_plan(recipe, overrides, CorpusRecipe)
     bad = BadRows(skip_bad, offered=True)
-    table = build_corpus(plan, data, bad, log)
+    embedder = None
+    if plan.dense_teacher is not None:
+        from retort.training.teachers.scorers import load_embedder
+
+        embedder = load_embedder(plan.dense_teacher)
+    table = build_corpus(plan, data, bad, log, embedder)
     write_table(plan.out, table)
     if bad.places:
         log(f"{len(bad.places)} malformed rows left out, the first at {bad.places[0]}")
-    facts = {"out": str(plan.out), "pairs": len(table), "skipped": len(bad.places)}
+    facts: dict[str, Any] = {
+        "out": str(plan.out), "pairs": len(table), "skipped": len(bad.places),
+    }  # fmt: skip
+    if tokenizer is not None:
+        facts["unknown"] = _unknown_share(tokenizer, table.pairs)
     answer(facts, f"{plan.out}: {len(table)} pairs", as_json)
+
+
+def _unknown_share(place: str, pairs: Sequence[Pair]) -> float:
+    """The share of tokens that the model at `place` does not know; too large a one is said."""
+    from retort.training.nn.vocabulary import tokenizer_of, unknown_in_pairs, unknown_warning
+
+    found = unknown_in_pairs(tokenizer_of(place), pairs)
+    if warning := unknown_warning(place, found):
+        log(warning)
+    return round(found.share, 4)
 
 
 def sets_command(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from retort.failures import reading
-from retort.training.commands.common import DataOption, name_and_value, write
+from retort.training.commands.common import DataOption, log, name_and_value, write
 from retort.training.commands.pairs import (
     ColumnsOption,
     ContradictionsOption,
@@ -124,11 +124,14 @@ def evaluate_command(
     if source is not None:
         result = read_report(source)
     elif sets is not None and system:
+        from retort.training.teachers.learned import leak_warnings
         from retort.training.teachers.systems import score_sets, write_scores
 
         specs = dict(name_and_value(item, "--system") for item in system)
         layout = layout_of(columns, largest)
         chosen = read_measured(sets, only, layout, contradictions, relevant)
+        for warning in leak_warnings(specs, chosen):
+            log(warning)
         scores, calibrated = score_sets(specs, chosen, progress=True)
         if keep is not None:
             for name, by_set in scores.items():

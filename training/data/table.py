@@ -121,6 +121,23 @@ def read_table(path: Path) -> PairTable:
     )
 
 
+def table_queries(path: Path, sources: Collection[str] | None = None) -> list[str]:
+    """The distinct queries of a table, or of its pairs of `sources`, without reading its passages.
+
+    Raises as `read_table`.
+    """
+    import pyarrow.parquet as pq
+
+    if path.is_file() and form_of(path) in (None, ".parquet"):
+        with reading(path, "a pair table"):
+            names = set(pq.read_schema(path).names)
+            if {*_COLUMNS, "source"} <= names:
+                arrow = pq.read_table(path, columns=["query", "source"])
+                rows = zip(arrow["query"].to_pylist(), arrow["source"].to_pylist(), strict=True)
+                return list(dict.fromkeys(q for q, s in rows if sources is None or s in sources))
+    return list(dict.fromkeys(p.query for p in read_table(path).of_sources(sources).pairs))
+
+
 def _own_table(path: Path) -> PairTable:
     pairs = tuple(read_file(path, BadRows()).pairs)
     return PairTable(pairs, (path.name,) * len(pairs), {})

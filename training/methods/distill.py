@@ -29,6 +29,7 @@ from retort.training.nn.student import (
     save_student,
     take_layers,
 )
+from retort.training.nn.vocabulary import unknown_in_pairs, unknown_warning
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import DistillRecipe, same_origin
 from retort.training.teachers.scorers import identity_of
@@ -160,6 +161,9 @@ class _Run:
         folder, seed = recipe.out / f"stage-{number}", recipe.seed + number
         check_length(student, self.truncation(number))
         encoder = PairEncoder.from_file(self.backbone.tokenizer_path, self.truncation(number))
+        unknown = unknown_in_pairs(self.backbone.tokenizer_path, own.pairs)
+        if warning := unknown_warning(recipe.student.init, unknown):
+            self.log(f"{warning} (student.init)")
         tokens = TokenTable(encoder, own.pairs)
         asked = method.asked(stage)
         # The labelled pairs of all stages calibrate the teachers.

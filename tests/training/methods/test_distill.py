@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from retort.training.data.evaluation_set import write_pairs
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, select, write_table
-from retort.training.labels.label import label
+from retort.training.labels.label import label, label_recipe
 from retort.training.labels.store import (
     HiddenStates,
     ScoreStore,
@@ -199,3 +200,15 @@ def test_the_undistilled_student_has_one_head(tmp_path: Path, table: Path) -> No
     recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
     loaded = load_student(distill(recipe, quiet))
     assert [head.name for head in loaded.student.heads] == ["golden"]
+
+
+def test_a_vocabulary_that_does_not_know_the_pairs_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "chinese.jsonl"
+    write_pairs(table, [Pair(f"长城{n}在哪里", "大熊猫吃竹子", float(n % 2)) for n in range(8)])
+    optimiser = {**OPTIMISER, "epochs": 0.5}
+    stage = {"table": str(table), "optimiser": optimiser, "length": LENGTH, "alpha": 0.0}
+    recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
+    for say in (lambda log: label_recipe(recipe, (), log), lambda log: distill(recipe, log)):
+        said: list[str] = []
+        say(said.append)
+        assert any(line.startswith("warning: the vocabulary of") for line in said)
