@@ -353,34 +353,3 @@ def problem_of(fault: Any) -> str:
     problem = str(fault["msg"]).removeprefix("Value error, ")
     whole = fault["type"].startswith(("missing", "value_error", "union_tag"))
     return problem if whole else problem + f", found {fault['input']!r}"[:200]
-
-
-# The parts of recipes in records of what something was made from, by the name of their field.
-_RECORDED: dict[str, type[BaseModel]] = {
-    "recipe": TeacherRecipe,
-    "plan": Stage,
-    "student": StudentPlan,
-}
-
-
-def same_origin(found: object, wanted: object) -> bool:
-    """Whether a record of what something was made from says what is wanted.
-
-    Records are plain values, as JSON has them: a teacher's recipe and table, a student's basis and
-    stages, a study's basis. A part that an older version wrote has fewer fields: those that are
-    missing have their defaults.
-    """
-    return _filled(found) == _filled(wanted)
-
-
-def _filled(value: object, field: str = "") -> object:
-    if isinstance(value, dict):
-        if field in _RECORDED:
-            try:
-                return _RECORDED[field].model_validate(value)
-            except ValidationError:
-                pass
-        return {name: _filled(item, name) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_filled(item) for item in value]
-    return value
