@@ -9,8 +9,6 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import NoneType
@@ -138,11 +136,10 @@ def serve(
 
     Example: `retort serve --bundle retort-small --port 8080`
     """
-    with plain_errors():
-        from retort.service.server import serve as run
-        from retort.service.settings import load_settings
+    from retort.service.server import serve as run
+    from retort.service.settings import load_settings
 
-        run(load_settings(settings, **context.obj))
+    run(load_settings(settings, **context.obj))
 
 
 def verify(
@@ -161,14 +158,13 @@ def verify(
 
     Example: `retort verify retort-small`
     """
-    with plain_errors():
-        from retort.models.bundle import find_bundle, read_bundle
-        from retort.models.runtime.verify import verify_bundle
-        from retort.service.settings import load_settings
+    from retort.models.bundle import find_bundle, read_bundle
+    from retort.models.runtime.verify import verify_bundle
+    from retort.service.settings import load_settings
 
-        settings = load_settings(**context.obj)
-        found = read_bundle(find_bundle(bundle), key=key or settings.trusted_key)
-        verdict = verify_bundle(found, settings.runtime, settings.cache_dir)
+    settings = load_settings(**context.obj)
+    found = read_bundle(find_bundle(bundle), key=key or settings.trusted_key)
+    verdict = verify_bundle(found, settings.runtime, settings.cache_dir)
     if as_json:
         typer.echo(json.dumps(asdict(verdict), indent=2))
     else:
@@ -188,10 +184,9 @@ def key(
 
     Example: `retort key search >> keys.yaml`
     """
-    with plain_errors():
-        from retort.service.http.access.keys import new_key
+    from retort.service.http.access.keys import new_key
 
-        secret, entry = new_key(name, admin=admin)
+    secret, entry = new_key(name, admin=admin)
     typer.echo(entry)
     typer.echo(f"the key, which is shown only now: {secret}", err=True)
 
@@ -209,10 +204,9 @@ def sign(
 
     Example: `retort sign runs/bundles/mine --key private.pem`
     """
-    with plain_errors():
-        from retort.models.bundle import find_bundle, sign_bundle
+    from retort.models.bundle import find_bundle, sign_bundle
 
-        signed = sign_bundle(find_bundle(bundle), key)
+    signed = sign_bundle(find_bundle(bundle), key)
     typer.echo(f"signed {signed.manifest.name} {signed.manifest.version} in {signed.folder}")
 
 
@@ -234,17 +228,16 @@ def score(
         for passage in passages
         for text in (sys.stdin.read().splitlines() if passage == "-" else [passage])
     ]
-    with plain_errors(ValueError, ArithmeticError):
-        from retort.models.bundle import find_bundle, read_bundle
-        from retort.ranker import Ranker
-        from retort.service.settings import load_settings
+    from retort.models.bundle import find_bundle, read_bundle
+    from retort.ranker import Ranker
+    from retort.service.settings import load_settings
 
-        if not texts:
-            raise ValueError("there are no passages")
-        settings = load_settings(**context.obj)
-        found = read_bundle(find_bundle(settings.bundle[0]), key=settings.trusted_key)
-        ranker = Ranker(found, settings.runtime, settings.cache_dir)
-        results = ranker.rank(query, texts)
+    if not texts:
+        raise ValueError("there are no passages")
+    settings = load_settings(**context.obj)
+    found = read_bundle(find_bundle(settings.bundle[0]), key=settings.trusted_key)
+    ranker = Ranker(found, settings.runtime, settings.cache_dir)
+    results = ranker.rank(query, texts)
     if as_json:
         typer.echo(json.dumps({"query": query, "results": [*map(_told, results)]}, indent=2))
         return
@@ -265,17 +258,3 @@ def _told(result: RankedPassage) -> dict[str, Any]:
         "spread": result.spread,
         **told(note, result.highlight),
     }
-
-
-@contextmanager
-def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors that a user can mend, and `kinds`, into one line on stderr and status 1."""
-    from retort.models.errors import BundleError, StartError
-
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, (BundleError, StartError, *kinds)):
-            raise
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None

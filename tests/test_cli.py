@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from retort.cli import EXTRA_OF_MODULE, app, missing_extra
+from retort.cli import app
+from retort.extras import EXTRA_OF_MODULE, missing_extra
 from tests.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent

@@ -1,10 +1,8 @@
-"""What the commands of training share: arguments, recipes, errors in one sentence, progress."""
+"""What the commands of training share: arguments, recipes, progress."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -21,18 +19,6 @@ DataOption = Annotated[
     typer.Option("--data", help="Folder of data sets; without it that is RETORT_DATA."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Print an error that a user can mend and exit with status 1, without a traceback."""
-    from retort.models.errors import BundleError
-
-    try:
-        yield
-    except (ValueError, OSError, BundleError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
 
 
 def log(text: str) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from retort.training.commands.common import log, name_and_value, reported
+from retort.failures import reading
+from retort.training.commands.common import log, name_and_value
 
 if TYPE_CHECKING:
     from retort.models.encoding import Truncation
@@ -130,40 +131,39 @@ def export_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Calibrate, export, check parity, write the bundle."""
-    with reported():
-        from retort.training.data.evaluation_set import read_pairs
-        from retort.training.data.pairs import first_of_each_query
-        from retort.training.evaluate.evaluation import read_report
-        from retort.training.export.bundling import (
-            BundleSpec,
-            agreement_of,
-            build_bundle,
-            quality_figures,
-        )
+    from retort.training.data.evaluation_set import read_pairs
+    from retort.training.data.pairs import first_of_each_query
+    from retort.training.evaluate.evaluation import read_report
+    from retort.training.export.bundling import (
+        BundleSpec,
+        agreement_of,
+        build_bundle,
+        quality_figures,
+    )
 
-        model, tokenizer, truncation = _exported(checkpoints, max_length, max_query_tokens, heads)
-        report = read_report(quality) if quality else None
-        spec = BundleSpec(
-            name=name or bundle.resolve().name,
-            version=version,
-            methods=tuple(method or _learned_by(checkpoints)),
-            data=_sources(data or ()),
-            quality=quality_figures(report, system) if report else {},
-            agreement=agreement_of(report, system, agreement_with) if report else None,
-            storage=storage,
-        )
-        made = build_bundle(
-            bundle,
-            model,
-            tokenizer,
-            truncation,
-            first_of_each_query([p for path in held_out for p in read_pairs(path)], depth),
-            spec,
-            calibration=[read_pairs(path) for path in calibrate or ()],
-            calibrate_heads=calibrate_heads,
-            progress=True,
-            log=log,
-        )
+    model, tokenizer, truncation = _exported(checkpoints, max_length, max_query_tokens, heads)
+    report = read_report(quality) if quality else None
+    spec = BundleSpec(
+        name=name or bundle.resolve().name,
+        version=version,
+        methods=tuple(method or _learned_by(checkpoints)),
+        data=_sources(data or ()),
+        quality=quality_figures(report, system) if report else {},
+        agreement=agreement_of(report, system, agreement_with) if report else None,
+        storage=storage,
+    )
+    made = build_bundle(
+        bundle,
+        model,
+        tokenizer,
+        truncation,
+        first_of_each_query([p for path in held_out for p in read_pairs(path)], depth),
+        spec,
+        calibration=[read_pairs(path) for path in calibrate or ()],
+        calibrate_heads=calibrate_heads,
+        progress=True,
+        log=log,
+    )
     if as_json:
         typer.echo(made.manifest.to_json(), nl=False)
         return
@@ -198,24 +198,23 @@ def calibrate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Score the pairs, fit, and write the bundle."""
-    with reported():
-        from retort.models.bundle import find_bundle, read_bundle
-        from retort.training.data.evaluation_set import read_pairs
-        from retort.training.evaluate.evaluation import read_report
-        from retort.training.export.bundling import quality_figures
-        from retort.training.export.recalibrate import recalibrate
+    from retort.models.bundle import find_bundle, read_bundle
+    from retort.training.data.evaluation_set import read_pairs
+    from retort.training.evaluate.evaluation import read_report
+    from retort.training.export.bundling import quality_figures
+    from retort.training.export.recalibrate import recalibrate
 
-        made = recalibrate(
-            read_bundle(find_bundle(bundle)),
-            out,
-            [read_pairs(path) for path in pairs],
-            [pair for path in held_out or () for pair in read_pairs(path)],
-            name=out.resolve().name,
-            version=version,
-            quality=quality_figures(read_report(quality)) if quality else None,
-            progress=True,
-            log=log,
-        )
+    made = recalibrate(
+        read_bundle(find_bundle(bundle)),
+        out,
+        [read_pairs(path) for path in pairs],
+        [pair for path in held_out or () for pair in read_pairs(path)],
+        name=out.resolve().name,
+        version=version,
+        quality=quality_figures(read_report(quality)) if quality else None,
+        progress=True,
+        log=log,
+    )
     if as_json:
         typer.echo(made.manifest.to_json(), nl=False)
     else:
@@ -244,7 +243,8 @@ def _exported(
         raise ValueError(
             f"--heads {heads} is for a student: of teachers, leave out those that are not wanted"
         )
-    teachers = load_ensemble(specs, max_length, max_query_tokens)
+    with reading(", ".join(specs), "teachers"):
+        teachers = load_ensemble(specs, max_length, max_query_tokens)
     return teachers.ensemble, teachers.tokenizer_path, teachers.truncation
 
 

@@ -1,11 +1,12 @@
-"""The commands that train: teach, label, distill, methods, validate, and the teachers' server.
+"""The commands that train: teach, label, distill; those on recipes; and the teachers' server.
 
 Heavy imports stay inside the commands, so that `retort --help` is quick and a serve-only
-installation can show it. `methods` and `validate` need nothing of the extra `train`.
+installation can show it. `methods`, `recipes` and `validate` need nothing of the extra `train`.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,6 @@ from retort.training.commands.common import (
     answer,
     load_plan,
     log,
-    reported,
 )
 
 
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("label")(label_command)
     app.command("distill")(distill_command)
     app.command("methods")(methods_command)
+    app.command("recipes")(recipes_command)
     app.command("validate")(validate_command)
     app.command("teacher-server", hidden=True)(teacher_server_command)
     app.command("shape-bundle", hidden=True)(shape_bundle_command)
@@ -42,11 +43,10 @@ def teach_command(
     """
     from retort.training.recipes.recipe import TeacherRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, TeacherRecipe)
-        from retort.training.teachers.teach import teach
+    plan = load_plan(recipe, overrides, TeacherRecipe)
+    from retort.training.teachers.teach import teach
 
-        folder = teach(plan)
+    folder = teach(plan)
     answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
 
 
@@ -66,17 +66,16 @@ def label_command(
     """
     from retort.training.recipes.recipe import DistillRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, DistillRecipe)
-        unknown = set(teacher or ()) - {item.name for item in plan.teachers}
-        if unknown:
-            raise ValueError(
-                f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
-                f"{', '.join(item.name for item in plan.teachers)}"
-            )
-        from retort.training.labels.label import label_recipe
+    plan = load_plan(recipe, overrides, DistillRecipe)
+    unknown = set(teacher or ()) - {item.name for item in plan.teachers}
+    if unknown:
+        raise ValueError(
+            f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
+            f"{', '.join(item.name for item in plan.teachers)}"
+        )
+    from retort.training.labels.label import label_recipe
 
-        counts = label_recipe(plan, teacher or (), log)
+    counts = label_recipe(plan, teacher or (), log)
     lines = [f"{name}: {count} scores" for name, count in counts.items()]
     answer(counts, "\n".join(lines), as_json)
 
@@ -90,11 +89,10 @@ def distill_command(
     """
     from retort.training.recipes.recipe import DistillRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, DistillRecipe)
-        from retort.training.methods.distill import distill
+    plan = load_plan(recipe, overrides, DistillRecipe)
+    from retort.training.methods.distill import distill
 
-        folder = distill(plan, log)
+    folder = distill(plan, log)
     answer({"student": str(folder)}, f"student in {folder}", as_json)
 
 
@@ -108,6 +106,32 @@ def methods_command(as_json: JsonOption = False) -> None:
     rows = [{"name": m.name, "paper": m.paper, "line": m.line} for m in METHODS.values()]
     lines = [f"{m.name:12} {m.line}\n{'':12} {m.paper}" for m in METHODS.values()]
     answer(rows, "\n".join(lines), as_json)
+
+
+def recipes_command(
+    kind: Annotated[
+        str | None, typer.Argument(help="Only this kind: corpus, teacher, distill or study.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the reference of all kinds into this page.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every field of a recipe: its type, its default and what it does.
+
+    Example: retort recipes distill
+    """
+    from retort.training.recipes.reference import kinds, options, to_text, write_page
+
+    if page is not None:
+        write_page(page)
+        log(f"{page} is written")
+        return
+    found = kinds(kind)
+    if kind in (None, "distill"):
+        found["options"] = options()
+    facts = {name: [asdict(part) for part in parts] for name, parts in found.items()}
+    answer(facts, to_text(part for parts in found.values() for part in parts), as_json)
 
 
 def validate_command(
@@ -131,17 +155,16 @@ def validate_command(
         read_values,
     )
 
-    with reported():
-        values = read_values(recipe, overrides or [])
-        lacking = absent(values, recipe.parent)
-        mistakes = [
-            *find_mistakes(values),
-            *(m for place in places(values) if (m := source_mistake(place))),
-            *(str(item) for item in lacking if not item.maker),
-        ]
-        if mistakes:
-            raise RecipeError(in_words(mistakes, str(recipe)))
-        plan = parse_recipe(values, str(recipe))
+    values = read_values(recipe, overrides or [])
+    lacking = absent(values, recipe.parent)
+    mistakes = [
+        *find_mistakes(values),
+        *(m for place in places(values) if (m := source_mistake(place))),
+        *(str(item) for item in lacking if not item.maker),
+    ]
+    if mistakes:
+        raise RecipeError(in_words(mistakes, str(recipe)))
+    plan = parse_recipe(values, str(recipe))
     typer.echo(
         plan.model_dump_json(indent=1) if as_json else f"{recipe}: {plan.kind} recipe: valid"
     )
@@ -166,10 +189,7 @@ def teacher_server_command(
     """
     from retort.training.teachers.server import serve
 
-    try:
-        serve(teachers, host, port, max_length)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    serve(teachers, host, port, max_length)
 
 
 def shape_bundle_command(
@@ -184,8 +204,7 @@ def shape_bundle_command(
     from retort.models.bundle import find_bundle, read_bundle
     from retort.training.export.shape_bundle import SHAPES, shape_bundle
 
-    with reported():
-        if shape not in SHAPES:
-            raise ValueError(f"no shape {shape!r}: there are {', '.join(SHAPES)}")
-        made = shape_bundle(SHAPES[shape], read_bundle(find_bundle(like)), folder, log)
+    if shape not in SHAPES:
+        raise ValueError(f"no shape {shape!r}: there are {', '.join(SHAPES)}")
+    made = shape_bundle(SHAPES[shape], read_bundle(find_bundle(like)), folder, log)
     typer.echo(str(made.folder))

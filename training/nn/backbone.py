@@ -11,6 +11,7 @@ from pathlib import Path
 from transformers import AutoConfig, BertModel, PretrainedConfig
 from transformers.utils import logging
 
+from retort.failures import reading
 from retort.models.encoding import Truncation
 from retort.training.nn.student import load_student
 from retort.training.recipes.files import is_checkpoint
@@ -61,7 +62,7 @@ def load_backbone(name: str, attention: str = "eager") -> Backbone:
     place, config = read_config(name)
     if config.model_type != "bert":
         raise BackboneError(f"{name}: a {config.model_type} encoder; a student is cut from BERT")
-    with quiet():
+    with quiet(), reading(name, "a BERT encoder"):
         encoder = BertModel.from_pretrained(
             place, add_pooling_layer=False, attn_implementation=attention
         )

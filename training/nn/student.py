@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from retort.failures import reading
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.nn.encoders import BiLstm, bi_lstm_config, is_bi_lstm
 from retort.training.recipes.files import CHECKPOINT_FILE
@@ -242,7 +243,8 @@ class LoadedStudent:
 
     def encoder(self) -> PairEncoder:
         """The pair encoder that the student was trained with."""
-        return PairEncoder.from_file(self.tokenizer_path, self.truncation)
+        with reading(self.tokenizer_path, "a tokenizer"):
+            return PairEncoder.from_file(self.tokenizer_path, self.truncation)
 
 
 def save_student(
@@ -277,14 +279,15 @@ def load_student(folder: Path) -> LoadedStudent:
     for name in (CHECKPOINT_FILE, "model.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: missing; is this a checkpoint folder?")
-    description = json.loads((folder / CHECKPOINT_FILE).read_text())
-    config = BertConfig.from_dict(description["config"])
-    config._attn_implementation = "eager"
-    student = Student(config, [Head(**head) for head in description["heads"]])
-    student.load_state_dict(load_file(folder / "model.safetensors"))
-    return LoadedStudent(
-        student.eval(),
-        folder / "tokenizer.json",
-        Truncation(**description["truncation"]),
-        description["meta"],
-    )
+    with reading(folder, "a checkpoint"):
+        description = json.loads((folder / CHECKPOINT_FILE).read_text())
+        config = BertConfig.from_dict(description["config"])
+        config._attn_implementation = "eager"
+        student = Student(config, [Head(**head) for head in description["heads"]])
+        student.load_state_dict(load_file(folder / "model.safetensors"))
+        return LoadedStudent(
+            student.eval(),
+            folder / "tokenizer.json",
+            Truncation(**description["truncation"]),
+            description["meta"],
+        )

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import yaml
 
+from retort.training.recipes.syntax import read_yaml
+
 CHECKPOINT_FILE = "student.json"
 
 What = Literal["table", "source", "questions", "teacher", "backbone", "sets"]
@@ -109,11 +111,6 @@ class Absent:
         return (
             f"{where}: made by `{self.maker}`" if self.maker else f"{where}: there is no such file"
         )
-
-
-def read_yaml(text: str) -> Any:
-    """Plain values of YAML, by the fast loader where PyYAML was built with it."""
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def is_checkpoint(place: str | Path) -> bool:

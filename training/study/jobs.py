@@ -31,7 +31,8 @@ from retort.training.study.records import (
 )
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-COMMAND = (sys.executable, "-m", "retort", "study-job")
+# A log keeps the traceback of what failed.
+COMMAND = (sys.executable, "-m", "retort", "--debug", "study-job")
 LOOK_SECONDS = 0.2
 CHECK = "check"
 

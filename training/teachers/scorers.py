@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from retort.failures import reading
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.errors import BundleError
@@ -119,15 +120,16 @@ class Scorer:
 def load_scorer(reference: Reference) -> Scorer:
     """The scorer that a `Spec` or a recipe's teacher names.
 
-    Raises `UnknownScorerError`, `CheckpointError` or `BackboneError`.
+    Raises `UnknownScorerError`, `CheckpointError`, `BackboneError` or `Unreadable`.
     """
-    if reference.kind == "cross-encoder":
-        return load_cross_encoder(reference)
-    if reference.kind == "bi-encoder":
-        return _bi_encoder(reference)
-    if reference.kind == "hub-cross-encoder":
-        return _hub_cross_encoder(reference)
-    return _model(reference)
+    with reading(reference.path, f"a {reference.kind}"):
+        if reference.kind == "cross-encoder":
+            return load_cross_encoder(reference)
+        if reference.kind == "bi-encoder":
+            return _bi_encoder(reference)
+        if reference.kind == "hub-cross-encoder":
+            return _hub_cross_encoder(reference)
+        return _model(reference)
 
 
 def content_identity(module: nn.Module, *facts: object) -> str:
