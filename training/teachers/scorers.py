@@ -209,7 +209,7 @@ class BiEncoderScorer(Scorer):
         )
 
     def _embed(self, texts: set[str], progress: bool) -> None:
-        cls, sep = self.encoder.special_ids
+        (cls,), (sep,) = self.encoder.layout.before, self.encoder.layout.after
         new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))
         bar = tqdm(total=len(new), desc=self.name, disable=not progress, mininterval=10)
         for start in range(0, len(new), 64):

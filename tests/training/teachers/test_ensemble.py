@@ -38,7 +38,7 @@ def bi_member(tmp_path: Path) -> tuple[BiMember, PairEncoder]:
 
 
 def cosines_apart(bi_encoder: BiEncoder, encoder: PairEncoder) -> list[float]:
-    cls, sep = encoder.special_ids
+    (cls,), (sep,) = encoder.layout.before, encoder.layout.after
 
     def vector(text: str) -> torch.Tensor:
         ids = torch.tensor([[cls, *encoder.encode_passages([text])[0].ids, sep]])
