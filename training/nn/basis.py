@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from retort.training.nn.loop import CHECKPOINTS, PROGRESS_FILE
 from retort.training.recipes.recipe import Stage, StudentPlan, TeacherRecipe
 
-BASIS_FILE = "basis.json"
+BASIS_FILES = ("basis.json", "basis.json.tmp")  # the second is one that is being written
 FORMAT = 1  # how pairs are read, laid out and drawn into batches; raise it when that changes
 
 Basis = Mapping[str, Any]
@@ -89,12 +89,11 @@ def claim(folder: Path, basis: Basis, *, fresh: bool = False) -> None:
     A checkpoint that is there goes on only under the same basis; with `fresh` it is removed.
     Raises `ChangedRunError`.
     """
-    places = [folder / name for name in CHECKPOINTS]
     if fresh:
-        for place in places:
-            shutil.rmtree(place, ignore_errors=True)
-    checkpoint = next((place for place in places if (place / PROGRESS_FILE).is_file()), None)
-    path = folder / BASIS_FILE
+        for name in CHECKPOINTS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+    path, temporary = (folder / name for name in BASIS_FILES)
+    checkpoint = _checkpoint(folder)
     if checkpoint is not None:
         if not path.is_file():
             raise ChangedRunError(
@@ -103,9 +102,21 @@ def claim(folder: Path, basis: Basis, *, fresh: bool = False) -> None:
             )
         refuse(checkpoint, differences(json.loads(path.read_text()), basis))
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(basis, indent=1) + "\n")
     temporary.replace(path)
+
+
+def is_under_way(folder: Path, basis: Basis) -> bool:
+    """Whether the folder holds a checkpoint of a run that rests on `basis`."""
+    path = folder / BASIS_FILES[0]
+    if _checkpoint(folder) is None or not path.is_file():
+        return False
+    return not differences(json.loads(path.read_text()), basis)
+
+
+def _checkpoint(folder: Path) -> Path | None:
+    places = (folder / name for name in CHECKPOINTS)
+    return next((place for place in places if (place / PROGRESS_FILE).is_file()), None)
 
 
 def _fields(value: object, field: str = "") -> Iterator[tuple[str, object]]:
@@ -114,12 +125,15 @@ def _fields(value: object, field: str = "") -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         for name, item in value.items():
             yield from _fields(item, f"{field}.{name}".removeprefix("."))
-    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping | list) for item in value):
+    elif isinstance(value, list | tuple) and any(
+        isinstance(item, Mapping | list) for item in value
+    ):
         for number, item in enumerate(value):
             yield from _fields(item, f"{field}.{number}")
     elif value is not None and not _is_neutral(field):
-        yield field.removeprefix("recipe.").removeprefix("basis.").replace(".plan.", "."), (
-            list(value) if isinstance(value, tuple) else value
+        yield (
+            field.removeprefix("recipe.").removeprefix("basis.").replace(".plan.", "."),
+            (list(value) if isinstance(value, tuple) else value),
         )
 
 

@@ -270,12 +270,10 @@ def _is_wanted(folder: Path, results: Sequence[Path], made_from: Basis, redo: bo
     path = folder / BASIS_FILE
     if path.is_file():
         others.append(json.loads(path.read_text(encoding="utf-8")))
-    if any(other != made_from for other in others):
+    changed = next((other for other in others if other != made_from), None)
+    if changed is not None:
         if not redo:
-            raise StaleRunError(
-                f"{folder} was made by another recipe, from other tables or by other teachers: run "
-                "with --redo to make it again, or set out= to a new folder"
-            )
+            refuse(folder, differences(changed, made_from), "--redo")
         for place in {folder, *results}:
             shutil.rmtree(place, ignore_errors=True)
     return True
