@@ -21,6 +21,11 @@ from retort.training.commands.common import (
     log,
 )
 
+FreshOption = Annotated[
+    bool,
+    typer.Option("--fresh", help="Start anew, whatever the folder holds of an earlier run."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`; the last two are what the load tests start."""
@@ -35,9 +40,14 @@ def register(app: typer.Typer) -> None:
 
 
 def teach_command(
-    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a teacher. A run that was killed continues where it stopped.
+
+    What was made from another recipe or table is refused, with what differs.
 
     Example: retort teach recipes/ce-pointwise.yaml optimiser.epochs=2
     """
@@ -46,7 +56,7 @@ def teach_command(
     plan = load_plan(recipe, overrides, TeacherRecipe)
     from retort.training.teachers.teach import teach
 
-    folder = teach(plan)
+    folder = teach(plan, log, fresh=fresh)
     answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
 
 
@@ -81,9 +91,14 @@ def label_command(
 
 
 def distill_command(
-    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Distil a student from the teachers' scores. A run that was killed continues.
+
+    What was made from another recipe, table or teacher is refused, with what differs.
 
     Example: retort distill recipes/retort-small.yaml seed=2 out=runs/seed-2
     """
@@ -92,7 +107,7 @@ def distill_command(
     plan = load_plan(recipe, overrides, DistillRecipe)
     from retort.training.methods.distill import distill
 
-    folder = distill(plan, log)
+    folder = distill(plan, log, fresh=fresh)
     answer({"student": str(folder)}, f"student in {folder}", as_json)
 
 

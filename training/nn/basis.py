@@ -39,6 +39,7 @@ _PARTS: dict[str, type[BaseModel]] = {
     "plan": Stage,
     "student": StudentPlan,
 }
+_WRAPPERS = ("recipe", "basis", "plan")  # parts of a basis that no recipe has
 _DIGEST = 64  # hexadecimal digits of a sha256
 
 
@@ -61,7 +62,7 @@ class Difference:
 def differences(found: Basis, wanted: Basis) -> list[Difference]:
     """In which fields a basis that was found differs from the one that is wanted.
 
-    A whole part that an older version did not write (`backbone`, `targets`) is not compared.
+    A whole part that an older version did not write (`backbone_weights`, `targets`) is not compared.
     """
     known = {name: value for name, value in wanted.items() if name in found}
     before, now = dict(_fields(found)), dict(_fields(known))
@@ -72,14 +73,19 @@ def differences(found: Basis, wanted: Basis) -> list[Difference]:
     ]
 
 
-def refuse(place: Path | str, found: Sequence[Difference], again: str = "--fresh") -> None:
+def refuse(place: Path | str, found: Sequence[Difference]) -> None:
     """Raise `ChangedRunError` that lists the differences, if there are any."""
-    if not found:
-        return
+    if found:
+        raise ChangedRunError(refusal(place, found))
+
+
+def refusal(place: Path | str, found: Sequence[Difference], again: str = "--fresh") -> str:
+    """What to tell of a place that was made with those differences, and what to do about it."""
     listed = "\n".join(f"  {difference}" for difference in found)
-    raise ChangedRunError(
-        f"{place} was made by another recipe, from other data or from other teachers:\n{listed}\n"
-        f"Set out= to a new folder, give the old values back, or start anew with {again}"
+    return (
+        f"{place} was made by another recipe, from other data or from other teachers: set out= to "
+        f"a new folder, give the old values back, or start anew with {again}. What differs:\n"
+        f"{listed}"
     )
 
 
@@ -120,7 +126,7 @@ def _checkpoint(folder: Path) -> Path | None:
 
 
 def _fields(value: object, field: str = "") -> Iterator[tuple[str, object]]:
-    """Every field under its dotted name, as it is written on the command line where it can be."""
+    """Every field that counts, under its dotted name."""
     value = _filled(value, field)
     if isinstance(value, Mapping):
         for name, item in value.items():

@@ -99,7 +99,10 @@ class Length(_Part):
 
 
 class Optimiser(_Part):
-    """AdamW with linear warm-up and decay to zero."""
+    """AdamW with linear warm-up and decay to zero.
+
+    A batch holds `batch_pairs`, or, where `batch_tokens` is given, as many tokens.
+    """
 
     lr: float = Field(5e-5, gt=0, description="Learning rate at its peak.")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay.")
@@ -108,6 +111,9 @@ class Optimiser(_Part):
     )
     epochs: float = Field(1.0, gt=0, description="Passes over the pairs; a fraction is allowed.")
     batch_pairs: int = Field(64, ge=1, description="Pairs per step.")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="Tokens per step, padding included, in place of `batch_pairs`."
+    )
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     freeze_words: bool = Field(True, description="Word embeddings stay as they are.")
     precision: Literal["bf16", "no", "fp16"] = Field(
@@ -232,15 +238,19 @@ class TeacherRef(_Part):
     """A teacher by name and place; `head` is the shape of the soft head that imitates it.
 
     `hidden` keeps its `[CLS]` vectors with its scores, for stages that match them. `sources`
-    limits it to pairs of these sources: a teacher of one task knows nothing of another.
+    limits it to pairs of these sources: a teacher of one task knows nothing of another. Of kind
+    `given`, its scores are a `column` of the parquet file at `path`.
     """
 
     name: str = Field(description="Its name in the store and in reports.")
     path: str = Field(description="Its place.")
-    kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder"] = Field(
+    kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder", "given"] = Field(
         "cross-encoder",
         description="cross-encoder: trained by `retort teach`; hub-cross-encoder: any of Hugging "
-        "Face; bi-encoder: of either.",
+        "Face; bi-encoder: of either; given: scores in a Parquet file.",
+    )
+    column: str | None = Field(
+        None, description="Of a given teacher: the column of the file that holds its scores."
     )
     head: Literal["linear", "cosine"] = Field(
         "linear", description="The soft head that imitates it; cosine for a bi-encoder."
@@ -372,6 +382,12 @@ class DistillRecipe(_Part):
     def _hidden_mistakes(self) -> Iterator[tuple[str, str]]:
         keeping = [teacher.name for teacher in self.teachers if teacher.hidden]
         for number, teacher in enumerate(self.teachers):
+            if (teacher.kind == "given") != (teacher.column is not None):
+                yield (
+                    f"teachers.{number}.column",
+                    f"{teacher.name} is of kind {teacher.kind}: a teacher of kind given needs a "
+                    "column, and no other has one",
+                )
             if teacher.hidden and teacher.kind != "cross-encoder":
                 yield (
                     f"teachers.{number}.hidden",

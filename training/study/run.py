@@ -27,6 +27,7 @@ from retort.training.labels.store import ScoreStore, StoreError, pair_keys
 from retort.training.labels.targets import scored_by
 from retort.training.methods.distill import distill
 from retort.training.methods.registry import build_method
+from retort.training.nn.basis import differences, refusal
 from retort.training.nn.student import load_student
 from retort.training.recipes.recipe import DistillRecipe, TeacherRef
 from retort.training.recipes.study import PLACE, TEACHERS, Cell, Dataset, StudyRecipe
@@ -273,7 +274,7 @@ def _is_wanted(folder: Path, results: Sequence[Path], made_from: Basis, redo: bo
     changed = next((other for other in others if other != made_from), None)
     if changed is not None:
         if not redo:
-            refuse(folder, differences(changed, made_from), "--redo")
+            raise StaleRunError(refusal(folder, differences(changed, made_from), "--redo"))
         for place in {folder, *results}:
             shutil.rmtree(place, ignore_errors=True)
     return True

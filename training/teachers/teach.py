@@ -78,7 +78,7 @@ def teach(
         "format": FORMAT,
         "recipe": recipe.model_dump(mode="json"),
         "table": table_digest(recipe.table),
-        "backbone": pupil.identity,
+        "backbone_weights": pupil.identity,
     }
     found = _record(recipe.out)
     if found is not None and not fresh and not is_under_way(recipe.out, basis):

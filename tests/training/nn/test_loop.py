@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.pairs import Pair
-from retort.training.nn.batching import TokenBatch, TokenTable, epoch_batches, single_units
+from retort.training.nn.batching import (
+    BatchSize,
+    TokenBatch,
+    TokenTable,
+    epoch_batches,
+    single_units,
+)
 from retort.training.nn.loop import Progress, fit, linear_schedule, set_dropout
 from retort.training.nn.student import Head, Student
 from retort.training.recipes.recipe import Optimiser
@@ -93,17 +99,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 def test_batches_hold_every_row_once_and_never_split_a_unit() -> None:
     units = [np.array([0, 1, 2]), np.array([3]), np.array([4, 5]), np.array([6, 7])]
     lengths = np.array([5, 9, 3, 4, 4, 8, 2, 2])
-    batches = epoch_batches(units, lengths, 4, seed=1, epoch=0)
+    batches = epoch_batches(units, lengths, BatchSize(4), seed=1, epoch=0)
     assert sorted(np.concatenate(batches).tolist()) == list(range(8))
     for unit in units:
         assert any(set(unit) <= set(batch) for batch in batches)
-    again = epoch_batches(units, lengths, 4, seed=1, epoch=0)
+    again = epoch_batches(units, lengths, BatchSize(4), seed=1, epoch=0)
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
 
 
 def test_batches_pad_little() -> None:
     lengths = np.random.default_rng(0).integers(10, 100, 5000)
-    batches = epoch_batches(single_units(5000), lengths, 32, seed=1, epoch=0)
+    batches = epoch_batches(single_units(5000), lengths, BatchSize(32), seed=1, epoch=0)
     padded = sum(lengths[rows].max() * len(rows) for rows in batches)
     assert padded / lengths.sum() < 1.05
 
