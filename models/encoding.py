@@ -94,7 +94,8 @@ class Truncation:
         if self.max_query_tokens >= self.max_length - layout.special_tokens:
             raise ValueError(
                 f"max_query_tokens is {self.max_query_tokens} and max_length {self.max_length}: "
-                f"leave the passage at least one token beyond the {layout.special_tokens} special tokens"
+                "leave the passage at least one token beyond the special tokens, "
+                f"{layout.special_tokens} of them"
             )
 
 

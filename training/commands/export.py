@@ -88,8 +88,17 @@ def export_command(
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
     name: Annotated[str, typer.Option(help="Name of the bundle (default: the folder's).")] = "",
     storage: Annotated[
-        Literal["int8", "fp16", "fp32"], typer.Option(help="How the weights are stored.")
-    ] = "int8",
+        Literal["int8", "fp16", "fp32"] | None,
+        typer.Option(help="How the weights are stored.", show_default="int8"),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Scores of the PyTorch model to 0.001: weights in fp32, and no precision below it "
+            "that is farther off. (Of more than 2 GiB: fp16, to 0.005.)",
+        ),
+    ] = False,
     heads: Annotated[
         Heads,
         typer.Option(
@@ -100,15 +109,6 @@ def export_command(
         list[Path] | None,
         typer.Option(help="Labelled validation pairs to calibrate on (*.jsonl); repeatable."),
     ] = None,
-    max_difference: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="How far a score may be from the PyTorch model's; no precision that is farther "
-            "off is served.",
-        ),
-    ] = 0.05,
     calibrate_heads: Annotated[
         bool,
         typer.Option("--calibrate-heads", help="Calibrate each head of a student, then the mean."),
@@ -157,10 +157,10 @@ def export_command(
             BundleSpec,
             agreement_of,
             build_bundle,
+            exactly,
             quality_figures,
         )
         from retort.training.export.originals import load_original
-        from retort.training.export.parity import DEFAULT_BOUNDS
         from retort.training.export.samples import sample_pairs
 
         original = load_original(
@@ -181,9 +181,12 @@ def export_command(
             quality=quality_figures(report, system) if report else {},
             agreement=agreement_of(report, system, agreement_with) if report else None,
             activation=original.activation,
-            storage=storage,
-            bounds=DEFAULT_BOUNDS.model_copy(update={"max_score_difference": max_difference}),
+            storage=storage or "int8",
         )
+        if exact:
+            if storage is not None:
+                raise ValueError(f"--exact and --storage {storage}: give one of the two")
+            spec = exactly(spec, original.model)
         made = build_bundle(
             bundle,
             original.model,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from retort.models.bundle import Bundle, write_bundle
 from retort.models.encoding import PairEncoder, Truncation
+from retort.models.files import GRAPH_BYTES, MIB
 from retort.models.golden import MIN_GOLDEN_PAIRS, GoldenPair
 from retort.models.layout import PairLayout
 from retort.models.manifest import (
@@ -35,6 +36,7 @@ from retort.models.manifest import (
     ShapeProfile,
     WeightPrecision,
 )
+from retort.models.runtime.golden import COMPUTE_TOLERANCE, STORAGE_TOLERANCE
 from retort.models.scores import Calibration, combine
 from retort.training.data.pairs import Pair
 from retort.training.evaluate.calibration import CalibrationError, map_heads
@@ -61,6 +63,8 @@ Exportable = Student | Ensemble | Classifier
 GOLDEN_PAIRS = 96
 # Golden pairs are drawn in turn from this many bands of score, so that none is left out.
 BANDS = 16
+# Bytes of a graph that are no weights: nodes and names, with much to spare.
+ROOM_FOR_NODES = 16 * MIB
 # Tokens of a pair of a question and a paragraph.
 TYPICAL = 128
 
@@ -82,6 +86,19 @@ class BundleSpec:
     activation: str | None = None
     storage: Storage = "int8"
     bounds: ParityBounds = DEFAULT_BOUNDS
+
+
+def exactly(spec: BundleSpec, student: Exportable) -> BundleSpec:
+    """`spec` for scores as close to those of `student` as a bundle can have them.
+
+    Weights stay float32 where the graph's format holds so many, and become float16 otherwise. The
+    bound of a score's difference is that of the storage.
+    """
+    size = sum(parameter.numel() for parameter in student.parameters()) * 4
+    storage: Storage = "fp32" if size < GRAPH_BYTES - ROOM_FOR_NODES else "fp16"
+    bound = COMPUTE_TOLERANCE["fp32"] if storage == "fp32" else STORAGE_TOLERANCE["fp16"]
+    bounds = spec.bounds.model_copy(update={"max_score_difference": bound})
+    return replace(spec, storage=storage, bounds=bounds)
 
 
 def build_bundle(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from retort.training.teachers.scorers import MODEL, parse
 
 Heads = Literal["all", "golden"]
 CROSS_ENCODER = "hub-cross-encoder"
+CONFIG = "config.json"  # a folder of transformers has it, a checkpoint of Retort has not
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ def load_original(
     `BackboneError` or `EnsembleError`.
     """
     one = parse(specs[0]) if len(specs) == 1 else None
+    if one is not None and one.kind == MODEL and (Path(one.path) / CONFIG).is_file():
+        one = replace(one, kind=CROSS_ENCODER)
     if wanted is not None and (one is None or one.kind != CROSS_ENCODER):
         raise ValueError(f"--class {wanted} is for one {CROSS_ENCODER}: leave it out")
     if one is not None and one.kind == MODEL and "=" not in specs[0]:
