@@ -91,10 +91,11 @@ class Truncation:
 
     def check(self, layout: PairLayout) -> None:
         """Raise `ValueError` if the longest query leaves a passage no room in that layout."""
-        if self.max_query_tokens >= self.max_length - len(layout):
+        if self.max_query_tokens >= self.max_length - layout.special_tokens:
             raise ValueError(
                 f"max_query_tokens is {self.max_query_tokens} and max_length {self.max_length}: "
-                f"leave the passage at least one token beyond the {len(layout)} special tokens"
+                "leave the passage at least one token beyond the special tokens, "
+                f"{layout.special_tokens} of them"
             )
 
 
@@ -199,7 +200,7 @@ class PairEncoder:
     @property
     def longest(self) -> int:
         """How many tokens of the two texts fit together."""
-        return self.truncation.max_length - len(self.layout)
+        return self.truncation.max_length - self.layout.special_tokens
 
     @classmethod
     def from_file(

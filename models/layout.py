@@ -50,7 +50,8 @@ class PairLayout:
                 f"{INPUTS[-1]} after them or not"
             )
 
-    def __len__(self) -> int:
+    @property
+    def special_tokens(self) -> int:
         """How many special tokens a pair has."""
         return len(self.before) + len(self.between) + len(self.after)
 

@@ -174,6 +174,8 @@ class Manifest(_Value):
     combine: Literal["mean_sigmoid"] = "mean_sigmoid"
     calibration: Calibration | None = Field(None, exclude_if=lambda value: value is None)
     answerability: Answerability | None = Field(None, exclude_if=lambda value: value is None)
+    # Of a cross-encoder that came from elsewhere: what its own library makes of the logit.
+    activation: str | None = Field(None, exclude_if=lambda value: value is None)
     precision: WeightPrecision
     methods: tuple[str, ...] = ()
     data: tuple[DataSource, ...] = ()

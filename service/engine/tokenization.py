@@ -76,7 +76,7 @@ class Tokenization:
         self._before, self._between, self._after = map(
             self._bytes, (layout.before, layout.between, layout.after)
         )
-        self.special = len(layout)  # tokens of a pair beyond those of its texts
+        self.special = layout.special_tokens  # tokens of a pair beyond those of its texts
         # How many special tokens have the query's token type.
         self._boundary = len(layout.before) + layout.boundary
 

@@ -62,7 +62,7 @@ class Difference:
 def differences(found: Basis, wanted: Basis) -> list[Difference]:
     """In which fields a basis that was found differs from the one that is wanted.
 
-    A whole part that an older version did not write (`backbone_weights`, `targets`) is not compared.
+    A whole part that an older version did not write, such as `backbone_weights`, is not compared.
     """
     known = {name: value for name, value in wanted.items() if name in found}
     before, now = dict(_fields(found)), dict(_fields(known))
@@ -137,10 +137,9 @@ def _fields(value: object, field: str = "") -> Iterator[tuple[str, object]]:
         for number, item in enumerate(value):
             yield from _fields(item, f"{field}.{number}")
     elif value is not None and not _is_neutral(field):
-        yield (
-            field.removeprefix("recipe.").removeprefix("basis.").replace(".plan.", "."),
-            (list(value) if isinstance(value, tuple) else value),
-        )
+        # As it is written on the command line, where it can be.
+        parts = [part for part in field.split(".") if part not in _WRAPPERS]
+        yield ".".join(parts), list(value) if isinstance(value, tuple) else value
 
 
 def _filled(value: object, field: str) -> object:

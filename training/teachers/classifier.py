@@ -125,7 +125,9 @@ def load_classifier(
             f"{max_length}"
         )
     longest = max_length or min(readable, LONGEST)
-    truncation = Truncation(longest, max_query_tokens or max(1, longest // 2 - len(layout)))
+    truncation = Truncation(
+        longest, max_query_tokens or max(1, longest // 2 - layout.special_tokens)
+    )
     own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     check_vocabulary(own, config, place)
     check_layout(tokenizer, PairEncoder(own, truncation, layout), samples, place)
@@ -215,6 +217,7 @@ def _load_model(found: Path | str, config: PretrainedConfig, place: str) -> PreT
 
 
 def load_tokenizer(found: Path | str, place: str) -> Any:
+    """The fast tokenizer of `place`, found at `found`. Raises `BackboneError` for none of words."""
     advice = "save the tokenizer of its base model there, with tokenizer.save_pretrained"
     try:
         tokenizer = AutoTokenizer.from_pretrained(found)
@@ -232,6 +235,7 @@ def load_tokenizer(found: Path | str, place: str) -> Any:
 
 
 def takes_types(model: PreTrainedModel) -> bool:
+    """Whether a model tells token types apart."""
     known = "token_type_ids" in signature(model.forward).parameters
     return known and getattr(model.config, "type_vocab_size", 0) > 1
 
@@ -257,6 +261,7 @@ def _column(config: PretrainedConfig, wanted: str | None, place: str) -> int:
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: PretrainedConfig, place: str) -> None:
+    """Raise `BackboneError` for a tokenizer with tokens that the model does not know."""
     last = max(tokenizer.get_vocab().values())
     if last >= config.vocab_size:
         raise BackboneError(
@@ -278,5 +283,5 @@ def check_layout(tokenizer: Any, encoder: PairEncoder, samples: Sequence[Pair], 
         if ours.ids.tolist() != theirs["input_ids"] or types not in (None, own):
             raise BackboneError(
                 f"{place}: its tokenizer does not lay out every pair alike, for instance "
-                f"{pair.query!r} and {pair.passage[:80]!r}: such a model cannot become a bundle"
+                f"{pair.query!r} and {pair.passage[:80]!r}: such a model can neither be taught nor become a bundle"
             )

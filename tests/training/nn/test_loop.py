@@ -19,6 +19,7 @@ from retort.training.nn.batching import (
     epoch_batches,
     single_units,
 )
+from retort.training.nn.inference import encode_pairs
 from retort.training.nn.loop import Progress, fit, linear_schedule, set_dropout
 from retort.training.nn.student import Head, Student
 from retort.training.recipes.recipe import Optimiser
@@ -105,6 +106,36 @@ def test_batches_hold_every_row_once_and_never_split_a_unit() -> None:
         assert any(set(unit) <= set(batch) for batch in batches)
     again = epoch_batches(units, lengths, BatchSize(4), seed=1, epoch=0)
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+
+
+def test_batches_may_be_counted_in_tokens() -> None:
+    lengths = np.random.default_rng(0).integers(10, 100, 5000)
+    batches = epoch_batches(single_units(5000), lengths, BatchSize(1, tokens=3000), seed=1, epoch=0)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
+    padded = np.array([lengths[rows].max() * len(rows) for rows in batches])
+    assert padded.max() <= 3000
+    # All but the last of each window are about full.
+    assert np.median(padded) > 2900
+
+
+def test_a_unit_that_is_too_large_is_a_batch_of_its_own() -> None:
+    units = [np.arange(0, 3), np.arange(3, 9)]
+    batches = epoch_batches(units, np.full(9, 20), BatchSize(1, tokens=60), seed=1, epoch=0)
+    assert sorted(len(rows) for rows in batches) == [3, 6]
+
+
+def test_tokens_are_cut_out_of_one_array() -> None:
+    encoder = PairEncoder(make_tokenizer(), Truncation(64, 16))
+    rows = np.array([5, 0, 3])
+    batch = TokenTable(encoder, PAIRS).gather(rows)
+    expected = encoder.collate(encode_pairs(encoder, [PAIRS[row] for row in rows]))
+    for found, array in zip(batch.inputs, expected.arrays, strict=True):
+        assert (found.numpy() == array).all()
+    assert batch.rows.tolist() == rows.tolist()
+    wide = TokenTable(encoder, PAIRS, multiple=16).gather(rows)
+    assert wide.input_ids.shape == (3, -(-expected.shape[1] // 16) * 16)
+    assert (wide.input_ids[:, : expected.shape[1]].numpy() == expected.input_ids).all()
+    assert int(wide.attention_mask.sum()) == int(expected.attention_mask.sum())
 
 
 def test_batches_pad_little() -> None:
