@@ -83,7 +83,7 @@ def reported(debug: bool = False) -> Iterator[None]:
 
 
 def sentence(error: BaseException, debug: bool = False) -> str:
-    """What happened, where, and what to do; `debug` says that the traceback has been shown."""
+    """What happened, where, and what to do; `debug` says that the traceback is shown."""
     if _deliberate(error):
         return str(error)
     if isinstance(error, ImportError):
@@ -100,7 +100,7 @@ def sentence(error: BaseException, debug: bool = False) -> str:
     if isinstance(error, OSError):
         return _refusal(error)
     then = (
-        "Report it with the traceback above"
+        "Report it with its traceback"
         if debug
         else "Run the same command with --debug, and report it with what that prints"
     )

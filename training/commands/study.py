@@ -75,7 +75,12 @@ def study_command(
     """Run, or print what would be run."""
     studies = _load(recipes)
     if dry_run:
+        from retort.training.study.jobs import check_files
+
+        to_make = [item for study in studies for item in check_files(study, planned=True)]
         _print_timetable(studies, jobs, as_json)
+        if to_make:
+            log("\n  ".join(["to be made before it can run:", *map(str, to_make)]))
         return
 
     from rich.console import Console
@@ -91,7 +96,10 @@ def study_command(
     else:
         typer.echo("\n".join(f"study in {study.out}" for study in studies))
     if failed:
-        lines = "\n".join(f"{report.name}: {report.error}" for report in failed)
+        alike: dict[str, list[str]] = {}
+        for report in failed:
+            alike.setdefault(report.error, []).append(report.name)
+        lines = "\n".join(f"{', '.join(names)}: {error}" for error, names in alike.items())
         raise ValueError(f"{len(failed)} failed:\n{lines}")
 
 

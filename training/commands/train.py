@@ -17,6 +17,7 @@ from retort.training.commands.common import (
     Overrides,
     RecipeArgument,
     answer,
+    check_places,
     load_plan,
     log,
 )
@@ -54,6 +55,7 @@ def teach_command(
     from retort.training.recipes.recipe import TeacherRecipe
 
     plan = load_plan(recipe, overrides, TeacherRecipe)
+    check_places(plan, recipe)
     from retort.training.teachers.teach import teach
 
     folder = teach(plan, log, fresh=fresh)
@@ -83,6 +85,7 @@ def label_command(
             f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
             f"{', '.join(item.name for item in plan.teachers)}"
         )
+    check_places(plan, recipe, teacher or None)
     from retort.training.labels.label import label_recipe
 
     counts = label_recipe(plan, teacher or (), log)
@@ -105,6 +108,7 @@ def distill_command(
     from retort.training.recipes.recipe import DistillRecipe
 
     plan = load_plan(recipe, overrides, DistillRecipe)
+    check_places(plan, recipe, [item.name for item in plan.read_teachers])
     from retort.training.methods.distill import distill
 
     folder = distill(plan, log, fresh=fresh)
@@ -154,14 +158,14 @@ def validate_command(
 ) -> None:
     """Check a recipe and report every mistake at once; nothing is run.
 
-    Files that only you can provide are mistakes where they are missing; what a command of Retort
-    makes under runs/ is listed with that command, and so is a model that is not a folder here and
-    may be on the Hugging Face hub.
+    Files that only you can provide are mistakes where they are missing; what a command makes is
+    listed with that command, and so is a model that is not a folder here and may be on the Hugging
+    Face hub.
 
     Example: retort validate recipes/retort-small.yaml
     """
     from retort.training.data.catalog import source_mistake
-    from retort.training.recipes.files import absent, places
+    from retort.training.recipes.files import absent, obstacles, places
     from retort.training.recipes.load import (
         RecipeError,
         find_mistakes,
@@ -176,6 +180,7 @@ def validate_command(
         *find_mistakes(values),
         *(m for place in places(values) if (m := source_mistake(place))),
         *(str(item) for item in lacking if not item.maker),
+        *obstacles(values),
     ]
     if mistakes:
         raise RecipeError(in_words(mistakes, str(recipe)))
@@ -186,7 +191,13 @@ def validate_command(
     to_make = [str(item) for item in lacking]
     if to_make:
         typer.echo("\n  ".join(["to be made before it can run:", *to_make]), err=as_json)
-    on_hub = [f"{p.field}: {p.path}" for p in places(values) if p.hub_name and not p.exists()]
+    named = [place for place in places(values) if place.hub_name and not place.exists()]
+    if named:
+        from retort.models.bundle import list_bundles
+
+        bundles = list_bundles()
+        named = [p for p in named if p.what != "backbone" or p.path not in bundles]
+    on_hub = [f"{place.field}: {place.path}" for place in named]
     if on_hub:
         heading = "no such folder here, so taken for names on the Hugging Face hub:"
         typer.echo("\n  ".join([heading, *on_hub]), err=as_json)

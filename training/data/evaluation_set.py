@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from retort.failures import reading
 from retort.training.data.pairs import Pair
+from retort.training.recipes.files import INDEX_FILE
 
 Kind = Literal["ranking", "classification"]
-INDEX_FILE = "sets.json"
 
 
 class EvaluationSetError(ValueError):

@@ -101,7 +101,8 @@ class Length(_Part):
 class Optimiser(_Part):
     """AdamW with linear warm-up and decay to zero.
 
-    A batch holds `batch_pairs`, or, where `batch_tokens` is given, as many tokens.
+    A batch holds `batch_pairs`, or, where `batch_tokens` is given, as many tokens. `compile` makes
+    one program of a step first, which takes a minute and pays on a GPU.
     """
 
     lr: float = Field(5e-5, gt=0, description="Learning rate at its peak.")
@@ -112,12 +113,15 @@ class Optimiser(_Part):
     epochs: float = Field(1.0, gt=0, description="Passes over the pairs; a fraction is allowed.")
     batch_pairs: int = Field(64, ge=1, description="Pairs per step.")
     batch_tokens: int | None = Field(
-        None, ge=1, description="Tokens per step, padding included, in place of `batch_pairs`."
+        None, ge=1, description="Tokens per step, in place of `batch_pairs`."
     )
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     freeze_words: bool = Field(True, description="Word embeddings stay as they are.")
     precision: Literal["bf16", "no", "fp16"] = Field(
         "bf16", description="Precision of training; no is fp32."
+    )
+    compile: bool = Field(
+        False, description="Make one program of a step first: a minute, which pays on a GPU."
     )
 
 
@@ -247,10 +251,10 @@ class TeacherRef(_Part):
     kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder", "given"] = Field(
         "cross-encoder",
         description="cross-encoder: trained by `retort teach`; hub-cross-encoder: any of Hugging "
-        "Face; bi-encoder: of either; given: scores in a Parquet file.",
+        "Face; bi-encoder: of either; given: scores in a file.",
     )
     column: str | None = Field(
-        None, description="Of a given teacher: the column of the file that holds its scores."
+        None, description="Of kind given, the column of the Parquet file that has its scores."
     )
     head: Literal["linear", "cosine"] = Field(
         "linear", description="The soft head that imitates it; cosine for a bi-encoder."
