@@ -45,7 +45,11 @@ CHECKPOINTS = ("checkpoint", "checkpoint.tmp")
 PROGRESS_FILE = "progress.json"  # written last: a checkpoint that has it is whole
 CURVE_STEPS = 50  # between two points of a learning curve
 WATCHED_STEPS = 3  # a rate that is far too high shows at once
-_WORDS = "embeddings.word_embeddings.weight"
+# The word embeddings of an encoder, by the ends of the names that architectures give them.
+_WORDS = (
+    "embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight", "wte.weight",
+    "embed_tokens.weight",
+)  # fmt: skip
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
