@@ -23,6 +23,7 @@ from retort.training.teachers.teach import teach as run_teach
 from tests.architectures import save_causal_lm, save_cross_encoder, save_encoder
 from tests.training.methods.test_distill import make_pairs, teach_ce, teacher_recipe
 
+ROOT = Path(__file__).parents[3]
 PAIRS = make_pairs()
 LABELS = np.array([pair.label for pair in PAIRS])
 SHORT = {
@@ -126,9 +127,11 @@ def test_the_same_recipe_gives_the_same_bytes_and_another_is_refused(
 
 
 def test_the_recipe_of_twelve_layers_runs(work: Path, table: Path, mpnet: Path) -> None:
+    # fmt: off
     changes = [f"backbone={mpnet}", f"table={table}", f"out={work / 'twelve'}",
-               "length={max_length: 56, max_query_tokens: 24}", "optimiser.batch_pairs=16"]  # fmt: skip
-    recipe = load_recipe(Path("recipes/teacher-mpnet.yaml"), changes)
+               "length={max_length: 56, max_query_tokens: 24}", "optimiser.batch_pairs=16"]
+    # fmt: on
+    recipe = load_recipe(ROOT / "recipes/teacher-mpnet.yaml", changes)
     assert isinstance(recipe, TeacherRecipe)
     curve = json.loads((run_teach(recipe) / "taught.json").read_text())["curve"]
     assert curve[-1][0] == 4  # 64 pairs: lists of 8, two per batch
