@@ -56,10 +56,12 @@ def teach_command(
 
     plan = load_plan(recipe, overrides, TeacherRecipe)
     check_places(plan, recipe)
+    from retort.training.nn.processes import processes
     from retort.training.teachers.teach import teach
 
     folder = teach(plan, log, fresh=fresh)
-    answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
+    if processes().is_main_process:
+        answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
 
 
 def label_command(
@@ -110,9 +112,11 @@ def distill_command(
     plan = load_plan(recipe, overrides, DistillRecipe)
     check_places(plan, recipe, [item.name for item in plan.read_teachers])
     from retort.training.methods.distill import distill
+    from retort.training.nn.processes import processes
 
     folder = distill(plan, log, fresh=fresh)
-    answer({"student": str(folder)}, f"student in {folder}", as_json)
+    if processes().is_main_process:
+        answer({"student": str(folder)}, f"student in {folder}", as_json)
 
 
 def methods_command(as_json: JsonOption = False) -> None:

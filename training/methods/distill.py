@@ -26,6 +26,7 @@ from retort.training.nn.basis import FORMAT, Basis, claim, differences, refuse
 from retort.training.nn.batching import TokenBatch, TokenTable, group_numbers
 from retort.training.nn.loop import Objective, Progress, fit, set_dropout
 from retort.training.nn.losses import POSITIVE, hard_labels
+from retort.training.nn.processes import on_main, processes
 from retort.training.nn.student import (
     Student,
     check_length,
@@ -51,7 +52,7 @@ def distill(
     score, and `ChangedRunError` when a stage that is there, or was under way, was made from other
     stages, tables or teachers.
     """
-    members = recipe.members()
+    log, members = on_main(log), recipe.members()
     if members == [recipe]:
         return _distill(recipe, log, fresh)
     for member in members:
@@ -60,11 +61,13 @@ def distill(
 
 
 def _distill(recipe: DistillRecipe, log: Callable[[str], None], fresh: bool) -> Path:
+    state = processes()
     torch.manual_seed(recipe.seed)
-    if fresh:
+    if fresh and state.is_main_process:
         for number in range(1, len(recipe.stages) + 1):
             for old in (f"stage-{number}", f"stage-{number}-run"):
                 shutil.rmtree(recipe.out / old, ignore_errors=True)
+    state.wait_for_everyone()
     run = _Run(recipe, load_backbone(recipe.student.init), build_method(recipe), log)
     student = make_student(recipe, run.backbone, run.method)
     records: list[Record] = []
@@ -78,10 +81,14 @@ def _distill(recipe: DistillRecipe, log: Callable[[str], None], fresh: bool) -> 
             log(f"{recipe.name}: stage {number} was finished before")
             continue
         record["curve"] = run.stage(number, student, records)
-        run.save(folder, student, number, records)
+        if state.is_main_process:
+            run.save(folder, student, number, records)
     result = recipe.out / "student"
-    meta = run.save(result, student.eval(), len(recipe.stages), records)
-    run.method.finish(student, recipe, meta, run.backbone.tokenizer_path)
+    student.eval()
+    if state.is_main_process:
+        meta = run.save(result, student, len(recipe.stages), records)
+        run.method.finish(student, recipe, meta, run.backbone.tokenizer_path)
+    state.wait_for_everyone()
     return result
 
 

@@ -42,6 +42,7 @@ from retort.training.nn.batching import (
 from retort.training.nn.encoders import BiEncoder, in_batch_loss, split_segments
 from retort.training.nn.loop import CHECKPOINTS, Objective, Progress, fit, set_dropout
 from retort.training.nn.losses import OBJECTIVES, POSITIVE, hard_labels
+from retort.training.nn.processes import on_main, processes
 from retort.training.nn.student import (
     Head,
     Student,
@@ -69,6 +70,7 @@ def teach(
     to train anew. Raises `ChangedRunError`, `NothingToLearnError`, `BackboneError`, and
     `DomainError` for a meta-teacher of one source.
     """
+    state, log = processes(), on_main(log)
     table = read_table(recipe.table)
     chosen = table.of_sources(recipe.sources).labelled()
     check_contrast(recipe, chosen.pairs)
@@ -95,10 +97,13 @@ def teach(
         "pairs": len(chosen),
     }
     if recipe.objective == "meta":
-        return _teach_meta(recipe, pupil, tokens, chosen, meta)
-    objective = _objective(recipe, tokens, chosen.pairs)
-    meta["curve"] = _fit(recipe, pupil.module, tokens, _units(recipe, chosen.pairs), objective)
-    pupil.save(recipe.out, meta)
+        _teach_meta(recipe, pupil, tokens, chosen, meta)
+    else:
+        objective = _objective(recipe, tokens, chosen.pairs)
+        meta["curve"] = _fit(recipe, pupil.module, tokens, _units(recipe, chosen.pairs), objective)
+        if state.is_main_process:
+            pupil.save(recipe.out, meta)
+    state.wait_for_everyone()
     return recipe.out
 
 
@@ -145,7 +150,7 @@ def _teach_meta(
     tokens: TokenTable,
     chosen: PairTable,
     meta: dict[str, object],
-) -> Path:
+) -> None:
     student, backbone = pupil.module, load_backbone(recipe.backbone)
     assert isinstance(student, Student)  # the recipe has been checked
     teacher, prototypes, objective = meta_objective(
@@ -153,13 +158,14 @@ def _teach_meta(
     )
     meta["curve"] = _fit(recipe, teacher, tokens, single_units(len(chosen)), objective)
     meta["domains"] = list(prototypes.domains)
+    if not processes().is_main_process:
+        return
     # Both files are there before the folder has its name: half a meta-teacher is never found.
     whole = recipe.out.with_name(recipe.out.name + "-whole")
     pupil.save(whole, meta)
     save_knowledge(whole, prototypes, teacher.corruption)
     shutil.rmtree(recipe.out, ignore_errors=True)
     whole.rename(recipe.out)
-    return recipe.out
 
 
 def _fit(
