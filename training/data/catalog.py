@@ -13,6 +13,7 @@ from retort.training.data.readers import sentence_tasks as tasks
 from retort.training.data.readers.hub import read_hub
 from retort.training.data.readers.own import is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError, locate
+from retort.training.data.readers.scored import scored_pairs
 from retort.training.recipes.files import Place
 
 PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
@@ -105,6 +106,11 @@ _DATASETS = (
     CatalogSet(
         "medquad", "medquad", "CC BY 4.0", True, official.medquad, (Split("all"),),
         "consumer health questions and long answers",
+    ),
+    CatalogSet(
+        "candidates", "labels_mpnet", "as its sources: neuronblocks, squad, qed, selqa, medquad",
+        True, scored_pairs, (Split("all"),),
+        "117,500 questions with about 15 candidates each, scored by three teachers",
     ),
     CatalogSet(
         "rte", "glue/rte", "as GLUE states: research", False, tasks.rte,

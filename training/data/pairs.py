@@ -38,11 +38,16 @@ class Pair:
     @property
     def key(self) -> int:
         """64-bit content key; two pairs share one with probability n²/2⁶⁵ (3e-8 for a million)."""
-        digest = hashlib.blake2b(digest_size=8)
-        digest.update(self.query.encode())
-        digest.update(b"\x00")
-        digest.update(self.passage.encode())
-        return int.from_bytes(digest.digest(), "little")
+        return content_key(self.query, self.passage)
+
+
+def content_key(query: str, passage: str) -> int:
+    """The key of a pair of these texts (`Pair.key`)."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(query.encode())
+    digest.update(b"\x00")
+    digest.update(passage.encode())
+    return int.from_bytes(digest.digest(), "little")
 
 
 def normalise(text: str) -> str:

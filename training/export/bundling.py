@@ -41,7 +41,7 @@ from retort.training.evaluate.evaluation import EvaluationReport
 from retort.training.export.builder import FloatArray
 from retort.training.export.calibrating import Meaning, ScoredSet, find_meaning
 from retort.training.export.ensemble import build_ensemble_graph
-from retort.training.export.graph import build_graph, reads_first_alone
+from retort.training.export.graph import build_graph
 from retort.training.export.parity import (
     DEFAULT_BOUNDS,
     check_parity,
@@ -50,7 +50,7 @@ from retort.training.export.parity import (
 )
 from retort.training.export.storage import Storage, shrink
 from retort.training.nn.inference import Logits, graph_model, run, student_model
-from retort.training.nn.student import Student
+from retort.training.nn.student import Student, reads_first_alone
 from retort.training.teachers.ensemble import CrossMember, Ensemble
 
 GOLDEN_PAIRS = 96

@@ -27,7 +27,8 @@ from onnx import TensorProto
 
 from retort.training.export.builder import OUTPUT, FloatArray, GraphBuilder
 from retort.training.export.encoder import MASKED, Encoder, check_config
-from retort.training.export.graph import reads_first_alone, unit_mean, write_heads
+from retort.training.export.graph import unit_mean, write_heads
+from retort.training.nn.student import reads_first_alone
 from retort.training.teachers.ensemble import CrossMember, Ensemble
 
 LENGTH = "sequence_and_one"

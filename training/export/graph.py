@@ -25,15 +25,10 @@ from transformers import BertConfig
 
 from retort.training.export.builder import OUTPUT, FloatArray, GraphBuilder
 from retort.training.export.encoder import Encoder, check_config
-from retort.training.nn.student import Head
+from retort.training.nn.student import Head, reads_first_alone
 
 # Below this squared length a pooled vector counts as zero; representable in float16.
 TINY = 1e-6
-
-
-def reads_first_alone(heads: Sequence[Head]) -> bool:
-    """Whether the heads read the last state of `[CLS]` and no other: then the graph is trimmed."""
-    return all(head.kind == "linear" for head in heads)
 
 
 def unit_mean(builder: GraphBuilder, hidden: str, mask: str) -> str:

@@ -10,9 +10,16 @@ from tqdm.auto import tqdm
 
 from retort.training.data.pairs import Pair
 from retort.training.data.table import select_all
-from retort.training.labels.store import HiddenStates, ScoreStore, TeacherScores, pair_keys
+from retort.training.labels.store import (
+    HiddenStates,
+    ScoreStore,
+    StoreError,
+    TeacherScores,
+    pair_keys,
+)
 from retort.training.labels.targets import scored_by
 from retort.training.recipes.recipe import DistillRecipe
+from retort.training.teachers.given import GivenScores, load_given
 from retort.training.teachers.scorers import CrossEncoder, Scorer, load_scorer
 
 
@@ -26,7 +33,6 @@ def label_recipe(
     for reference in recipe.teachers:
         if only and reference.name not in only:
             continue
-        teacher = load_scorer(reference)
         every: list[Pair] = []
         matched: list[Pair] = []
         for stage, selection in zip(recipe.stages, chosen, strict=True):
@@ -34,10 +40,44 @@ def label_recipe(
             own = [pair for pair, hit in zip(selection.pairs, known, strict=True) if hit]
             every += own
             matched += own if stage.hidden > 0 else []
+        if reference.kind == "given":
+            counts[reference.name] = len(keep_given(load_given(reference), every, store, log))
+            continue
+        teacher = load_scorer(reference)
         if reference.hidden and matched:
             label(teacher, matched, store, log, hidden=True)
         counts[reference.name] = len(label(teacher, every, store, log))
     return counts
+
+
+def keep_given(
+    teacher: GivenScores,
+    pairs: Sequence[Pair],
+    store: ScoreStore,
+    log: Callable[[str], None] = print,
+) -> TeacherScores:
+    """Keep the scores of the pairs that are on the teacher's file. Fixes the scale.
+
+    Raises `StoreError` if none is.
+    """
+    scores = store.teacher(teacher.name, teacher.identity)
+    keys = np.unique(pair_keys(pairs))
+    found = teacher.lookup(keys)
+    new = np.isnan(scores.lookup(keys)) & np.isfinite(found)
+    if new.any():
+        scores.add(keys[new], found[new])
+    known = int(np.isfinite(found).sum())
+    if not known:
+        raise StoreError(
+            f"{teacher.name}: none of the {len(keys)} pairs is among the {len(teacher.keys)} on "
+            "its file: are these the same texts?"
+        )
+    scale = scores.calibrate(pair_keys(pairs))
+    log(
+        f"{teacher.name}: {known} of {len(keys)} pairs are on its file; mean {scale.mean:.3f}, "
+        f"deviation {scale.deviation:.3f}"
+    )
+    return scores
 
 
 def label(

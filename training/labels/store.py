@@ -120,11 +120,14 @@ class TeacherScores:
         facts = json.loads(path.read_text())
         return Scale(facts["mean"], facts["deviation"], facts["pairs"])
 
-    def standardised(self, pairs: Sequence[Pair]) -> Floats:
-        """Standardised logits (pairs,). Raises `StoreError` if any pair has no score."""
+    def standardised(self, pairs: Sequence[Pair], *, partial: bool = False) -> Floats:
+        """Standardised logits (pairs,).
+
+        Raises `StoreError` if a pair has no score; with `partial` that one is NaN.
+        """
         logits = self.lookup(pair_keys(pairs))
         missing = int(np.isnan(logits).sum())
-        if missing:
+        if missing and not partial:
             raise StoreError(
                 f"{self.name}: {missing} of {len(pairs)} pairs have no score; run `retort label` "
                 "with this recipe first"
@@ -207,7 +210,7 @@ def variance(vectors: Tensor) -> float:
 def hidden_loss(states: Tensor, targets: Tensor, scale: float) -> Tensor:
     """Squared error of the `[CLS]` state over `scale`, the variance of the teacher's.
 
-    `states` is (batch, sequence, width), `targets` (batch, width). Raises `ValueError` if student
+    `states` and `targets` are (batch, width). Raises `ValueError` if student
     and teacher are not equally wide.
     """
     if states.shape[-1] != targets.shape[-1]:
@@ -215,4 +218,4 @@ def hidden_loss(states: Tensor, targets: Tensor, scale: float) -> Tensor:
             f"the student is {states.shape[-1]} wide and the teacher {targets.shape[-1]}: hidden "
             "states are matched between equal widths; set the stage's hidden to 0"
         )
-    return (states[:, 0].float() - targets.float()).pow(2).mean() / torch.as_tensor(scale)
+    return (states.float() - targets.float()).pow(2).mean() / torch.as_tensor(scale)

@@ -27,7 +27,7 @@ from torch import Tensor
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable
 from retort.training.evaluate.calibration import fit_map
-from retort.training.labels.store import ScoreStore
+from retort.training.labels.store import ScoreStore, pair_keys
 from retort.training.recipes.recipe import TeacherRef
 
 Floats = NDArray[np.float32]
@@ -65,12 +65,17 @@ def gather_targets(
     for column, teacher in enumerate(teachers):
         known = scored_by(teacher, chosen.sources)
         own = scores.teacher(teacher.name, identities[teacher.name])
+        partial = teacher.kind == "given"
         values = own.standardised(
-            [pair for pair, hit in zip(chosen.pairs, known, strict=True) if hit]
+            [pair for pair, hit in zip(chosen.pairs, known, strict=True) if hit], partial=partial
         )
         targets[known, column] = values
         fitted = scored_by(teacher, labelled.sources)
-        fit_on = [p for p, hit in zip(labelled.pairs, fitted, strict=True) if hit][:FIT_PAIRS]
+        fit_on = [p for p, hit in zip(labelled.pairs, fitted, strict=True) if hit]
+        if partial:
+            hits = np.isfinite(own.lookup(pair_keys(fit_on)))
+            fit_on = [pair for pair, hit in zip(fit_on, hits, strict=True) if hit]
+        fit_on = fit_on[:FIT_PAIRS]
         gain, shift = _map(own.standardised(fit_on), fit_on) if fit_on else (1.0, 0.0)
         odds[known, column] = gain * values + shift
     return Targets(torch.from_numpy(targets), torch.from_numpy(odds))

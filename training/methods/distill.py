@@ -31,7 +31,7 @@ from retort.training.nn.student import (
 )
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import DistillRecipe, same_origin
-from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scorers import identity_of
 
 Record = dict[str, Any]  # a stage in a student's meta: plan, table, curve
 
@@ -118,7 +118,7 @@ class _Run:
     @cached_property
     def identities(self) -> dict[str, str]:
         """Who the teachers are."""
-        return {t.name: load_scorer(t).identity for t in self.method.teachers}
+        return {t.name: identity_of(t) for t in self.method.teachers}
 
     @cached_property
     def basis(self) -> dict[str, object]:
@@ -184,7 +184,6 @@ class _Run:
     def _objective(self, method: Method, material: Material, known: Targets) -> Objective:
         """The loss of a batch: the method's, and the hidden-state loss where the stage has one."""
         stage, pairs = material.stage, material.pairs
-        labels, groups = hard_labels(pairs), group_numbers(pairs)
         vectors: Tensor | None = None
         scale = 1.0
         if stage.hidden and self.recipe.hidden_teacher is not None:
@@ -192,18 +191,27 @@ class _Run:
             states = HiddenStates(self.recipe.store / self.identities[name] / "hidden", name)
             vectors = states.lookup(pair_keys(pairs))
             scale = variance(vectors)
+        whole = not bool(known.targets.isnan().any())
+        kept: dict[torch.device, tuple[Tensor, ...]] = {}
+
+        def columns(device: torch.device) -> tuple[Tensor, ...]:
+            """What is known of all pairs, moved to the device that trains once."""
+            if device not in kept:
+                facts = known.targets, known.odds, hard_labels(pairs), group_numbers(pairs)
+                kept[device] = tuple(fact.to(device) for fact in facts)
+            return kept[device]
 
         def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
             outputs = module(*batch.inputs)
-            rows, device = batch.rows.cpu(), batch.rows.device
+            rows = batch.rows
+            targets, odds, labels, groups = columns(rows.device)
             examples = Examples(
-                batch.rows, known.targets[rows].to(device), known.odds[rows].to(device),
-                labels[rows].to(device), groups[rows].to(device), progress,
-            )  # fmt: skip
+                rows, targets[rows], odds[rows], labels[rows], groups[rows], progress, whole
+            )
             loss = method.loss(outputs, batch, examples, stage)
             if vectors is not None:
-                hidden = hidden_loss(outputs[1], vectors[rows].to(device), scale)
-                loss = loss + stage.hidden * hidden
+                wanted = vectors[rows.cpu()].to(rows.device)
+                loss = loss + stage.hidden * hidden_loss(outputs[1], wanted, scale)
             return loss
 
         return objective

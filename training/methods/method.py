@@ -48,7 +48,7 @@ from retort.training.data.pairs import Pair
 from retort.training.nn.batching import Rows, TokenBatch, TokenTable, query_units, single_units
 from retort.training.nn.loop import Progress
 from retort.training.nn.losses import listwise, pointwise
-from retort.training.nn.student import Head, HeadKind, Student, WithHidden
+from retort.training.nn.student import Head, HeadKind, Student, WithFirst
 from retort.training.recipes.methods import HeadOptions, Options
 from retort.training.recipes.recipe import DistillRecipe, Stage, TeacherRef
 
@@ -62,8 +62,8 @@ class Examples:
     """What a batch knows besides its tokens; all on the model's device.
 
     `rows` (batch,) are rows of the stage's pairs; `targets` and `odds` (batch, teachers) are NaN
-    where a teacher does not score that source; `labels` (batch,) are 0 to 1, 0 where there is none;
-    `groups` (batch,) number the query.
+    where a teacher does not score that pair, nowhere if `whole`; `labels` (batch,) are 0 to 1,
+    0 where there is none; `groups` (batch,) number the query.
     """
 
     rows: Tensor
@@ -72,6 +72,7 @@ class Examples:
     labels: Tensor
     groups: Tensor
     progress: Progress
+    whole: bool = False
 
     def only(self, chosen: Tensor) -> Examples:
         """The examples where `chosen` (batch,) is true."""
@@ -111,7 +112,7 @@ class Method:
 
     def module(self, student: Student) -> nn.Module:
         """What is trained; called with input ids, attention mask and token types of a batch."""
-        return WithHidden(student)
+        return WithFirst(student)
 
     def prepare(self, material: Material) -> Self:
         """Called once per stage; returns a method that has what it needs of the stage's pairs."""
@@ -172,7 +173,8 @@ class Headed(Method):
         total = scores.new_zeros(())
         for head in range(scores.shape[1]):
             known = ~targets[:, head].isnan()
-            if bool(known.all()):
+            # Not asked where the answer is known: to ask is to wait for the device.
+            if examples.whole or bool(known.all()):
                 total = total + self.soft_loss(scores[:, head], targets[:, head], examples)
             elif bool(known.any()):
                 some = examples.only(known)

@@ -1,4 +1,4 @@
-"""Backbones: an encoder and its tokenizer, from a checkpoint, a package, a folder or the hub."""
+"""Backbones: encoder and tokenizer, from a checkpoint, a bundle, a package, a folder or the hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pathlib import Path
 from transformers import AutoConfig, BertModel, PretrainedConfig
 from transformers.utils import logging
 
+from retort.models.bundle import find_bundle, list_bundles, read_bundle
 from retort.models.encoding import Truncation
+from retort.models.manifest import MANIFEST_FILE
+from retort.training.nn.from_bundle import encoder_of
 from retort.training.nn.student import load_student
 from retort.training.recipes.files import is_checkpoint
 
@@ -27,6 +30,11 @@ class Backbone:
     encoder: BertModel
     tokenizer_path: Path
     truncation: Truncation | None = None
+
+
+def is_bundle(name: str) -> bool:
+    """Whether `name` is a bundle's folder, or the name of one that ships or was made here."""
+    return (Path(name) / MANIFEST_FILE).is_file() or name in list_bundles()
 
 
 def locate_backbone(name: str) -> Path | str:
@@ -50,14 +58,18 @@ def locate_backbone(name: str) -> Path | str:
 
 
 def load_backbone(name: str, attention: str = "eager") -> Backbone:
-    """Load a checkpoint's encoder or any BERT-shaped one, `attention` being eager or sdpa.
+    """Load the encoder of a checkpoint, of a bundle by name or path, or any BERT-shaped one.
 
-    Eager attention, which a checkpoint always has, is what ONNX Runtime's optimizer can fuse, and
-    was the faster one on CPU. Raises `BackboneError` or `CheckpointError`.
+    `attention` is eager or sdpa. Eager attention, which checkpoints and bundles always have, is
+    what ONNX Runtime's optimizer can fuse, and was the faster one on CPU. Raises `BackboneError`,
+    `BundleError`, `BundleWeightsError` or `CheckpointError`.
     """
     if is_checkpoint(name):
         loaded = load_student(Path(name))
         return Backbone(loaded.student.encoder, loaded.tokenizer_path, loaded.truncation)
+    if is_bundle(name):
+        bundle = read_bundle(find_bundle(name))
+        return Backbone(encoder_of(bundle), bundle.tokenizer_path, bundle.manifest.truncation)
     place, config = read_config(name)
     if config.model_type != "bert":
         raise BackboneError(f"{name}: a {config.model_type} encoder; a student is cut from BERT")

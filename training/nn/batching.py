@@ -18,6 +18,7 @@ from torch import Tensor
 from retort.models.encoding import PairEncoder
 from retort.models.rankings import rows_by_query
 from retort.training.data.pairs import Pair
+from retort.training.nn.batch_size import BatchSize, padded
 from retort.training.nn.inference import encode_pairs
 from retort.training.nn.losses import POSITIVE
 
@@ -34,10 +35,6 @@ class TokenBatch(NamedTuple):
     token_type_ids: Tensor
     rows: Tensor
 
-    def to(self, device: torch.device) -> TokenBatch:
-        """The same batch on another device."""
-        return TokenBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
-
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
         """What an encoder reads, in its order."""
@@ -45,43 +42,60 @@ class TokenBatch(NamedTuple):
 
 
 class TokenTable:
-    """Encoded pairs by row number."""
+    """Encoded pairs by row number: one array of tokens, on the device that trains.
+
+    A batch is cut out there, so that a step waits for nothing but a list of rows.
+    """
 
     def __init__(self, encoder: PairEncoder, pairs: Sequence[Pair]) -> None:
         self.encoder = encoder
-        self._pairs = encode_pairs(encoder, pairs)
-        self.lengths: NDArray[np.int64] = np.array([len(pair) for pair in self._pairs], np.int64)
+        encoded = encode_pairs(encoder, pairs)
+        self.lengths: Rows = np.array([len(pair) for pair in encoded], np.int64)
+        ids = np.concatenate(
+            [np.zeros(0, np.int32), *(pair.ids.astype(np.int32) for pair in encoded)]
+        )
+        self._ids = torch.from_numpy(ids)
+        self._starts = torch.from_numpy(np.cumsum(self.lengths) - self.lengths)
+        self._lengths = torch.from_numpy(self.lengths)
+        self._boundaries = torch.tensor([pair.boundary for pair in encoded], dtype=torch.int64)
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self.lengths)
 
-    def gather(self, rows: NDArray[np.int64]) -> TokenBatch:
+    def to(self, device: torch.device) -> None:
+        """Move the tokens to `device`."""
+        self._ids, self._starts = self._ids.to(device), self._starts.to(device)
+        self._lengths, self._boundaries = self._lengths.to(device), self._boundaries.to(device)
+
+    def gather(self, rows: Rows) -> TokenBatch:
         """The given rows as one padded batch, in the order given."""
-        batch = self.encoder.collate([self._pairs[row] for row in rows])
-        return TokenBatch(
-            torch.from_numpy(batch.input_ids),
-            torch.from_numpy(batch.attention_mask),
-            torch.from_numpy(batch.token_type_ids),
-            torch.from_numpy(rows),
-        )
+        device = self._ids.device
+        width = padded(int(self.lengths[rows].max()))
+        chosen = torch.from_numpy(rows).to(device, non_blocking=True)
+        columns = torch.arange(width, device=device)
+        mask = columns < self._lengths[chosen][:, None]
+        places = (self._starts[chosen][:, None] + columns).clamp_max(len(self._ids) - 1)
+        ids = self._ids[places].long().masked_fill(~mask, self.encoder.pad_id)
+        types = mask & (columns >= self._boundaries[chosen][:, None])
+        return TokenBatch(ids, mask.long(), types.long(), chosen)
 
 
 def epoch_batches(
     units: Sequence[Rows],
     lengths: Rows,
-    batch_pairs: int,
+    size: BatchSize,
     seed: int,
     epoch: int,
     divisions: Rows | None = None,
 ) -> list[Rows]:
-    """All units once, in batches of about `batch_pairs` rows, never splitting a unit.
+    """All units once, in batches of about `size`, never splitting a unit.
 
     Units of different `divisions` (rows,) never meet; their batches come mixed.
     """
     rng = np.random.default_rng([seed, epoch])
     batches: list[Rows] = []
     for part in _divided(units, divisions):
-        batches += _batches(part, lengths, batch_pairs, rng)
+        batches += _batches(part, lengths, size, rng)
     rng.shuffle(batches)
     return batches
 
@@ -96,24 +110,26 @@ def _divided(units: Sequence[Rows], divisions: Rows | None) -> list[Sequence[Row
 
 
 def _batches(
-    units: Sequence[Rows], lengths: Rows, batch_pairs: int, rng: np.random.Generator
+    units: Sequence[Rows], lengths: Rows, size: BatchSize, rng: np.random.Generator
 ) -> list[Rows]:
     order = rng.permutation(len(units))
     longest = np.array([lengths[unit].max() for unit in units])
-    mean = max(1.0, sum(len(unit) for unit in units) / len(units))
-    span = max(1, int(WINDOW * batch_pairs / mean))
+    rows = np.array([len(unit) for unit in units])
+    pairs = size.pairs if size.tokens is None else size.tokens / max(1.0, float(lengths.mean()))
+    span = max(1, int(WINDOW * pairs / rows.mean()))
     batches: list[Rows] = []
     for start in range(0, len(order), span):
         window = order[start : start + span]
         window = window[np.argsort(longest[window], kind="stable")]
         current: list[Rows] = []
         count = 0
+        # Of growing length: the next unit has the longest pair.
         for number in window:
-            if current and count + len(units[number]) > batch_pairs:
+            if current and not size.holds(count + int(rows[number]), int(longest[number])):
                 batches.append(np.concatenate(current))
                 current, count = [], 0
             current.append(units[number])
-            count += len(units[number])
+            count += int(rows[number])
         batches.append(np.concatenate(current))
     return batches
 

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from retort.training.nn.batch_size import BatchSize
 from retort.training.nn.batching import Rows, TokenBatch, TokenTable, epoch_batches
 from retort.training.recipes.recipe import Optimiser
 
@@ -39,6 +40,8 @@ class Progress:
 
 Objective = Callable[[nn.Module, TokenBatch, Progress], Tensor]
 
+CURVE_STEPS = 50  # between two points of a learning curve
+WATCHED_STEPS = 3  # a rate that is far too high shows at once
 _WORDS = "embeddings.word_embeddings.weight"
 
 
@@ -58,8 +61,9 @@ def plan_batches(
 ) -> list[Rows]:
     """The batches of all epochs in order; a fraction of an epoch is a prefix of it."""
     batches: list[Rows] = []
+    size = BatchSize(plan.batch_pairs, plan.batch_tokens)
     for epoch in range(math.ceil(plan.epochs)):
-        whole = epoch_batches(units, lengths, plan.batch_pairs, seed, epoch, divisions)
+        whole = epoch_batches(units, lengths, size, seed, epoch, divisions)
         share = min(1.0, plan.epochs - epoch)
         batches += whole[: max(1, round(len(whole) * share))]
     return batches
@@ -94,12 +98,15 @@ def fit(
         parameter.requires_grad_(not (plan.freeze_words and name.endswith(_WORDS)))
     batches = plan_batches(units, table.lengths, plan, seed, divisions)
     steps = math.ceil(len(batches) / accelerator.num_processes)
-    optimiser = torch.optim.AdamW(_groups(model, plan), lr=plan.lr)
+    optimiser = torch.optim.AdamW(_groups(model, plan), lr=plan.lr, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: linear_schedule(step, steps, plan.warmup)
     )
-    wrapped, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    run = torch.compile(model, dynamic=True) if plan.compile else model
+    wrapped, optimiser, schedule = accelerator.prepare(run, optimiser, schedule)
     state = _resume(accelerator, folder)
+    table.to(accelerator.device)
+    total = torch.tensor(state.total, device=accelerator.device)
     wrapped.train()
     bar = tqdm(
         range(state.step, steps), initial=state.step, total=steps, desc=title, mininterval=10,
@@ -107,25 +114,30 @@ def fit(
     )  # fmt: skip
     for step in bar:
         number = step * accelerator.num_processes + accelerator.process_index
-        batch = table.gather(batches[number % len(batches)]).to(accelerator.device)
+        batch = table.gather(batches[number % len(batches)])
         with accelerator.autocast():
             loss = objective(wrapped, batch, Progress(step, steps, seed))
-        if not torch.isfinite(loss):
-            raise ValueError(f"{title}, step {step}: the loss is {loss.item()}; lower the lr")
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(wrapped.parameters(), plan.clip)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
         state.step = step + 1
-        state.total += float(loss.detach())
+        # Read from the device now and then alone: to read it is to wait for the step.
+        total += loss.detach()
         state.count += 1
-        if state.count == 50 or state.step == steps:
+        if state.count == CURVE_STEPS or state.step <= WATCHED_STEPS or state.step == steps:
+            state.total = float(total)
+            if not math.isfinite(state.total):
+                raise ValueError(f"{title}, step {step}: the loss is {state.total}; lower the lr")
+        if state.count == CURVE_STEPS or state.step == steps:
             mean = state.total / state.count
             state.curve.append((state.step, mean))
             bar.set_postfix(loss=f"{mean:.4f}")
+            total.zero_()
             state.total, state.count = 0.0, 0
         if state.step % checkpoint_steps == 0 and state.step < steps:
+            state.total = float(total)
             _save(accelerator, folder, state)
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return state.curve

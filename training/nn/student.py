@@ -29,6 +29,7 @@ from transformers import BertConfig, BertModel
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.nn.encoders import BiLstm, bi_lstm_config, is_bi_lstm
+from retort.training.nn.first import encode_first
 from retort.training.recipes.files import CHECKPOINT_FILE
 
 HeadKind = Literal["linear", "cosine"]
@@ -41,6 +42,11 @@ class Head:
     name: str
     kind: HeadKind = "linear"
     teacher: str | None = None
+
+
+def reads_first_alone(heads: Sequence[Head]) -> bool:
+    """Whether `heads` read the last state of `[CLS]` and no other: then a layer is trimmed."""
+    return all(head.kind == "linear" for head in heads)
 
 
 class LinearHead(nn.Module):
@@ -103,7 +109,21 @@ class Student(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Inputs of shape (batch, sequence), int64; logits (batch, heads), float32."""
-        return self.forward_hidden(input_ids, attention_mask, token_type_ids)[0]
+        return self.forward_first(input_ids, attention_mask, token_type_ids)[0]
+
+    def forward_first(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (batch, heads) and the last hidden state of `[CLS]`, (batch, width).
+
+        Where no head reads more, no more is computed.
+        """
+        if is_bi_lstm(self.config) or not reads_first_alone(self.heads):
+            logits, hidden = self.forward_hidden(input_ids, attention_mask, token_type_ids)
+            return logits, hidden[:, 0]
+        first = encode_first(self.encoder, input_ids, attention_mask, token_type_ids).float()
+        none = first.new_zeros(())
+        return self._logits(first, none, none), first[:, 0]
 
     def forward_hidden(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
@@ -114,13 +134,15 @@ class Student(nn.Module):
         ).last_hidden_state.float()
         mask = attention_mask.to(hidden.dtype)
         passage = token_type_ids.to(hidden.dtype) * mask
-        query = mask - passage
-        logits = torch.stack([head(hidden, query, passage) for head in self.head_bank], dim=-1)
-        return logits * self.gain + self.shift, hidden
+        return self._logits(hidden, mask - passage, passage), hidden
+
+    def _logits(self, hidden: Tensor, query_mask: Tensor, passage_mask: Tensor) -> Tensor:
+        columns = [head(hidden, query_mask, passage_mask) for head in self.head_bank]
+        return torch.stack(columns, dim=-1) * self.gain + self.shift
 
 
-class WithHidden(nn.Module):
-    """A student whose forward pass gives hidden states too.
+class WithFirst(nn.Module):
+    """A student whose forward pass gives the state of `[CLS]` too.
 
     A module of its own, because wrappers for several GPUs know nothing but `forward`.
     """
@@ -132,8 +154,8 @@ class WithHidden(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As `Student.forward_hidden`."""
-        return self.student.forward_hidden(input_ids, attention_mask, token_type_ids)
+        """As `Student.forward_first`."""
+        return self.student.forward_first(input_ids, attention_mask, token_type_ids)
 
 
 def golden_alone(student: Student) -> Student:

@@ -76,7 +76,7 @@ class Place:
             return True
         if self.path.startswith(("hub:", "package:")):
             return False
-        if self.what in ("source", "questions"):
+        if self.what in ("source", "questions") or self.kind == "given":
             return bool(Path(self.path.removesuffix(".gz")).suffix)
         return not self.hub_name
 
@@ -85,7 +85,7 @@ class Place:
         """Whether a model of the hub could be meant, should there be no such folder."""
         return (
             self.what in ("teacher", "backbone")
-            and self.kind != "cross-encoder"
+            and self.kind not in ("cross-encoder", "given")
             and _HUB_NAME.fullmatch(self.path) is not None
             and not _under_runs(self.path)
         )

@@ -81,16 +81,22 @@ class Length(_Part):
 
 
 class Optimiser(_Part):
-    """AdamW with linear warm-up and decay to zero."""
+    """AdamW with linear warm-up and decay to zero.
+
+    A batch holds `batch_pairs`, or, where `batch_tokens` is given, as many tokens. `compile` makes
+    one program of a step first, which takes a minute and pays on a GPU.
+    """
 
     lr: float = Field(5e-5, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.06, ge=0, lt=1)
     epochs: float = Field(1.0, gt=0)
     batch_pairs: int = Field(64, ge=1)
+    batch_tokens: int | None = Field(None, ge=1)
     clip: float = Field(1.0, gt=0)
     freeze_words: bool = True
     precision: Literal["bf16", "no", "fp16"] = "bf16"
+    compile: bool = False
 
 
 class MetaPlan(_Part):
@@ -138,12 +144,14 @@ class TeacherRef(_Part):
     """A teacher by name and place; `head` is the shape of the soft head that imitates it.
 
     `hidden` keeps its `[CLS]` vectors with its scores, for stages that match them. `sources`
-    limits it to pairs of these sources: a teacher of one task knows nothing of another.
+    limits it to pairs of these sources: a teacher of one task knows nothing of another. Of kind
+    `given`, its scores are a `column` of the parquet file at `path`.
     """
 
     name: str
     path: str
-    kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder"] = "cross-encoder"
+    kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder", "given"] = "cross-encoder"
+    column: str | None = None
     head: Literal["linear", "cosine"] = "linear"
     hidden: bool = False
     sources: list[str] | None = None
@@ -251,6 +259,12 @@ class DistillRecipe(_Part):
     def _hidden_mistakes(self) -> Iterator[tuple[str, str]]:
         keeping = [teacher.name for teacher in self.teachers if teacher.hidden]
         for number, teacher in enumerate(self.teachers):
+            if (teacher.kind == "given") != (teacher.column is not None):
+                yield (
+                    f"teachers.{number}.column",
+                    f"{teacher.name} is of kind {teacher.kind}: a teacher of kind given needs a "
+                    "column, and no other has one",
+                )
             if teacher.hidden and teacher.kind != "cross-encoder":
                 yield (
                     f"teachers.{number}.hidden",

@@ -69,10 +69,11 @@ def content(hidden: Tensor, attention_mask: Tensor) -> Tensor:
 def embed(encoder: BertModel, tokens: TokenTable) -> Tensor:
     """Embeddings (pairs, width) of a table's pairs, in float32."""
     encoder.eval()
+    tokens.to(encoder.device)
     order = np.argsort(tokens.lengths, kind="stable")
     found = torch.empty(len(tokens), encoder.config.hidden_size)
     for start in range(0, len(order), BATCH_PAIRS):
-        batch = tokens.gather(order[start : start + BATCH_PAIRS]).to(encoder.device)
+        batch = tokens.gather(order[start : start + BATCH_PAIRS])
         hidden = encoder(*batch.inputs).last_hidden_state.float()
         found[batch.rows.cpu()] = content(hidden, batch.attention_mask).cpu()
     return found

@@ -50,6 +50,7 @@ from retort.training.nn.inference import (
 from retort.training.nn.student import Student, load_student
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import TeacherRef
+from retort.training.teachers.given import load_given
 
 Scores = NDArray[np.float32] | NDArray[np.float64]
 
@@ -130,6 +131,12 @@ def load_scorer(reference: Reference) -> Scorer:
     return _model(reference)
 
 
+def identity_of(teacher: TeacherRef) -> str:
+    """Under which its scores are kept. Raises as `load_scorer` and `load_given`."""
+    loaded = load_given(teacher) if teacher.kind == "given" else load_scorer(teacher)
+    return loaded.identity
+
+
 def content_identity(module: nn.Module, *facts: object) -> str:
     """16 hex digits of the hash of all weights and of the facts given."""
     digest = hashlib.blake2b(digest_size=8)
@@ -148,8 +155,8 @@ class _LogitAndState(nn.Module):
         self.student = student
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        logits, hidden = self.student.forward_hidden(input_ids, attention_mask, token_type_ids)
-        return torch.cat([logits.mean(-1, keepdim=True), hidden[:, 0]], dim=-1)
+        logits, first = self.student.forward_first(input_ids, attention_mask, token_type_ids)
+        return torch.cat([logits.mean(-1, keepdim=True), first], dim=-1)
 
 
 @dataclass(frozen=True)

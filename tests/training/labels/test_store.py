@@ -129,20 +129,20 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 def test_the_loss_is_the_squared_error_over_the_variance() -> None:
     targets = some_vectors(50)
-    states = np.random.default_rng(0).standard_normal((50, 7, 4)).astype(np.float32)
+    states = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
     scale = variance(torch.from_numpy(targets))
     assert scale == pytest.approx(targets.var(axis=0, ddof=1).mean(), rel=1e-5)
-    expected = ((states[:, 0] - targets) ** 2).mean() / scale
+    expected = ((states - targets) ** 2).mean() / scale
     found = hidden_loss(torch.from_numpy(states), torch.from_numpy(targets), scale)
     assert float(found) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_constant_student_reaches_about_one() -> None:
     targets = torch.from_numpy(some_vectors(2000))
-    states = targets.mean(0).expand(2000, 1, 4)
+    states = targets.mean(0).expand(2000, 4)
     assert float(hidden_loss(states, targets, variance(targets))) == pytest.approx(1.0, abs=0.01)
 
 
 def test_unequal_widths_are_refused() -> None:
     with pytest.raises(ValueError, match="the student is 8 wide and the teacher 4"):
-        hidden_loss(torch.zeros(2, 3, 8), torch.zeros(2, 4), 1.0)
+        hidden_loss(torch.zeros(2, 8), torch.zeros(2, 4), 1.0)

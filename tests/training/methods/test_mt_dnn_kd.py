@@ -354,4 +354,5 @@ def test_one_head_of_several_says_what_it_said_among_them(tiny_student: Student)
         whole = tiny_student(ids, torch.ones_like(ids), types)
         for number in range(3):
             alone = one_head(tiny_student, number)(ids, torch.ones_like(ids), types)
-            assert torch.equal(alone[:, 0], whole[:, number])
+            # A linear head alone has its last layer trimmed.
+            assert torch.allclose(alone[:, 0], whole[:, number], atol=1e-6)

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.pairs import Pair
-from retort.training.nn.batching import TokenBatch, TokenTable, epoch_batches, single_units
+from retort.training.nn import batching
+from retort.training.nn.batch_size import BatchSize
+from retort.training.nn.batching import (
+    TokenBatch,
+    TokenTable,
+    epoch_batches,
+    single_units,
+)
+from retort.training.nn.inference import encode_pairs
 from retort.training.nn.loop import Progress, fit, linear_schedule, set_dropout
 from retort.training.nn.student import Head, Student
 from retort.training.recipes.recipe import Optimiser
@@ -93,17 +101,48 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 def test_batches_hold_every_row_once_and_never_split_a_unit() -> None:
     units = [np.array([0, 1, 2]), np.array([3]), np.array([4, 5]), np.array([6, 7])]
     lengths = np.array([5, 9, 3, 4, 4, 8, 2, 2])
-    batches = epoch_batches(units, lengths, 4, seed=1, epoch=0)
+    batches = epoch_batches(units, lengths, BatchSize(4), seed=1, epoch=0)
     assert sorted(np.concatenate(batches).tolist()) == list(range(8))
     for unit in units:
         assert any(set(unit) <= set(batch) for batch in batches)
-    again = epoch_batches(units, lengths, 4, seed=1, epoch=0)
+    again = epoch_batches(units, lengths, BatchSize(4), seed=1, epoch=0)
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
+
+
+def test_batches_may_be_counted_in_tokens() -> None:
+    lengths = np.random.default_rng(0).integers(10, 100, 5000)
+    batches = epoch_batches(single_units(5000), lengths, BatchSize(1, tokens=3000), seed=1, epoch=0)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
+    padded = np.array([lengths[rows].max() * len(rows) for rows in batches])
+    assert padded.max() <= 3000
+    # All but the last of each window are about full.
+    assert np.median(padded) > 2900
+
+
+def test_a_unit_that_is_too_large_is_a_batch_of_its_own() -> None:
+    units = [np.arange(0, 3), np.arange(3, 9)]
+    batches = epoch_batches(units, np.full(9, 20), BatchSize(1, tokens=60), seed=1, epoch=0)
+    assert sorted(len(rows) for rows in batches) == [3, 6]
+
+
+def test_tokens_are_cut_out_of_one_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = PairEncoder(make_tokenizer(), Truncation(64, 16))
+    rows = np.array([5, 0, 3])
+    batch = TokenTable(encoder, PAIRS).gather(rows)
+    expected = encoder.collate(encode_pairs(encoder, [PAIRS[row] for row in rows]))
+    for found, array in zip(batch.inputs, expected.arrays, strict=True):
+        assert (found.numpy() == array).all()
+    assert batch.rows.tolist() == rows.tolist()
+    monkeypatch.setattr(batching, "padded", lambda longest: -(-longest // 16) * 16)
+    wide = TokenTable(encoder, PAIRS).gather(rows)
+    assert wide.input_ids.shape == (3, -(-expected.shape[1] // 16) * 16)
+    assert (wide.input_ids[:, : expected.shape[1]].numpy() == expected.input_ids).all()
+    assert int(wide.attention_mask.sum()) == int(expected.attention_mask.sum())
 
 
 def test_batches_pad_little() -> None:
     lengths = np.random.default_rng(0).integers(10, 100, 5000)
-    batches = epoch_batches(single_units(5000), lengths, 32, seed=1, epoch=0)
+    batches = epoch_batches(single_units(5000), lengths, BatchSize(32), seed=1, epoch=0)
     padded = sum(lengths[rows].max() * len(rows) for rows in batches)
     assert padded / lengths.sum() < 1.05
 
@@ -114,3 +153,26 @@ def test_the_schedule_rises_then_falls_to_zero() -> None:
     assert factors[100] == 0.0
     assert max(factors) == 1.0
     assert all(a > b for a, b in pairwise(factors[10:]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_a_compiled_step_learns_the_same(tmp_path: Path) -> None:
+    labels = torch.tensor([pair.label for pair in PAIRS])
+
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
+        logits = module(*batch.inputs)[:, 0]
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels[batch.rows])
+
+    losses = []
+    for compiled in (False, True):
+        # One step: nearly all of the time is the compiler's.
+        plan = PLAN.model_copy(update={"compile": compiled, "epochs": 0.2})
+        model = student()
+        set_dropout(model, 0.0)
+        curve = fit(
+            model, table(), single_units(len(PAIRS)), objective, plan,
+            folder=tmp_path / str(compiled), seed=1, checkpoint_steps=100, title="test",
+        )  # fmt: skip
+        losses.append(curve[-1][1])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
