@@ -74,6 +74,10 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
         if teacher is not None and settings.teacher is not None:
             places.append(ModelPlace("teacher", teacher.manifest.name, settings.teacher))
         Supervisor(settings, places, listeners, engine_command=engine_command).run()
+    except Exception as error:
+        if not isinstance(error, (BundleError, StartError)):
+            logger.exception("the server has failed")  # the command says it in one sentence
+        raise
     finally:
         close(listeners, settings)
 

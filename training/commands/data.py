@@ -21,7 +21,6 @@ from retort.training.commands.common import (
     answer,
     load_plan,
     log,
-    reported,
 )
 
 if TYPE_CHECKING:
@@ -89,9 +88,8 @@ def show_command(
     from retort.training.data.catalog import read_any
     from retort.training.data.readers.rows import BadRows
 
-    with reported():
-        bad = BadRows(skip_bad)
-        pairs = read_any(source, data, bad)
+    bad = BadRows(skip_bad)
+    pairs = read_any(source, data, bad)
     facts = {
         "source": source,
         "pairs": len(pairs),
@@ -120,11 +118,10 @@ def build_command(
     from retort.training.data.table import write_table
     from retort.training.recipes.recipe import CorpusRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, CorpusRecipe)
-        bad = BadRows(skip_bad)
-        table = build_corpus(plan, data, bad, log)
-        write_table(plan.out, table)
+    plan = load_plan(recipe, overrides, CorpusRecipe)
+    bad = BadRows(skip_bad)
+    table = build_corpus(plan, data, bad, log)
+    write_table(plan.out, table)
     if bad.places:
         log(f"{len(bad.places)} malformed rows left out, the first at {bad.places[0]}")
     facts = {"out": str(plan.out), "pairs": len(table), "skipped": len(bad.places)}
@@ -163,17 +160,16 @@ def sets_command(
         ranking,
     )
 
-    with reported():
-        root = data_root(data)
-        made = {
-            "measure": measure_sets(root, queries, depth),
-            "choose": choose_sets(root, depth, choose_queries),
-        }
-        if choose:
-            made["choose"] = named(made["choose"], choose)
-        made["parity"] = [ranking("parity", parity_pairs(made["measure"]), "nDCG@10")]
-        made["long"] = long_sets(root, long_queries, SEED)
-        _write_sets(out, made, as_json)
+    root = data_root(data)
+    made = {
+        "measure": measure_sets(root, queries, depth),
+        "choose": choose_sets(root, depth, choose_queries),
+    }
+    if choose:
+        made["choose"] = named(made["choose"], choose)
+    made["parity"] = [ranking("parity", parity_pairs(made["measure"]), "nDCG@10")]
+    made["long"] = long_sets(root, long_queries, SEED)
+    _write_sets(out, made, as_json)
 
 
 def tasks_command(
@@ -190,18 +186,17 @@ def tasks_command(
     from retort.training.data.catalog import data_root
     from retort.training.data.sets import TASKS, task_sets
 
-    with reported():
-        unknown = set(task or ()) - {item.name for item in TASKS}
-        if unknown:
-            known = ", ".join(item.name for item in TASKS)
-            raise ValueError(f"no task {', '.join(sorted(unknown))}: there are {known}")
-        root = data_root(data)
-        made = {}
-        for item in TASKS:
-            if not task or item.name in task:
-                measure, choose = task_sets(root, item, cap)
-                made[f"{item.name}/measure"], made[f"{item.name}/choose"] = [measure], [choose]
-        _write_sets(out, made, as_json)
+    unknown = set(task or ()) - {item.name for item in TASKS}
+    if unknown:
+        known = ", ".join(item.name for item in TASKS)
+        raise ValueError(f"no task {', '.join(sorted(unknown))}: there are {known}")
+    root = data_root(data)
+    made = {}
+    for item in TASKS:
+        if not task or item.name in task:
+            measure, choose = task_sets(root, item, cap)
+            made[f"{item.name}/measure"], made[f"{item.name}/choose"] = [measure], [choose]
+    _write_sets(out, made, as_json)
 
 
 def _write_sets(out: Path, made: Mapping[str, list[EvaluationSet]], as_json: bool) -> None:
@@ -235,11 +230,10 @@ def divide_command(
     from retort.training.data.readers.rows import BadRows
     from retort.training.data.sets import divide, write_parts
 
-    with reported():
-        bad = BadRows(skip_bad)
-        name = Path(source).name.partition(".")[0] if "." in source else source.replace("/", "-")
-        parts = divide(read_any(source, data, bad), name, choose, measure)
-        write_parts(out, parts)
+    bad = BadRows(skip_bad)
+    name = Path(source).name.partition(".")[0] if "." in source else source.replace("/", "-")
+    parts = divide(read_any(source, data, bad), name, choose, measure)
+    write_parts(out, parts)
     facts = {
         "train": len(parts.train), "choose": len(parts.choose.pairs),
         "measure": len(parts.measure.pairs), "kind": parts.measure.kind, "skipped": len(bad.places),

@@ -14,10 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from retort.failures import reading
 from retort.training.data.pairs import Pair
+from retort.training.recipes.files import INDEX_FILE
 
 Kind = Literal["ranking", "classification"]
-INDEX_FILE = "sets.json"
 
 
 class EvaluationSetError(ValueError):
@@ -112,18 +113,19 @@ def read_sets(folder: Path, names: Sequence[str] = ()) -> list[EvaluationSet]:
         raise EvaluationSetError(
             f"{path}: no set {', '.join(sorted(unknown))}: there are {', '.join(index)}"
         )
-    return [
-        EvaluationSet(
-            name=name,
-            pairs=read_pairs(folder / f"{name}.jsonl"),
-            kind=entry["kind"],
-            cutoffs=tuple(entry["cutoffs"]),
-            headline=entry["headline"],
-            missed=entry["missed"],
-        )
-        for name, entry in index.items()
-        if not names or name in names
-    ]
+    with reading(path, "an index of evaluation sets"):
+        return [
+            EvaluationSet(
+                name=name,
+                pairs=read_pairs(folder / f"{name}.jsonl"),
+                kind=entry["kind"],
+                cutoffs=tuple(entry["cutoffs"]),
+                headline=entry["headline"],
+                missed=entry["missed"],
+            )
+            for name, entry in index.items()
+            if not names or name in names
+        ]
 
 
 def read_pairs(path: Path) -> tuple[Pair, ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from retort.failures import reading
 from retort.training.data.pairs import Pair
 from retort.training.data.readers.own import is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError
@@ -114,7 +115,8 @@ def read_table(path: Path) -> PairTable:
         return PairTable(pairs, (path.name,) * len(pairs), {})
     import pyarrow.parquet as pq
 
-    arrow = pq.read_table(path)
+    with reading(path, "a pair table"):
+        arrow = pq.read_table(path)
     if not {*_COLUMNS, "source"} <= set(arrow.column_names):
         raise DataError(f"{path}: columns {arrow.column_names} are not those of a pair table")
     rows = zip(*(arrow.column(name).to_pylist() for name in _COLUMNS), strict=True)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from retort.failures import reading
 from retort.models.manifest import Agreement
 from retort.models.rankings import rows_by_query, top1_agrees
 from retort.training.data.evaluation_set import EvaluationSet, EvaluationSetError, Kind
@@ -125,7 +126,8 @@ class EvaluationReport(_Value):
 
 def read_report(path: Path) -> EvaluationReport:
     """The figures that `retort evaluate --out` wrote. Raises `OSError` or `ValueError`."""
-    return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
+    with reading(path, "figures of `retort evaluate`"):
+        return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def evaluate(

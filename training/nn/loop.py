@@ -40,6 +40,9 @@ class Progress:
 
 Objective = Callable[[nn.Module, TokenBatch, Progress], Tensor]
 
+# Where a run's checkpoint is; the second name is that of one that was being swapped in.
+CHECKPOINTS = ("checkpoint", "checkpoint.tmp")
+PROGRESS_FILE = "progress.json"  # written last: a checkpoint that has it is whole
 CURVE_STEPS = 50  # between two points of a learning curve
 WATCHED_STEPS = 3  # a rate that is far too high shows at once
 _WORDS = "embeddings.word_embeddings.weight"
@@ -172,20 +175,20 @@ class _State:
 
 def _save(accelerator: Accelerator, folder: Path, state: _State) -> None:
     """Write next to the old checkpoint and swap, so that a kill at any time leaves a whole one."""
-    target, fresh = folder / "checkpoint", folder / "checkpoint.tmp"
+    target, fresh = (folder / name for name in CHECKPOINTS)
     if accelerator.is_main_process:
         shutil.rmtree(fresh, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(fresh))
     if accelerator.is_main_process:
-        (fresh / "progress.json").write_text(json.dumps(asdict(state)))
+        (fresh / PROGRESS_FILE).write_text(json.dumps(asdict(state)))
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
 
 
 def _resume(accelerator: Accelerator, folder: Path) -> _State:
-    for name in ("checkpoint", "checkpoint.tmp"):
-        progress = folder / name / "progress.json"
+    for name in CHECKPOINTS:
+        progress = folder / name / PROGRESS_FILE
         if progress.is_file():
             accelerator.load_state(str(folder / name))
             state = _State(**json.loads(progress.read_text()))

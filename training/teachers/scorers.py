@@ -17,7 +17,7 @@ length or another backend is another identity.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from retort.failures import reading
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.errors import BundleError
@@ -120,15 +121,16 @@ class Scorer:
 def load_scorer(reference: Reference) -> Scorer:
     """The scorer that a `Spec` or a recipe's teacher names.
 
-    Raises `UnknownScorerError`, `CheckpointError` or `BackboneError`.
+    Raises `UnknownScorerError`, `CheckpointError`, `BackboneError` or `Unreadable`.
     """
-    if reference.kind == "cross-encoder":
-        return load_cross_encoder(reference)
-    if reference.kind == "bi-encoder":
-        return _bi_encoder(reference)
-    if reference.kind == "hub-cross-encoder":
-        return _hub_cross_encoder(reference)
-    return _model(reference)
+    with reading(reference.path, f"a {reference.kind}"):
+        if reference.kind == "cross-encoder":
+            return load_cross_encoder(reference)
+        if reference.kind == "bi-encoder":
+            return _bi_encoder(reference)
+        if reference.kind == "hub-cross-encoder":
+            return _hub_cross_encoder(reference)
+        return _model(reference)
 
 
 def identity_of(teacher: TeacherRef) -> str:
@@ -139,8 +141,13 @@ def identity_of(teacher: TeacherRef) -> str:
 
 def content_identity(module: nn.Module, *facts: object) -> str:
     """16 hex digits of the hash of all weights and of the facts given."""
+    return state_identity(module.state_dict(), *facts)
+
+
+def state_identity(state: Mapping[str, Tensor], *facts: object) -> str:
+    """As `content_identity`, of some weights by name."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     digest.update(repr(facts).encode())
@@ -214,7 +221,7 @@ class BiEncoderScorer(Scorer):
         )
 
     def _embed(self, texts: set[str], progress: bool) -> None:
-        cls, sep = self.encoder.special_ids
+        (cls,), (sep,) = self.encoder.layout.before, self.encoder.layout.after
         new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))
         bar = tqdm(total=len(new), desc=self.name, disable=not progress, mininterval=10)
         for start in range(0, len(new), 64):

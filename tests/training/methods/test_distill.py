@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from retort.training.data.pairs import Pair
-from retort.training.data.table import PairTable, select, write_table
+from retort.training.data.table import PairTable, select, table_digest, write_table
 from retort.training.labels.label import label
 from retort.training.labels.store import (
     HiddenStates,
@@ -21,6 +21,7 @@ from retort.training.labels.store import (
     variance,
 )
 from retort.training.methods.distill import distill
+from retort.training.nn.basis import ChangedRunError
 from retort.training.nn.student import load_student
 from retort.training.recipes.load import parse_recipe
 from retort.training.recipes.recipe import DistillRecipe, TeacherRecipe, TeacherRef
@@ -75,7 +76,7 @@ def make_recipe(tmp_path: Path, table: Path, **changes: object) -> DistillRecipe
     return recipe
 
 
-def teach_ce(tmp_path: Path, table: Path, **changes: object) -> Path:
+def teacher_recipe(tmp_path: Path, table: Path, **changes: object) -> TeacherRecipe:
     recipe = parse_recipe(
         {
             "kind": "teacher",
@@ -90,7 +91,11 @@ def teach_ce(tmp_path: Path, table: Path, **changes: object) -> Path:
         }
     )
     assert isinstance(recipe, TeacherRecipe)
-    return teach(recipe)
+    return recipe
+
+
+def teach_ce(tmp_path: Path, table: Path, *, fresh: bool = False, **changes: object) -> Path:
+    return teach(teacher_recipe(tmp_path, table, **changes), quiet, fresh=fresh)
 
 
 @pytest.mark.slow
@@ -126,7 +131,7 @@ def test_the_whole_road_in_small(tmp_path: Path, table: Path) -> None:
     distill(recipe, quiet)
     assert (folder / "model.safetensors").read_bytes() == before
     # Another recipe does not take over its stages.
-    with pytest.raises(ValueError, match="made by another recipe"):
+    with pytest.raises(ChangedRunError, match="seed: 1, now 9"):
         distill(make_recipe(tmp_path, table, seed=9), quiet)
     # The same recipe elsewhere gives the same student.
     elsewhere = make_recipe(tmp_path, table, out=str(tmp_path / "again"))
@@ -177,8 +182,10 @@ def test_a_stage_of_another_table_or_teacher_is_not_taken_over(tmp_path: Path, t
     distill(recipe, quiet)
     pairs = make_pairs()[:40]
     write_table(table, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
-    with pytest.raises(ValueError, match="from other tables"):
+    with pytest.raises(ChangedRunError, match=r"stages\.0\.table: content"):
         distill(recipe, quiet)
+    distill(recipe, quiet, fresh=True)
+    assert load_student(recipe.out / "student").meta["stages"][0]["table"] == table_digest(table)
 
 
 @pytest.mark.slow
