@@ -15,16 +15,16 @@ from typer.core import TyperGroup
 
 from retort.failures import reported
 
-# Each adds its subcommands with `register(app)`, in the order of `--help`.
-ROOMS = (
-    "retort.service.cli",
-    "retort.training.commands.data",
-    "retort.training.commands.train",
-    "retort.training.commands.evaluate",
-    "retort.training.commands.export",
-    "retort.training.commands.study",
-    "retort.loadtest.cli",
-)
+# Each adds its subcommands with `register(app)`, in the order of `--help`, under this heading.
+ROOMS = {
+    "retort.service.cli": "Serve",
+    "retort.training.commands.data": "Distil",
+    "retort.training.commands.train": "Distil",
+    "retort.training.commands.export": "Distil",
+    "retort.training.commands.study": "Compare methods",
+    "retort.training.commands.evaluate": "Measure quality",
+    "retort.loadtest.cli": "Measure speed",
+}
 
 DEBUG = "--debug"
 
@@ -82,8 +82,20 @@ def root(
     """Distil slow question-answering rankers into one small, fast one, and serve it."""
 
 
-for _room in ROOMS:
-    import_module(_room).register(app)
+def _add(room: str, heading: str) -> None:
+    """Add a room's commands, under their heading in `--help`."""
+    own = typer.Typer()
+    import_module(room).register(own)
+    for command in own.registered_commands:
+        command.rich_help_panel = heading
+    for group in own.registered_groups:
+        group.rich_help_panel = heading
+    app.registered_commands += own.registered_commands
+    app.registered_groups += own.registered_groups
+
+
+for _room, _heading in ROOMS.items():
+    _add(_room, _heading)
 
 
 def main() -> None:

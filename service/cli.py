@@ -70,10 +70,12 @@ def _settings_options(names: tuple[str, ...]) -> list[Any]:
         several = get_origin(kind) is tuple
         shape = "str" if choices or several else kind.__name__.lower()
         default = field.get_default(call_default_factory=True)
+        # Said here: of an option that is not given, typer shows a default of words in parentheses.
+        unless = "" if default is None else f" [default: {_shown(default)}]"
         option = typer.Option(
-            help=f"{field.description}{one_of} [{variable(name)}]",
+            help=f"{field.description}{one_of}{unless} [{variable(name)}]",
             metavar=None if kind is bool else f"<{shape}>",
-            show_default=False if default is None else _shown(default),
+            show_default=False,
             rich_help_panel=None if names else group,
         )
         # Text of any other kind is parsed by `Settings`, for one kind of error message.

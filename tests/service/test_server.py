@@ -15,16 +15,15 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from retort.cli import app
 from retort.models.bundle import Bundle
 from retort.models.errors import StartError
 from retort.models.runtime.base import infer_pairs
 from retort.models.runtime.choose import choose_backend
 from retort.models.runtime.options import RuntimeOptions
 from retort.models.scores import combine
-from retort.service.cli import register
 from retort.service.listeners import listen
 from retort.service.settings import Settings
 from tests.service.running import PATIENCE_SECONDS, ServerProcess, ended_at_start, server
@@ -248,8 +247,6 @@ def test_sigterm_while_the_model_loads(tiny_bundle: Bundle, tmp_path: Path) -> N
 
 def refused(*flags: str) -> str:
     """What `retort serve` says on standard error when it ends with status 1, in this process."""
-    app = typer.Typer()
-    register(app)
     ended = CliRunner().invoke(app, ["serve", *flags])
     assert ended.exit_code == 1
     return ended.stderr

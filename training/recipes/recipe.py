@@ -491,6 +491,17 @@ def problem_of(fault: Any) -> str:
 
     A part that is missing, or wrong as a whole, has no value worth printing.
     """
-    problem = str(fault["msg"]).removeprefix("Value error, ")
+    given = fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            problem = "there is no such field"
+        case "model_type":
+            problem = "expected fields, as name: value"
+        case "union_tag_not_found":
+            problem = "missing: say what the recipe makes (`retort recipes` lists the kinds)"
+        case "union_tag_invalid":
+            problem = f"there is no kind {given['tag']!r}: give one of {given['expected_tags']}"
+        case _:
+            problem = str(fault["msg"]).removeprefix("Value error, ")
     whole = fault["type"].startswith(("missing", "value_error", "union_tag"))
     return problem if whole else problem + f", found {fault['input']!r}"[:200]

@@ -36,13 +36,13 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping; a field that is there twice is a mistake, where PyYAML takes the last."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode):
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the field {key.value} is there twice", problem_mark=key.start_mark
                 )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+            seen.add(key.value)
         found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return found
 
@@ -60,7 +60,11 @@ def read_yaml(text: str) -> Any:
     >>> read_yaml("{precision: no, lr: 1e-4, freeze_words: false, seed: 7}")
     {'precision': 'no', 'lr': 0.0001, 'freeze_words': False, 'seed': 7}
     """
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # What PyYAML raises where a tag is written out, as in `!!int abc`.
+        raise yaml.YAMLError(str(error)) from error
 
 
 def fault_of(error: yaml.YAMLError) -> str:

@@ -59,11 +59,11 @@ def test_mistakes_of_fields_and_of_the_method_are_named_together(tmp_path: Path)
         f"{path} has 6 mistakes:",
         "  student.layers: List should have at least 1 item after validation, not 0, found []",
         "  stages.1.alpha: Input should be less than or equal to 1, found 2",
-        "  sede: Extra inputs are not permitted, found 3",
+        "  sede: there is no such field, found 3",
         "  teachers.0.hidden: a is a bi-encoder; only a cross-encoder has hidden states",
         "  stages.0.alpha: 1-o-1 has no stage 1, and this stage has alpha 1: take it out, or use "
         "tkd or tmkd",
-        "  options.form: Extra inputs are not permitted, found 'linear'",
+        "  options.form: there is no such field, found 'linear'",
     ]
 
 

@@ -66,6 +66,8 @@ def test_what_is_no_yaml_is_told_with_its_line(tmp_path: Path) -> None:
         (b"kind: teacher\nseed: 1\nseed: 2\n", "line 3: not YAML: the field seed is there twice"),
         (b"kind: teacher\nlayers: [1\n", "line 3: not YAML"),
         (b"kind: teacher\nname: \xe9\n", "not UTF-8"),
+        (b"{[1]: 2}", "line 1: not YAML: found unhashable key"),
+        (b"seed: !!int abc", "not YAML: invalid literal for int"),
     ]:
         path.write_bytes(text)
         with pytest.raises(RecipeError) as caught:
