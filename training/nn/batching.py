@@ -8,7 +8,6 @@ them meet, and in what order, is drawn anew in each epoch from the seed and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 from retort.models.encoding import PairEncoder
 from retort.models.rankings import rows_by_query
 from retort.training.data.pairs import Pair
+from retort.training.nn.batch_size import BatchSize, padded
 from retort.training.nn.inference import encode_pairs
 from retort.training.nn.losses import POSITIVE
 
@@ -44,13 +44,11 @@ class TokenBatch(NamedTuple):
 class TokenTable:
     """Encoded pairs by row number: one array of tokens, on the device that trains.
 
-    A batch is cut out there, so that a step waits for nothing but a list of rows. Its length is a
-    multiple of `multiple` tokens: a GPU is slow at shapes that it has not met before.
+    A batch is cut out there, so that a step waits for nothing but a list of rows.
     """
 
-    def __init__(self, encoder: PairEncoder, pairs: Sequence[Pair], multiple: int = 1) -> None:
+    def __init__(self, encoder: PairEncoder, pairs: Sequence[Pair]) -> None:
         self.encoder = encoder
-        self._multiple = multiple
         encoded = encode_pairs(encoder, pairs)
         self.lengths: Rows = np.array([len(pair) for pair in encoded], np.int64)
         ids = np.concatenate(
@@ -72,8 +70,7 @@ class TokenTable:
     def gather(self, rows: Rows) -> TokenBatch:
         """The given rows as one padded batch, in the order given."""
         device = self._ids.device
-        longest = int(self.lengths[rows].max())
-        width = -(-longest // self._multiple) * self._multiple
+        width = padded(int(self.lengths[rows].max()))
         chosen = torch.from_numpy(rows).to(device, non_blocking=True)
         columns = torch.arange(width, device=device)
         mask = columns < self._lengths[chosen][:, None]
@@ -81,20 +78,6 @@ class TokenTable:
         ids = self._ids[places].long().masked_fill(~mask, self.encoder.pad_id)
         types = mask & (columns >= self._boundaries[chosen][:, None])
         return TokenBatch(ids, mask.long(), types.long(), chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchSize:
-    """How much a batch may hold: `pairs`, or where `tokens` is given as many, padding included."""
-
-    pairs: int
-    tokens: int | None = None
-
-    def holds(self, pairs: int, longest: int) -> bool:
-        """Whether so many pairs, the longest of so many tokens, are not too much."""
-        if self.tokens is None:
-            return pairs <= self.pairs
-        return pairs * longest <= self.tokens
 
 
 def epoch_batches(

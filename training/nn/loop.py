@@ -19,7 +19,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from retort.training.nn.batching import BatchSize, Rows, TokenBatch, TokenTable, epoch_batches
+from retort.training.nn.batch_size import BatchSize
+from retort.training.nn.batching import Rows, TokenBatch, TokenTable, epoch_batches
 from retort.training.recipes.recipe import Optimiser
 
 
@@ -101,7 +102,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: linear_schedule(step, steps, plan.warmup)
     )
-    wrapped, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    run = torch.compile(model, dynamic=True) if plan.compile else model
+    wrapped, optimiser, schedule = accelerator.prepare(run, optimiser, schedule)
     state = _resume(accelerator, folder)
     table.to(accelerator.device)
     total = torch.tensor(state.total, device=accelerator.device)

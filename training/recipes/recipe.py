@@ -83,7 +83,8 @@ class Length(_Part):
 class Optimiser(_Part):
     """AdamW with linear warm-up and decay to zero.
 
-    A batch holds `batch_pairs`, or, where `batch_tokens` is given, as many tokens.
+    A batch holds `batch_pairs`, or, where `batch_tokens` is given, as many tokens. `compile` makes
+    one program of a step first, which takes a minute and pays on a GPU.
     """
 
     lr: float = Field(5e-5, gt=0)
@@ -95,6 +96,7 @@ class Optimiser(_Part):
     clip: float = Field(1.0, gt=0)
     freeze_words: bool = True
     precision: Literal["bf16", "no", "fp16"] = "bf16"
+    compile: bool = False
 
 
 class MetaPlan(_Part):

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.pairs import Pair
+from retort.training.nn import batching
+from retort.training.nn.batch_size import BatchSize
 from retort.training.nn.batching import (
-    BatchSize,
     TokenBatch,
     TokenTable,
     epoch_batches,
@@ -124,7 +125,7 @@ def test_a_unit_that_is_too_large_is_a_batch_of_its_own() -> None:
     assert sorted(len(rows) for rows in batches) == [3, 6]
 
 
-def test_tokens_are_cut_out_of_one_array() -> None:
+def test_tokens_are_cut_out_of_one_array(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = PairEncoder(make_tokenizer(), Truncation(64, 16))
     rows = np.array([5, 0, 3])
     batch = TokenTable(encoder, PAIRS).gather(rows)
@@ -132,7 +133,8 @@ def test_tokens_are_cut_out_of_one_array() -> None:
     for found, array in zip(batch.inputs, expected.arrays, strict=True):
         assert (found.numpy() == array).all()
     assert batch.rows.tolist() == rows.tolist()
-    wide = TokenTable(encoder, PAIRS, multiple=16).gather(rows)
+    monkeypatch.setattr(batching, "padded", lambda longest: -(-longest // 16) * 16)
+    wide = TokenTable(encoder, PAIRS).gather(rows)
     assert wide.input_ids.shape == (3, -(-expected.shape[1] // 16) * 16)
     assert (wide.input_ids[:, : expected.shape[1]].numpy() == expected.input_ids).all()
     assert int(wide.attention_mask.sum()) == int(expected.attention_mask.sum())
@@ -151,3 +153,26 @@ def test_the_schedule_rises_then_falls_to_zero() -> None:
     assert factors[100] == 0.0
     assert max(factors) == 1.0
     assert all(a > b for a, b in pairwise(factors[10:]))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_a_compiled_step_learns_the_same(tmp_path: Path) -> None:
+    labels = torch.tensor([pair.label for pair in PAIRS])
+
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
+        logits = module(*batch.inputs)[:, 0]
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels[batch.rows])
+
+    losses = []
+    for compiled in (False, True):
+        # One step: nearly all of the time is the compiler's.
+        plan = PLAN.model_copy(update={"compile": compiled, "epochs": 0.2})
+        model = student()
+        set_dropout(model, 0.0)
+        curve = fit(
+            model, table(), single_units(len(PAIRS)), objective, plan,
+            folder=tmp_path / str(compiled), seed=1, checkpoint_steps=100, title="test",
+        )  # fmt: skip
+        losses.append(curve[-1][1])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)

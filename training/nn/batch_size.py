@@ -1,0 +1,42 @@
+"""How much fits into one batch, and how wide a batch is padded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+# A GPU is busy with a hundred thousand tokens at once. A CPU's caches hold far fewer.
+GPU_TOKENS = 131_072
+CPU_PAIRS = 64
+# A GPU is slow at shapes that it has not met before.
+GPU_MULTIPLE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSize:
+    """How much a batch may hold: `pairs`, or where `tokens` is given as many, padding included."""
+
+    pairs: int
+    tokens: int | None = None
+
+    def holds(self, pairs: int, longest: int) -> bool:
+        """Whether so many pairs, the longest of so many tokens, are not too much."""
+        if self.tokens is None:
+            return pairs <= self.pairs
+        return pairs * longest <= self.tokens
+
+    def pairs_of(self, longest: int) -> int:
+        """How many pairs of at most `longest` tokens fit; at least one."""
+        return self.pairs if self.tokens is None else max(1, self.tokens // longest)
+
+
+def scoring_size() -> BatchSize:
+    """What a batch holds where nothing is learned, on this machine."""
+    return BatchSize(CPU_PAIRS, GPU_TOKENS if torch.cuda.is_available() else None)
+
+
+def padded(longest: int) -> int:
+    """How many tokens a batch is wide whose longest pair has `longest`, on this machine."""
+    multiple = GPU_MULTIPLE if torch.cuda.is_available() else 1
+    return -(-longest // multiple) * multiple
