@@ -69,7 +69,7 @@ def _score(manifest: Manifest) -> str:
 def _meaning(manifest: Manifest) -> str:
     known, lists = manifest.calibration, manifest.answerability
     if known is None and manifest.activation is not None:
-        text = f"""`sigmoid(logit)`, from 0 to 1; the higher, the better the passage answers the query.
+        text = f"""`sigmoid(logit)`, from 0 to 1, higher where the passage answers the query better.
 It was not calibrated, so it is no probability; `retort calibrate` makes it one, on pairs of your
 own. The logit is the model's one output; of two, the second less the first; of more, the log-odds
 of the class that was named. `CrossEncoder.predict` of sentence-transformers applies

@@ -13,6 +13,7 @@ from retort.training.commands.common import log, name_and_value
 
 if TYPE_CHECKING:
     from retort.models.manifest import DataSource
+    from retort.training.data.pairs import Pair
 
 Heads = Literal["all", "golden"]
 
@@ -37,6 +38,10 @@ head of the bundle, WHAT being a folder, `cross-encoder:FOLDER`, `bi-encoder:PLA
 
 One `hub-cross-encoder:PLACE` alone may be of any architecture that PyTorch can export (RoBERTa,
 XLM-R, MPNet, DeBERTa, ModernBERT and others); several in one bundle are BERTs.
+
+`--to-hub-folder FOLDER` writes a student for sentence-transformers in place of a bundle:
+
+    retort export retort-small --heads golden --to-hub-folder runs/hub/retort-small
 
 `--calibrate` makes the score a probability: one gain and one shift for the mean of the heads,
 which keep every order, and the weights by which a list is said to have an answer, if there are
@@ -72,11 +77,14 @@ def register(app: typer.Typer) -> None:
 
 
 def export_command(
-    checkpoints: Annotated[
+    places: Annotated[
         list[str],
-        typer.Argument(help="The student's checkpoint, or teachers.", metavar="CHECKPOINT..."),
+        typer.Argument(
+            help="The student's checkpoint, or teachers; and the bundle's folder, which is "
+            "replaced if there.",
+            metavar="CHECKPOINT... BUNDLE",
+        ),
     ],
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; replaced if there.")],
     held_out: Annotated[
         list[Path] | None,
         typer.Option(
@@ -131,6 +139,13 @@ def export_command(
             help="Which output of a cross-encoder with more than two says that a passage answers.",
         ),
     ] = None,
+    to_hub_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of a bundle, write a student, a checkpoint or a bundle, as a folder "
+            "that sentence-transformers loads as a CrossEncoder."
+        ),
+    ] = None,
     method: Annotated[list[str] | None, typer.Option(help="A method behind it.")] = None,
     data: Annotated[
         list[str] | None, typer.Option(help="Data behind it.", metavar="NAME=LICENCE")
@@ -163,6 +178,15 @@ def export_command(
         from retort.training.export.originals import load_original
         from retort.training.export.samples import sample_pairs
 
+        labelled = [pair for path in held_out or () for pair in read_pairs(path)]
+        pairs = first_of_each_query(labelled if held_out else sample_pairs(), depth)
+        if to_hub_folder is not None:
+            _to_hub_folder(places, to_hub_folder, pairs, heads)
+            return
+        *checkpoints, last = places
+        if not checkpoints:
+            raise ValueError(f"{last}: name what is exported, and then the folder of the bundle")
+        bundle = Path(last)
         original = load_original(
             checkpoints,
             Path(work),
@@ -171,7 +195,6 @@ def export_command(
             heads=heads,
             wanted=wanted,
         )
-        labelled = [pair for path in held_out or () for pair in read_pairs(path)]
         report = read_report(quality) if quality else None
         spec = BundleSpec(
             name=name or bundle.resolve().name,
@@ -192,7 +215,7 @@ def export_command(
             original.model,
             original.tokenizer_path,
             original.truncation,
-            first_of_each_query(labelled if held_out else sample_pairs(), depth),
+            pairs,
             spec,
             calibration=[read_pairs(path) for path in calibrate or ()],
             calibrate_heads=calibrate_heads,
@@ -211,6 +234,20 @@ def export_command(
             f"top-1 {parity.top1_agreement:.4f}, tau {parity.kendall_tau:.4f}, "
             f"score ±{parity.max_score_difference:.4f}, nDCG {parity.ndcg_change:+.4f}"
         )
+
+
+def _to_hub_folder(
+    places: Sequence[str], folder: Path, held_out: Sequence[Pair], heads: Heads
+) -> None:
+    from retort.training.export.hub_folder import write_hub_folder
+
+    if len(places) != 1:
+        raise ValueError(f"--to-hub-folder writes one student, not {len(places)}: name one")
+    made = write_hub_folder(places[0], folder, held_out, golden=heads == "golden")
+    typer.echo(
+        f"{made.folder}: a CrossEncoder ({', '.join(made.heads)}); its scores for {made.pairs} "
+        f"pairs are at most {made.max_difference:.1g} from the student's"
+    )
 
 
 def calibrate_command(
