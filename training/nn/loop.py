@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -99,6 +100,8 @@ def fit(
     """
     # A process of its own drops other activations.
     torch.manual_seed(seed + 1_000_003 * processes().process_index)
+    # The library keeps a process's first precision; the stages of a student may differ in theirs.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         mixed_precision=plan.precision,
         cpu=not torch.cuda.is_available(),
