@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from retort.training.data.contrast import NothingToLearnError
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, select, table_digest, write_table
 from retort.training.labels.label import label
@@ -168,7 +169,7 @@ def test_hidden_states_are_kept_and_matched(tmp_path: Path, table: Path) -> None
                 torch.from_numpy(batch.attention_mask),
                 torch.from_numpy(batch.token_type_ids),
             )
-        return float(hidden_loss(hidden, targets, variance(targets)))
+        return float(hidden_loss(hidden[:, 0], targets, variance(targets)))
 
     assert distance(distill(recipe, quiet)) < 0.7 * distance(distill(plain, quiet))
     bi = load_scorer(TeacherRef(name="bi", path=backbone, kind="bi-encoder"))
@@ -206,3 +207,19 @@ def test_the_undistilled_student_has_one_head(tmp_path: Path, table: Path) -> No
     recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
     loaded = load_student(distill(recipe, quiet))
     assert [head.name for head in loaded.student.heads] == ["golden"]
+
+
+def test_a_stage_that_teaches_nothing_is_refused(tmp_path: Path) -> None:
+    pairs = [Pair(f"q{n}", f"p{n}", 1.0) for n in range(4)]
+    table = tmp_path / "right.parquet"
+    write_table(table, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH}
+    backbone = save_backbone(tmp_path / "backbone")
+    teachers = [{"name": "bi", "path": str(backbone), "kind": "bi-encoder"}]
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"method": "none", "teachers": [], "stages": [{**stage, "alpha": 0.0}]}, "one label"),
+        ({"method": "ranknet", "teachers": teachers, "stages": [stage]}, "each of the 4 queries"),
+    ]
+    for changes, words in cases:
+        with pytest.raises(NothingToLearnError, match=words):
+            distill(make_recipe(tmp_path, table, **changes), quiet)
