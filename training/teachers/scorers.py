@@ -17,7 +17,7 @@ length or another backend is another identity.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -144,8 +144,13 @@ def identity_of(teacher: TeacherRef) -> str:
 
 def content_identity(module: nn.Module, *facts: object) -> str:
     """16 hex digits of the hash of all weights and of the facts given."""
+    return state_identity(module.state_dict(), *facts)
+
+
+def state_identity(state: Mapping[str, Tensor], *facts: object) -> str:
+    """As `content_identity`, of some weights by name."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     digest.update(repr(facts).encode())
@@ -228,7 +233,7 @@ class BiEncoderScorer(Scorer):
         return self.query_vectors(texts)
 
     def _embed(self, texts: set[str], progress: bool) -> None:
-        cls, sep = self.encoder.special_ids
+        (cls,), (sep,) = self.encoder.layout.before, self.encoder.layout.after
         new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))
         bar = tqdm(total=len(new), desc=self.name, disable=not progress, mininterval=10)
         for start in range(0, len(new), 64):
