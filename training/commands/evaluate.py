@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from retort.failures import reading
-from retort.training.commands.common import DataOption, name_and_value, write
+from retort.training.commands.common import DataOption, log, name_and_value, write
 
 Sets = Annotated[
     Path | None, typer.Argument(help="Folder of evaluation sets (sets.json and *.jsonl).")
@@ -113,7 +113,7 @@ def evaluate_command(
 
         specs = dict(name_and_value(item, "--system") for item in system)
         chosen = read_sets(sets, only or ())
-        scores, calibrated = score_sets(specs, chosen, progress=True)
+        scores, calibrated = score_sets(specs, chosen, progress=True, log=log)
         if keep is not None:
             for name, by_set in scores.items():
                 write_scores(keep / f"{name}.npz", by_set)

@@ -22,7 +22,9 @@ from retort.training.nn.student import (
     take_layers,
 )
 from retort.training.recipes.recipe import TeacherRef
-from retort.training.teachers.scorers import MODEL, Spec, load_bundle, load_scorer, parse
+from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scoring.bundle import load_bundle
+from retort.training.teachers.scoring.scorer import MODEL, Spec, parse
 from tests.tiny_texts import PASSAGES, QUERIES
 from tests.training.backbones import save_backbone, save_cross_encoder
 

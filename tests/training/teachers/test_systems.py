@@ -14,7 +14,7 @@ from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
 from retort.training.nn.inference import run, student_model
 from retort.training.nn.student import Student, save_student
-from retort.training.teachers.scorers import UnknownScorerError
+from retort.training.teachers.scoring.scorer import UnknownScorerError
 from retort.training.teachers.systems import (
     members_mean,
     read_scores,
