@@ -81,8 +81,8 @@ _NOTHING: dict[What, str] = {
 }
 _NO_TEACHER = {
     "given": "no such file",
-    "cross-encoder": "no such folder; make it with `retort teach`, or write kind: "
-    "hub-cross-encoder for a model of Hugging Face",
+    "cross-encoder": "no such folder; make it with `retort teach`, or write its kind: "
+    "hub-cross-encoder for a model of Hugging Face, bundle for the name of one",
     "hub-cross-encoder": "no such folder; put your cross-encoder there, or name a model on the hub",
 }
 

@@ -178,8 +178,9 @@ def _teacher(reference: TeacherRef) -> Timed:
         pairs = [Pair(f"{next(asked)} " * 24, f"{next(asked)} " * 100) for _ in range(BATCH_PAIRS)]
         teacher.score(pairs)
 
-    known = isinstance(teacher, HubCrossEncoder | SentenceCrossEncoder | BiEncoderScorer)
-    module = teacher.module if known else nn.Module()
+    module = nn.Module()
+    if isinstance(teacher, HubCrossEncoder | SentenceCrossEncoder | BiEncoderScorer):
+        module = teacher.module
     return _timed(score, module, getattr(module, "config", None))
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from retort.failures import reading
+from retort.training.nn.backbone import is_bundle
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.kinds import KINDS, Kind, find_kind, kind_fault
 from retort.training.recipes.recipe import TeacherRef
@@ -71,7 +72,7 @@ def kind_of(reference: Reference) -> Kind:
     """
     named = next((kind for kind in KINDS if kind == reference.kind), None)
     found = named or find_kind(reference.path)
-    if found is None and reference.kind is None:
+    if found is None and reference.kind is None and not is_bundle(reference.path):
         raise UnknownScorerError(
             f"{reference.path}: no teacher is there that tells its kind: write kind: as one of "
             f"{', '.join(KINDS)}"

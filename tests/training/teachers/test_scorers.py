@@ -24,7 +24,7 @@ from retort.training.nn.student import (
 from retort.training.recipes.recipe import TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.bundle import load_bundle
-from retort.training.teachers.scoring.scorer import MODEL, Spec, parse
+from retort.training.teachers.scoring.scorer import MODEL, Spec, UnknownScorerError, parse
 from tests.tiny_texts import PASSAGES, QUERIES
 from tests.training.backbones import save_backbone, save_cross_encoder
 
@@ -100,6 +100,8 @@ def test_identity_follows_weights_and_length(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"student\.json: missing"):
+        load_scorer(TeacherRef(name="t", path=str(tmp_path), kind="cross-encoder"))
+    with pytest.raises(UnknownScorerError, match="write kind: as one of cross-encoder"):
         load_scorer(TeacherRef(name="t", path=str(tmp_path)))
     with pytest.raises(BackboneError, match="package no_such_package is not installed"):
         load_backbone("package:no_such_package")
