@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -56,14 +56,18 @@ class _Refused(HttpTeacherError):
 
 @dataclass(frozen=True)
 class Server:
-    """A server's route and how it is asked; safe to share between threads."""
+    """A server's route and how it is asked; its connections may be shared between threads."""
 
     url: str
     asked: HttpPart
-    client: httpx.Client = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
 
-    def post(self, body: dict[str, Any], probing: bool = False) -> Any:
+    def connect(self) -> httpx.Client:
+        """Connections to the server, for a `with` statement."""
+        return httpx.Client(headers=self.headers, follow_redirects=True)
+
+    def post(self, client: httpx.Client, body: dict[str, Any], probing: bool = False) -> Any:
         """The JSON that answers `body`. Raises `HttpTeacherError`.
 
         While it is `probing`, a server that fails at a body may only know another shape.
@@ -72,7 +76,7 @@ class Server:
         attempts = Attempts(ATTEMPTS, deadline)
         while True:
             try:
-                return self._once(body, deadline, probing)
+                return self._once(client, body, deadline, probing)
             except RetortError as error:
                 failed = error
             try:
@@ -81,9 +85,11 @@ class Server:
                 raise HttpTeacherError(f"{self.url}: {error}: gave up") from error
             time.sleep(seconds)
 
-    def _once(self, body: dict[str, Any], deadline: Deadline, probing: bool) -> Any:
+    def _once(
+        self, client: httpx.Client, body: dict[str, Any], deadline: Deadline, probing: bool
+    ) -> Any:
         try:
-            response = self.client.post(self.url, json=body, timeout=deadline.left)
+            response = client.post(self.url, json=body, timeout=deadline.left)
         except httpx.RequestError as error:
             raise ConnectionFailed(f"no answer ({str(error) or type(error).__name__})") from error
         status, said = response.status_code, response.text[:SHOWN]
@@ -102,11 +108,11 @@ class Server:
         except ValueError as error:
             raise HttpTeacherError(f"{self.url}: an answer that is no JSON: {said}") from error
 
-    def info(self) -> Any:
+    def info(self, client: httpx.Client) -> Any:
         """What `GET /info` of the server says; None where there is no such route."""
         parts = urlsplit(self.url)
         try:
-            response = self.client.get(f"{parts.scheme}://{parts.netloc}/info", timeout=10.0)
+            response = client.get(f"{parts.scheme}://{parts.netloc}/info", timeout=10.0)
             return response.json() if response.status_code == httpx.codes.OK else None
         except (httpx.RequestError, ValueError):
             return None
@@ -141,10 +147,11 @@ class HttpScorer(Scorer):
         ]
         scores = np.zeros(len(pairs))
         with (
+            self.server.connect() as client,
             ThreadPoolExecutor(self.server.asked.concurrency) as pool,
             tqdm(total=len(pairs), desc=self.name, disable=not progress, mininterval=10) as bar,
         ):
-            answers = pool.map(lambda request: self._ask(*request), requests)
+            answers = pool.map(lambda request: self._ask(client, *request), requests)
             try:
                 for (query, texts), found in zip(requests, answers, strict=True):
                     for text, score in zip(texts, found, strict=True):
@@ -161,15 +168,18 @@ class HttpScorer(Scorer):
             )
         return scores
 
-    def _ask(self, query: str, passages: Sequence[str]) -> list[float]:
+    def _ask(self, client: httpx.Client, query: str, passages: Sequence[str]) -> list[float]:
         asked = self.server.asked
         try:
-            answer = self.server.post(self.shape.request(query, passages, asked.model))
+            answer = self.server.post(client, self.shape.request(query, passages, asked.model))
         except _Refused as error:
             if error.status not in _TOO_LARGE or len(passages) == 1:
                 raise
             half = len(passages) // 2
-            return self._ask(query, passages[:half]) + self._ask(query, passages[half:])
+            return [
+                *self._ask(client, query, passages[:half]),
+                *self._ask(client, query, passages[half:]),
+            ]
         try:
             return self.shape.read(answer, len(passages))
         except StrangeAnswer as error:
@@ -185,10 +195,11 @@ def load_http(reference: Reference) -> HttpScorer:
     url, asked = reference.path, reference.http
     if not urlsplit(url).path.strip("/"):
         raise UnknownScorerError(f"{url}: give the URL of a route, as in {url.rstrip('/')}/score")
-    server = Server(url, asked, httpx.Client(headers=_headers(asked), follow_redirects=True))
-    shape, answer = _find_shape(server)
+    server = Server(url, asked, _headers(asked))
+    with server.connect() as client:
+        shape, answer = _find_shape(server, client)
+        told = _told(answer) or _told(server.info(client))
     raw = shape.raw if asked.scores is None else asked.scores == "raw"
-    told = _told(answer) or _told(server.info())
     scores = "scores as they are" if raw else "probabilities"
     return HttpScorer(
         reference.name,
@@ -211,7 +222,7 @@ def _headers(asked: HttpPart) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def _find_shape(server: Server) -> tuple[Shape, Any]:
+def _find_shape(server: Server, client: httpx.Client) -> tuple[Shape, Any]:
     """The shape in which the server answers, and what it answered."""
     asked = server.asked
     known = [SHAPES[asked.shape]] if asked.shape else likely(urlsplit(server.url).path)
@@ -219,7 +230,7 @@ def _find_shape(server: Server) -> tuple[Shape, Any]:
     failed: list[str] = []
     for shape in known:
         try:
-            answer = server.post(shape.request(query, passages, asked.model), probing=True)
+            answer = server.post(client, shape.request(query, passages, asked.model), probing=True)
             shape.read(answer, len(passages))
         except (_Refused, StrangeAnswer) as error:
             failed.append(f"as {shape.name} {str(error).removeprefix(server.url + ': ')}")
