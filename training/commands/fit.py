@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from retort.training.commands.common import log
+from retort.training.commands.pairs import (
+    ColumnsOption,
+    ContradictionsOption,
+    LargestOption,
+    RelevantOption,
+    layout_of,
+    read_source,
+)
+
+if TYPE_CHECKING:
+    from retort.training.data.readers.own import SourcePairs
 
 FIT_HELP = """Distil your own pairs and teachers into a bundle, and say whether it is better.
 
@@ -35,14 +46,19 @@ def register(app: typer.Typer) -> None:
 
 def fit_command(
     source: Annotated[
-        str, typer.Argument(help="Your pairs: a .tsv or .jsonl, or name/split.", metavar="PAIRS")
+        str,
+        typer.Argument(
+            help="Your pairs: a file (.tsv, .csv, .jsonl or .parquet), or name/split.",
+            metavar="PAIRS",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
     teacher: Annotated[
         list[str] | None,
         typer.Option(
-            help="A folder or a model of the hub; KIND is told from the folder where it is left "
-            "out: cross-encoder (of `retort teach`), hub-cross-encoder or bi-encoder. Repeatable.",
+            help="A folder, a bundle, a server's URL or a name on the hub. KIND is found where "
+            "it is left out: cross-encoder (of `retort teach`), hub-cross-encoder, bi-encoder, "
+            "bundle or http. Repeatable.",
             metavar="[NAME=][KIND:]PLACE",
         ),
     ] = None,
@@ -55,12 +71,16 @@ def fit_command(
     ] = None,
     passages: Annotated[
         list[str] | None,
-        typer.Option(help="Pairs whose passages are candidates too (.tsv, .jsonl). Repeatable."),
+        typer.Option(help="More passages: a .txt of one per line, or a file of pairs. Repeatable."),
     ] = None,
     measure: Annotated[
         str | None,
         typer.Option(help="Labelled pairs to measure by, instead of a share of the queries."),
     ] = None,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
+    relevant: RelevantOption = None,
+    contradictions: ContradictionsOption = "mean",
     minutes: Annotated[
         float | None,
         typer.Option(min=0.1, help="About how long labelling and training may take."),
@@ -77,6 +97,7 @@ def fit_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Divide, label, distil, export, measure, and report."""
+    from retort.training.data.readers.rows import BadRows
     from retort.training.fit.plan import FitPlan, digests, teacher_refs
     from retort.training.fit.report import write_report
     from retort.training.fit.run import fit
@@ -92,6 +113,9 @@ def fit_command(
         epochs=epochs,
         minutes=minutes,
         measure=measure,
+        layout=layout_of(columns, largest),
+        relevant=relevant,
+        contradictions=contradictions,
         questions=lists,
         passages=pools,
         labels_alone=labels_alone,
@@ -99,6 +123,10 @@ def fit_command(
     )
     if not plan.teachers:
         log("no --teacher: the student learns from labels alone")
-    report = fit(plan, log)
+
+    def read(place: str) -> SourcePairs:
+        return read_source(place, None, BadRows(), plan.layout, plan.contradictions)
+
+    report = fit(plan, read, log)
     text = write_report(plan.work, report)
     typer.echo(report.to_json() if as_json else text, nl=False)

@@ -6,7 +6,7 @@ alone. Those queries are neither learned from nor measured, so the report's figu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -36,9 +36,13 @@ class Choice(BaseModel):
         )
 
 
-def choose(students: Mapping[str, Path], items: EvaluationSet) -> Choice:
+def choose(
+    students: Mapping[str, Path], items: EvaluationSet, log: Callable[[str], None]
+) -> Choice:
     """The best of the checkpoints by the headline of `items`; of equals the first."""
-    scores, _ = score_sets({name: str(folder) for name, folder in students.items()}, [items])
+    scores, _ = score_sets(
+        {name: str(folder) for name, folder in students.items()}, [items], log=log
+    )
     figures = {
         name: point_values(items, by_set[items.name])[items.headline]
         for name, by_set in scores.items()

@@ -10,25 +10,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from retort.failures import reading
 from retort.models.golden import MIN_GOLDEN_PAIRS
-from retort.training.data.catalog import read_any, read_questions
-from retort.training.data.corpus import mine_negatives
-from retort.training.data.evaluation_set import write_pairs
+from retort.training.data.catalog import read_questions
+from retort.training.data.evaluation_set import name_of, write_pairs
 from retort.training.data.leaks import HeldOut
-from retort.training.data.pairs import Pair
-from retort.training.data.readers.rows import BadRows, DataError
+from retort.training.data.mining.negatives import known_answers, mine_negatives
+from retort.training.data.pairs import RIGHT, Pair
+from retort.training.data.readers.own import SourcePairs
+from retort.training.data.readers.rows import DataError
 from retort.training.data.sets import Parts, divide, write_parts
 from retort.training.fit.plan import FitPlan
 from retort.training.recipes.recipe import PositiveSource
 
 # Shares of the queries. Many are measured: a verdict on few says nothing.
 CHOOSE, MEASURE = 0.1, 0.3
+NO_QUERY = "passage"  # of a passage that comes without one
 # Wrong passages per right one, where a file has right ones alone.
 NEGATIVES = 9
 
 TRAIN, UNLABELLED, QUESTIONS, PASSAGES = (
     "train.jsonl", "unlabelled.jsonl", "questions.txt", "passages.jsonl",
 )  # fmt: skip
+
+
+Read = Callable[[str], SourcePairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +59,32 @@ class Material:
         (work / QUESTIONS).write_text("".join(f"{q}\n" for q in self.questions), encoding="utf-8")
 
 
-def read_material(plan: FitPlan, log: Callable[[str], None]) -> Material:
-    """Read what the plan names and put it apart.
+def read_material(plan: FitPlan, read: Read, log: Callable[[str], None]) -> Material:
+    """Read what the plan names with `read`, and put it apart.
 
     Raises `DataError` for too few labelled pairs, and for pairs without a label where no teacher
     could use them.
     """
-    bad = BadRows()
-    pairs = read_any(plan.source, None, bad)
-    labelled = [pair for pair in pairs if pair.label is not None]
-    name = Path(plan.source).name.partition(".")[0]
+    found = read(plan.source)
+    labelled = [pair for pair in found.pairs if pair.label is not None]
+    measured: list[Pair] = []
     if plan.measure is not None:
-        measured = _labelled(read_any(plan.measure, None, bad), plan.measure)
+        measured = [pair for pair in read(plan.measure).pairs if pair.label is not None]
+        if not measured:
+            raise DataError(f"{plan.measure}: no pair has a label, so there is nothing to measure")
         asked = HeldOut(measured)
         kept = [pair for pair in labelled if not asked.has_query(pair.query)]
         if len(kept) < len(labelled):
             log(f"{len(labelled) - len(kept)} pairs left out: their queries are measured")
-        parts = _divide(kept, name, CHOOSE, 0.0, log, tuple(measured))
-    else:
-        parts = _divide(labelled, name, CHOOSE, MEASURE, log)
+        labelled = kept
+    parts = _divide(plan, labelled, found.largest, measured, log)
     held = HeldOut([*parts.choose.pairs, *parts.measure.pairs])
-    questions = [q for source in plan.questions for q in read_questions(None, source, bad)]
+    questions = [q for source in plan.questions for q in read_questions(None, source)]
     material = Material(
         parts,
-        tuple(p for p in pairs if p.label is None and not held.has_query(p.query)),
+        tuple(p for p in found.pairs if p.label is None and not held.has_query(p.query)),
         tuple(q for q in dict.fromkeys(questions) if not held.has_query(q)),
-        tuple(pair for source in plan.passages for pair in read_any(source, None, bad)),
+        tuple(pair for source in plan.passages for pair in _passages(source, read)),
     )
     if material.unlabelled and not plan.teachers:
         raise DataError(
@@ -95,32 +101,42 @@ def read_material(plan: FitPlan, log: Callable[[str], None]) -> Material:
     return material
 
 
-def _labelled(pairs: Sequence[Pair], source: str) -> list[Pair]:
-    labelled = [pair for pair in pairs if pair.label is not None]
-    if not labelled:
-        raise DataError(f"{source}: no pair has a label, so there is nothing to measure by")
-    return labelled
+def _passages(source: str, read: Read) -> Sequence[Pair]:
+    """A file's passages, as pairs of any query; those of a .txt are one per line."""
+    if Path(source).suffix != ".txt":
+        return read(source).pairs
+    with reading(source, "passages, one per line"):
+        text = Path(source).read_text(encoding="utf-8")
+    return [Pair(NO_QUERY, line) for line in map(str.strip, text.split("\n")) if line]
 
 
 def _divide(
+    plan: FitPlan,
     pairs: Sequence[Pair],
-    name: str,
-    choose: float,
-    measure: float,
+    largest: float,
+    measured: Sequence[Pair],
     log: Callable[[str], None],
-    measured: Sequence[Pair] = (),
 ) -> Parts:
     if not pairs:
         raise DataError(
-            f"{name}: no pair has a label. To choose and to judge takes labels of a few dozen "
-            "queries: add a third column, 1 for a right passage and 0 for a wrong one"
+            f"{plan.source}: no pair has a label. To choose and to judge takes labels of a few "
+            "dozen queries: add a column `label`, 1 for a right passage and 0 for a wrong one"
         )
-    if all((pair.label or 0.0) >= 0.5 for pair in pairs):
+    relevant = RIGHT if plan.relevant is None else plan.relevant / largest
+    if all((pair.label or 0.0) >= relevant for pair in pairs):
         log(
             f"no passage is labelled wrong: for each right one, up to {NEGATIVES} that BM25 finds "
             "for its query among your passages are taken for wrong"
         )
-        plan = PositiveSource(source=name, negatives=NEGATIVES, threshold=0.5)
-        mined = mine_negatives(pairs, plan, seed=1)
+        mining = PositiveSource(source=plan.source, negatives=NEGATIVES, threshold=relevant)
+        mined = mine_negatives(pairs, mining, plan.seed, known_answers(pairs), log)
         pairs = list({pair.key: pair for pair in mined}.values())
-    return divide(pairs, name, choose, measure, measured=measured)
+    return divide(
+        pairs,
+        name_of(Path(plan.source)),
+        CHOOSE,
+        0.0 if measured else MEASURE,
+        relevant=relevant,
+        largest=largest,
+        measured=measured,
+    )

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retort.models.bundle import find_bundle
 from retort.models.manifest import MANIFEST_FILE
-from retort.training.nn.backbone import is_bundle, quiet, read_config
-from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.recipe import TeacherRef
-from retort.training.teachers.scorers import MODEL, parse
+from retort.training.nn.backbone import is_bundle
+from retort.training.recipes.contradictions import Contradictions
+from retort.training.recipes.kinds import find_kind, kind_fault
+from retort.training.recipes.recipe import FileLayout, TeacherRef
+from retort.training.teachers.scoring.scorer import MODEL, parse
 
 PLAN_FILE = "plan.json"
 SHIPPED = "retort-small"
@@ -29,7 +30,8 @@ class FitPlan(BaseModel):
     """Everything that a fit follows from.
 
     `digests` are those of the files that are read. `minutes` is how long labelling and training may
-    take; `epochs` are passes over the labelled pairs. `labels_alone` trains a student without
+    take; `epochs` are passes over the labelled pairs. `layout`, `relevant` and `contradictions` say
+    how labels are read, as for `retort data divide`. `labels_alone` trains a student without
     teachers too, for where those know less than the labels.
     """
 
@@ -44,6 +46,9 @@ class FitPlan(BaseModel):
     epochs: float = Field(2.0, gt=0)
     minutes: float | None = Field(None, gt=0)
     measure: str | None = None
+    layout: FileLayout = FileLayout()
+    relevant: float | None = Field(None, gt=0)
+    contradictions: Contradictions = "mean"
     questions: tuple[str, ...] = ()
     passages: tuple[str, ...] = ()
     labels_alone: bool = True
@@ -114,35 +119,34 @@ def check(plan: FitPlan) -> None:
 
 
 def teacher_refs(specs: Sequence[str]) -> tuple[TeacherRef, ...]:
-    """Teachers from `[NAME=][KIND:]PLACE`; a kind that is not named is told from the place.
+    """Teachers from `[NAME=][KIND:]PLACE[#OPTION=VALUE]`; without a kind it is found at the place.
 
-    Raises `ValueError` for a place that is none.
+    Raises `ValueError` for a place where nothing is, and for one of another kind.
     """
     refs = []
     for text in specs:
         spec = parse(text)
-        kind = kind_of(spec.path) if spec.kind == MODEL else spec.kind
-        refs.append(TeacherRef.model_validate({"name": spec.name, "path": spec.path, "kind": kind}))
+        kind = _kind(spec.path) if spec.kind == MODEL else spec.kind
+        if kind == "given":
+            raise ValueError(
+                f"--teacher {text}: scores in a file are for a recipe: it has a column"
+            )
+        if fault := kind_fault(kind, spec.path):
+            raise ValueError(f"--teacher {text}: {fault}")
+        values = {"name": spec.name, "path": spec.path, "kind": kind, "output": spec.output}
+        refs.append(TeacherRef.model_validate({**values, "http": spec.http}))
     return tuple(refs)
 
 
-def kind_of(place: str) -> str:
-    """What kind of teacher is at a place. Raises `ValueError` where nothing says it."""
-    if is_checkpoint(place):
-        return "cross-encoder"
-    if is_bundle(place):
+def _kind(place: str) -> str:
+    found = find_kind(place) or ("bundle" if is_bundle(place) else None)
+    if found is None:
         raise ValueError(
-            f"{place} is a bundle, and a teacher is a model: name the checkpoint it was made of"
+            f"{place}: {'no teacher is in it' if Path(place).is_dir() else 'no such folder'}. If "
+            "you know of which kind it is, or if it is a name on the Hugging Face hub, write the "
+            f"kind: --teacher hub-cross-encoder:{place} or --teacher bi-encoder:{place}"
         )
-    if not place.startswith("package:") and not Path(place).is_dir():
-        raise ValueError(
-            f"{place}: no such folder. If it is a model of the Hugging Face hub, say which kind: "
-            f"hub-cross-encoder:{place} or bi-encoder:{place}"
-        )
-    with quiet():
-        _, config = read_config(place)
-    classifier = any("SequenceClassification" in name for name in config.architectures or ())
-    return "hub-cross-encoder" if classifier else "bi-encoder"
+    return found
 
 
 def digest(path: Path) -> str:

@@ -17,8 +17,10 @@ from retort.training.fit.plan import DISTILLED, FitPlan
 from retort.training.recipes.load import parse_recipe
 from retort.training.recipes.recipe import Length
 
-# Candidates of each question: those that BM25 ranks first, and others of its best 50.
+# Candidates of each question: those that BM25 ranks first, and others of its best 50; where a
+# teacher is a bi-encoder, also those that it puts nearest, and some from all over its range.
 CANDIDATES = {"near": 6, "deep": 6}
+DENSE_CANDIDATES = {"near": 4, "deep": 4, "dense": 2, "quantiles": 4}
 # BM25's wrong passages for each right one, next to those that are labelled.
 NEGATIVES = 2
 METHOD, METHOD_WITHOUT_STAGE_1, UNTAUGHT = "tmkd", "mkd", "none"
@@ -37,11 +39,17 @@ def corpus_recipes(plan: FitPlan, material: Material) -> dict[str, dict[str, Any
         "seed": plan.seed,
         "labelled": [{"source": train}],
         "positives": [
-            {"source": train, "negatives": NEGATIVES, "threshold": 0.5, "positive": False}
+            {
+                "source": train,
+                "negatives": NEGATIVES,
+                "threshold": material.parts.measure.relevant,
+                "positive": False,
+            }
         ],
     }
     if not plan.teachers:
         return {"pairs": pairs}
+    dense = [teacher.path for teacher in plan.teachers if teacher.kind == "bi-encoder"][:1]
     asked = [train, *([str(work / UNLABELLED)] if material.unlabelled else [])]
     candidates: dict[str, Any] = {
         "kind": "corpus",
@@ -52,8 +60,9 @@ def corpus_recipes(plan: FitPlan, material: Material) -> dict[str, dict[str, Any
             "lists": [str(work / QUESTIONS)] if material.questions else [],
             "queries_of": asked,
             "passages": [*asked, *([str(work / PASSAGES)] if material.passages else [])],
-            **CANDIDATES,
+            **(DENSE_CANDIDATES if dense else CANDIDATES),
         },
+        **({"dense_teacher": dense[0]} if dense else {}),
     }
     return {"pairs": pairs, "candidates": candidates}
 
@@ -80,11 +89,16 @@ def student_recipes(
         "length": length.model_dump(),
         "optimiser": SOFT,
     }
+    teachers = [t.model_dump(mode="json", exclude_defaults=True) for t in plan.teachers]
     found: dict[str, dict[str, Any]] = {}
     for student, checkpoint in plan.students.items():
         taught = student == DISTILLED
         soft = [first] if taught and limit != 0 else []
-        teachers = [t.model_dump(exclude_defaults=True) for t in plan.teachers] if taught else []
+        teachers = (
+            [t.model_dump(mode="json", exclude_defaults=True) for t in plan.teachers]
+            if taught
+            else []
+        )
         found[recipe_name(student)] = {
             "kind": "distill",
             "name": f"{plan.name} {student}",

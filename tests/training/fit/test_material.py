@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from retort.training.data.catalog import read_any
 from retort.training.data.pairs import Pair
-from retort.training.data.readers.rows import DataError
+from retort.training.data.readers.own import SourcePairs
+from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.fit.material import Material, read_material
 from retort.training.fit.plan import FitPlan
 from retort.training.fit.verdict import MIN_QUERIES
@@ -26,7 +28,11 @@ def read(tmp_path: Path, pairs: list[Pair], *teachers: TeacherRef, **fields: obj
             "work": tmp_path / "work", **fields,
         }
     )  # fmt: skip
-    return read_material(plan, lambda text: None)
+    return read_material(plan, read_pairs, lambda text: None)
+
+
+def read_pairs(source: str) -> SourcePairs:
+    return read_any(source, None, BadRows())
 
 
 def queries(pairs: tuple[Pair, ...]) -> set[str]:
@@ -90,6 +96,25 @@ def test_what_cannot_be_judged_is_refused_with_what_to_do(tmp_path: Path) -> Non
 def test_the_sample_that_ships_is_enough_for_a_verdict(tmp_path: Path) -> None:
     sample = Path(__file__).parents[3] / "recipes" / "mine" / "sample.tsv"
     plan = FitPlan(source=str(sample), out=tmp_path / "out", work=tmp_path / "work")
-    found = read_material(plan, lambda text: None).parts
+    found = read_material(plan, read_pairs, lambda text: None).parts
     assert len(queries(found.measure.pairs)) >= MIN_QUERIES
     assert sample.stat().st_size < 300_000
+
+
+def test_grades_are_right_from_where_the_user_says(tmp_path: Path) -> None:
+    graded = [
+        replace(pair, label=[3.0, 1.0, 0.0, 0.0, 2.0][i % 5])
+        for i, pair in enumerate(make_pairs(100))
+    ]
+    half = read(tmp_path, graded).parts.measure
+    assert half.labels.mean() == pytest.approx(0.4)
+    assert half.largest == 3.0
+    strict = read(tmp_path, graded, relevant=3.0).parts.measure
+    assert strict.labels.mean() == pytest.approx(0.2)
+
+
+def test_passages_come_one_per_line_too(tmp_path: Path) -> None:
+    path = tmp_path / "handbook.txt"
+    path.write_text("The tower is old.\n\nParis is in France.\n")
+    found = read(tmp_path, make_pairs(100), TEACHER, passages=(str(path),))
+    assert [pair.passage for pair in found.passages] == ["The tower is old.", "Paris is in France."]

@@ -29,8 +29,11 @@ def test_the_kind_of_a_teacher_is_told_from_its_folder(tmp_path: Path) -> None:
     assert teacher_refs(["hub-cross-encoder:me/big"])[0].path == "me/big"
     with pytest.raises(ValueError, match="no such folder"):
         teacher_refs(["models/my-cross-encoder"])
-    with pytest.raises(ValueError, match="is a bundle"):
-        teacher_refs([str(TINY)])
+    assert [ref.kind for ref in teacher_refs([str(TINY), "a=http://host/rerank#model=m"])] == [
+        "bundle", "http",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="write kind: cross-encoder"):
+        teacher_refs([f"hub-cross-encoder:{tmp_path / 'ce'}"])
 
 
 def test_it_is_compared_with_the_bundle_that_it_starts_from(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from retort.models.scores import combine
 from retort.training.nn.encoders import BiEncoder
 from retort.training.nn.student import Head, Student, save_student
 from retort.training.teachers.baseline import Baseline, load_baseline
-from retort.training.teachers.scorers import parse
+from retort.training.teachers.scoring.scorer import parse
 from retort.training.teachers.server import mean_score
 from tests.loadtest.tiny_teacher import save_tiny_teacher
 from tests.tiny import make_student
@@ -64,7 +64,7 @@ def test_a_bi_encoder_gives_cosines(tiny_bundle: Bundle, tmp_path: Path) -> None
     student = save_checkpoint(tiny_bundle, tmp_path / "bi")
     teacher = load(f"bi-encoder:{tmp_path / 'bi'}")
     encoder = tiny_bundle.encoder()
-    cls, sep = encoder.special_ids
+    (cls,), (sep,) = encoder.layout.before, encoder.layout.after
     vectors = []
     with torch.inference_mode():
         for text in encoder.encode_passages([QUERY, *PASSAGES[:2]]):
