@@ -170,11 +170,10 @@ def export_command(
         from retort.training.evaluate.evaluation import read_report
         from retort.training.export.bundling import (
             BundleSpec,
-            agreement_of,
             build_bundle,
             exactly,
-            quality_figures,
         )
+        from retort.training.export.figures import agreement_of, quality_figures
         from retort.training.export.originals import load_original
         from retort.training.export.samples import sample_pairs
 
@@ -274,7 +273,7 @@ def calibrate_command(
         from retort.models.bundle import find_bundle, read_bundle
         from retort.training.data.evaluation_set import read_pairs
         from retort.training.evaluate.evaluation import read_report
-        from retort.training.export.bundling import quality_figures
+        from retort.training.export.figures import quality_figures
         from retort.training.export.recalibrate import recalibrate
 
         made = recalibrate(
