@@ -43,14 +43,10 @@ def register(app: typer.Typer) -> None:
 def measuring(*modules: str) -> Iterator[Log]:
     """A callback that prints on standard error what is measured now; a terminal shows life, too.
 
-    Errors that a user can do something about end the command with status 1 and their words. Raises
-    `ModuleNotFoundError` for the first of `modules` that is not installed: some are used in other
-    processes alone, which would only say that they ended.
+    Raises `ModuleNotFoundError` for the first of `modules` that is not installed: some are used in
+    other processes alone, which would only say that they ended.
     """
     from rich.console import Console
-
-    from retort.models.errors import BundleError, StartError
-    from retort.models.runtime.base import BackendUnavailable
 
     for module in modules:
         if find_spec(module) is None:
@@ -60,12 +56,8 @@ def measuring(*modules: str) -> Iterator[Log]:
     def log(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    try:
-        with console.status("measuring", refresh_per_second=REFRESHES_PER_SECOND):
-            yield log
-    except (BackendUnavailable, BundleError, StartError, ValueError, RuntimeError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    with console.status("measuring", refresh_per_second=REFRESHES_PER_SECOND):
+        yield log
 
 
 def show(measurements: Sequence[Measurement], output: Path | None, as_json: bool) -> None:
@@ -74,12 +66,8 @@ def show(measurements: Sequence[Measurement], output: Path | None, as_json: bool
     from retort.loadtest.result import to_json
 
     if output is not None:
-        try:
-            for path in publish(output, measurements):
-                typer.echo(f"wrote {path}", err=True)
-        except ValueError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from error
+        for path in publish(output, measurements):
+            typer.echo(f"wrote {path}", err=True)
     typer.echo(to_json(measurements) if as_json else to_markdown(measurements), nl=as_json)
 
 

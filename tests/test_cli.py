@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from retort.cli import EXTRA_OF_MODULE, app, missing_extra
+from retort.cli import app
+from retort.extras import EXTRA_OF_MODULE, missing_extra
 from tests.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -154,7 +155,7 @@ def test_the_package_is_light_to_import() -> None:
 
 
 def test_a_training_command_says_which_extra_is_missing() -> None:
-    done = run_without(TRAINING_ALONE, "label", str(ROOT / "recipes" / "retort-small.yaml"))
+    done = run_without(TRAINING_ALONE, "evaluate", "sets", "--system", "a=cross-encoder:ce")
     assert done.returncode == 1
     assert "comes with the extra `train`" in done.stderr
     assert "pip install" in done.stderr

@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 import typer
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 import retort
 from retort.cli import app
 from retort.service.settings import GROUPS, Settings
-from retort.training.recipes import recipe, study
 from retort.training.recipes.methods import METHODS
+from retort.training.recipes.reference import BEGIN, END, to_markdown
 from tests.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -225,45 +224,10 @@ def test_the_index_has_every_page() -> None:
     assert missing - linked == set()
 
 
-# In the order of the tables of docs/recipes.md.
-RECIPES: list[type[BaseModel]] = [
-    recipe.CorpusRecipe,
-    recipe.LabelledSource,
-    recipe.PositiveSource,
-    recipe.QuestionPlan,
-    recipe.TeacherRecipe,
-    recipe.MetaPlan,
-    recipe.DistillRecipe,
-    recipe.TeacherRef,
-    recipe.StudentPlan,
-    recipe.Stage,
-    recipe.Length,
-    recipe.Optimiser,
-    study.StudyRecipe,
-    study.Dataset,
-    study.Row,
-    study.Published,
-]
-
-
-def test_the_fields_of_a_recipe_and_their_defaults_are_as_stated() -> None:
-    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
-    tables = re.findall(r"^\| field \|.*\n\|---.*\n((?:\|.*\n)+)", text, re.MULTILINE)
-    for model, table in zip(RECIPES, tables, strict=True):
-        stated = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE))
-        assert stated.keys() == model.model_fields.keys(), model
-        for name, field in model.model_fields.items():
-            default = field.default
-            if field.is_required():
-                assert stated[name] == "required", (model, name)
-            elif isinstance(default, BaseModel):
-                assert stated[name] in ("see above", "see below"), (model, name)
-            elif default in (None, "", [], {}):
-                # What that means is put in words.
-                assert stated[name] not in ("required", "true", "false"), (model, name)
-            else:
-                shown = str(default).lower() if isinstance(default, bool) else str(default)
-                assert stated[name] == shown, (model, name)
+def test_the_reference_of_recipes_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    text = page.partition(BEGIN + "\n")[2].partition(END)[0]
+    assert text == to_markdown(), "run `retort recipes --page docs/recipes.md`"
 
 
 def test_the_methods_and_their_options_are_as_stated() -> None:

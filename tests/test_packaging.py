@@ -24,7 +24,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from retort.cli import EXTRA_OF_MODULE
+from retort.extras import EXTRA_OF_MODULE
 from retort.loadtest.servers import free_port
 from tests.docker.image import link_packages, locked
 

@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from retort.cli import app
 from retort.models.bundle import Bundle
-from retort.service.cli import register
 from retort.service.settings import GROUPS, OTHER_VARIABLES, Settings, variable
 from tests.commands import COMMANDS, options
 from tests.models.test_signature import make_keys
@@ -20,21 +19,14 @@ ROOT = Path(__file__).parents[2]
 SECRETS = {"admin_api_key", "api_key"}
 
 
-@pytest.fixture(scope="module")
-def app() -> typer.Typer:
-    app = typer.Typer()
-    register(app)
-    return app
-
-
 @pytest.mark.parametrize("command", ["serve", "verify", "sign", "score"])
-def test_help_has_an_example(app: typer.Typer, command: str) -> None:
+def test_help_has_an_example(command: str) -> None:
     ended = CliRunner().invoke(app, [command, "--help"])
     assert ended.exit_code == 0
-    assert f"Example: `retort {command}" in " ".join(ended.stdout.split())
+    assert f"Example: retort {command}" in " ".join(ended.stdout.split())
 
 
-def test_score(app: typer.Typer, tiny_bundle: Bundle) -> None:
+def test_score(tiny_bundle: Bundle) -> None:
     pair = tiny_bundle.golden[0]
     flags = ["--bundle", str(tiny_bundle.folder), "--precision", "fp32", "--json"]
     ended = CliRunner().invoke(app, ["score", pair.query, pair.passage, *PASSAGES[1:], *flags])
@@ -47,7 +39,7 @@ def test_score(app: typer.Typer, tiny_bundle: Bundle) -> None:
     assert own["score"] == pytest.approx(pair.score, abs=1e-3)
 
 
-def test_score_reads_passages_from_standard_input(app: typer.Typer, tiny_bundle: Bundle) -> None:
+def test_score_reads_passages_from_standard_input(tiny_bundle: Bundle) -> None:
     ended = CliRunner().invoke(
         app,
         ["score", QUERIES[0], "-", "--bundle", str(tiny_bundle.folder)],
@@ -58,13 +50,13 @@ def test_score_reads_passages_from_standard_input(app: typer.Typer, tiny_bundle:
     assert PASSAGES[0] in ended.stdout
 
 
-def test_score_refuses_an_empty_query(app: typer.Typer) -> None:
+def test_score_refuses_an_empty_query() -> None:
     ended = CliRunner().invoke(app, ["score", " ", "paris"])
     assert ended.exit_code == 1
     assert "no letter and no digit" in ended.stderr
 
 
-def test_verify(app: typer.Typer, tiny_bundle: Bundle) -> None:
+def test_verify(tiny_bundle: Bundle) -> None:
     ended = CliRunner().invoke(app, ["verify", str(tiny_bundle.folder)])
     assert ended.exit_code == 0, ended.stdout + ended.stderr
     assert "files and hashes: ok" in ended.stdout
@@ -75,9 +67,7 @@ def test_verify(app: typer.Typer, tiny_bundle: Bundle) -> None:
     assert told["golden_pairs"] == len(tiny_bundle.golden)
 
 
-def test_verify_names_what_is_damaged(
-    app: typer.Typer, tiny_bundle: Bundle, tmp_path: Path
-) -> None:
+def test_verify_names_what_is_damaged(tiny_bundle: Bundle, tmp_path: Path) -> None:
     for file in tiny_bundle.folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "tokenizer.json").write_text("{}")
@@ -87,7 +77,7 @@ def test_verify_names_what_is_damaged(
 
 
 def test_a_bundle_is_signed_and_then_trusted(
-    app: typer.Typer, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(shutil.copytree(tiny_bundle.folder, tmp_path / "bundle"))
     private, public = make_keys(tmp_path)
@@ -114,7 +104,7 @@ def test_a_bundle_is_signed_and_then_trusted(
         assert "another key" in ended.stderr
 
 
-def test_wrong_settings_are_one_line_on_stderr(app: typer.Typer) -> None:
+def test_wrong_settings_are_one_line_on_stderr() -> None:
     ended = CliRunner().invoke(app, ["serve", "--port", "99999"])
     assert ended.exit_code == 1
     assert "error: settings: port" in ended.stderr
@@ -153,9 +143,7 @@ def test_every_variable_in_the_documents_is_one_of_a_setting() -> None:
         assert named <= known, f"{page.name}: {named - known}"
 
 
-def test_flags_reach_the_settings_as_what_they_mean(
-    app: typer.Typer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flags_reach_the_settings_as_what_they_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Settings] = []
     monkeypatch.setattr("retort.service.server.serve", served.append)
     monkeypatch.setenv("RETORT_PORT", "1")

@@ -15,16 +15,15 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from retort.cli import app
 from retort.models.bundle import Bundle
 from retort.models.errors import StartError
 from retort.models.runtime.base import infer_pairs
 from retort.models.runtime.choose import choose_backend
 from retort.models.runtime.options import RuntimeOptions
 from retort.models.scores import combine
-from retort.service.cli import register
 from retort.service.listeners import listen
 from retort.service.settings import Settings
 from tests.service.running import PATIENCE_SECONDS, ServerProcess, ended_at_start, server
@@ -248,8 +247,6 @@ def test_sigterm_while_the_model_loads(tiny_bundle: Bundle, tmp_path: Path) -> N
 
 def refused(*flags: str) -> str:
     """What `retort serve` says on standard error when it ends with status 1, in this process."""
-    app = typer.Typer()
-    register(app)
     ended = CliRunner().invoke(app, ["serve", *flags])
     assert ended.exit_code == 1
     return ended.stderr
@@ -265,6 +262,14 @@ def test_a_port_in_use(tiny_bundle: Bundle) -> None:
 def test_a_missing_bundle() -> None:
     said = refused("--bundle", "nowhere-to-be-found")
     assert "error: nowhere-to-be-found: no bundle of that name or path" in said
+
+
+def test_a_keys_file_that_cannot_be_read(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("- name: [\n")
+    said = refused("--bundle", str(tiny_bundle.folder), "--keys-file", str(keys), "--port", "0")
+    assert said.startswith(f"error: keys file {keys}: ")
+    assert said.count("\n") == 1
 
 
 def test_a_damaged_bundle(tiny_bundle: Bundle, tmp_path: Path) -> None:

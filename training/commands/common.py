@@ -1,14 +1,16 @@
-"""What the commands of training share: arguments, recipes, errors in one sentence, progress."""
+"""What the commands of training share: arguments, recipes, progress."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 RecipeT = TypeVar("RecipeT")
 
@@ -21,18 +23,6 @@ DataOption = Annotated[
     typer.Option("--data", help="Folder of data sets; without it that is RETORT_DATA."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Print an error that a user can mend and exit with status 1, without a traceback."""
-    from retort.models.errors import BundleError
-
-    try:
-        yield
-    except (ValueError, OSError, BundleError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
 
 
 def log(text: str) -> None:
@@ -60,6 +50,26 @@ def load_plan(path: Path, overrides: list[str] | None, kind: type[RecipeT]) -> R
         wanted = kind.__name__.removesuffix("Recipe").lower()
         raise RecipeError(f"{path}: a {plan.kind} recipe; this command takes a {wanted} recipe")
     return plan
+
+
+def check_places(plan: BaseModel, recipe: Path, teachers: Collection[str] | None = None) -> None:
+    """Check what a plan reads and writes, before anything heavy is imported.
+
+    `teachers` are the names of those that are asked, by default all. Raises `RecipeError`.
+    """
+    from retort.training.recipes.files import absent, not_yet
+    from retort.training.recipes.load import RecipeError
+
+    values = plan.model_dump(mode="json")
+    asked = [
+        item
+        for item in absent(values, recipe.parent)
+        if teachers is None
+        or item.place.what != "teacher"
+        or values["teachers"][int(item.place.field.split(".")[1])]["name"] in teachers
+    ]
+    if problem := not_yet(values, asked, recipe):
+        raise RecipeError(problem)
 
 
 def name_and_value(item: str, option: str) -> tuple[str, str]:

@@ -7,14 +7,13 @@ import os
 import stat
 import sys
 import threading
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retort.training.commands.common import JsonOption, load_plan, log, reported, write
+from retort.training.commands.common import JsonOption, load_plan, log, write
 from retort.training.commands.evaluate import Resamples, Seed
 
 if TYPE_CHECKING:
@@ -74,27 +73,34 @@ def study_command(
     as_json: JsonOption = False,
 ) -> None:
     """Run, or print what would be run."""
-    with reported():
-        studies = _load(recipes)
-        if dry_run:
-            _print_timetable(studies, jobs, as_json)
-            return
+    studies = _load(recipes)
+    if dry_run:
+        from retort.training.study.jobs import check_files
 
-        from rich.console import Console
+        to_make = [item for study in studies for item in check_files(study, planned=True)]
+        _print_timetable(studies, jobs, as_json)
+        if to_make:
+            log("\n  ".join(["to be made before it can run:", *map(str, to_make)]))
+        return
 
-        from retort.training.study.jobs import run_study
+    from rich.console import Console
 
-        failed, facts = [], []
-        for study in studies:
-            failed += run_study(study, Console(stderr=True), jobs=jobs, speeds=speeds, redo=redo)
-            facts.append({"study": str(study.out)})
-        if as_json:
-            typer.echo(json.dumps({"studies": facts, "failed": [r.name for r in failed]}))
-        else:
-            typer.echo("\n".join(f"study in {study.out}" for study in studies))
-        if failed:
-            lines = "\n".join(f"{report.name}: {report.error}" for report in failed)
-            raise ValueError(f"{len(failed)} failed:\n{lines}")
+    from retort.training.study.jobs import run_study
+
+    failed, facts = [], []
+    for study in studies:
+        failed += run_study(study, Console(stderr=True), jobs=jobs, speeds=speeds, redo=redo)
+        facts.append({"study": str(study.out)})
+    if as_json:
+        typer.echo(json.dumps({"studies": facts, "failed": [r.name for r in failed]}))
+    else:
+        typer.echo("\n".join(f"study in {study.out}" for study in studies))
+    if failed:
+        alike: dict[str, list[str]] = {}
+        for report in failed:
+            alike.setdefault(report.error, []).append(report.name)
+        lines = "\n".join(f"{', '.join(names)}: {error}" for error, names in alike.items())
+        raise ValueError(f"{len(failed)} failed:\n{lines}")
 
 
 def _print_timetable(studies: list[StudyRecipe], jobs: int, as_json: bool) -> None:
@@ -140,21 +146,16 @@ def job_command(
         # `retort study` holds the other end: when it is gone, end in the middle of a step if need
         # be. The next run resumes from the last checkpoint.
         threading.Thread(target=_end_with_input, daemon=True).start()
-    try:
-        from retort.training.study.records import read_plan
+    from retort.training.study.records import read_plan
 
-        plan = read_plan(study)
+    plan = read_plan(study)
 
-        from retort.training.study.run import do_job, is_done  # 10 s of imports
+    from retort.training.study.run import do_job, is_done  # 10 s of imports
 
-        if check:
-            typer.echo("\n".join(name for name in names if is_done(plan, name)))
-        else:
-            do_job(plan, names[0], log, redo=redo)
-    except Exception as error:
-        traceback.print_exc()
-        typer.echo(f"error: {type(error).__name__}: {error}", err=True)
-        raise typer.Exit(1) from error
+    if check:
+        typer.echo("\n".join(name for name in names if is_done(plan, name)))
+    else:
+        do_job(plan, names[0], log, redo=redo)
 
 
 def _end_with_input() -> None:
@@ -181,11 +182,10 @@ def recommend_command(
 
     Example: retort recommend runs/study/qa --latency-ms 200 --pairs 100
     """
-    with reported():
-        from retort.training.study.recommend import read_options, recommend, render
+    from retort.training.study.recommend import read_options, recommend, render
 
-        options = read_options(study, pairs, dataset)
-        choice = recommend(options, latency_ms, quality)
+    options = read_options(study, pairs, dataset)
+    choice = recommend(options, latency_ms, quality)
     if as_json:
         typer.echo(json.dumps(asdict(choice)))
     else:
@@ -204,25 +204,24 @@ def report_command(
     seed: Seed = 0,
 ) -> None:
     """Measure, then write or print."""
-    with reported():
-        from retort.training.study.figures import measure_study
-        from retort.training.study.report import to_html, to_markdown
-        from retort.training.study.results import read_results
+    from retort.training.study.figures import measure_study
+    from retort.training.study.report import to_html, to_markdown
+    from retort.training.study.results import read_results
 
-        found = [measure_study(read_results(path), resamples, seed, log) for path in studies]
-        if page is not None:
-            write(page, to_html(found))
-            log(f"{page} is written")
-        beside = os.path.relpath(page, out.parent) if page is not None and out is not None else ""
-        words = ["retort report", *map(str, studies)]
-        words += [f"--out {out}"] if out is not None else []
-        words += [f"--page {page}"] if page is not None else []
-        text = to_markdown(found, beside, " ".join(words))
-        if out is not None:
-            write(out, text)
-            log(f"{out} is written")
-        elif page is None:
-            typer.echo(text, nl=False)
+    found = [measure_study(read_results(path), resamples, seed, log) for path in studies]
+    if page is not None:
+        write(page, to_html(found))
+        log(f"{page} is written")
+    beside = os.path.relpath(page, out.parent) if page is not None and out is not None else ""
+    words = ["retort report", *map(str, studies)]
+    words += [f"--out {out}"] if out is not None else []
+    words += [f"--page {page}"] if page is not None else []
+    text = to_markdown(found, beside, " ".join(words))
+    if out is not None:
+        write(out, text)
+        log(f"{out} is written")
+    elif page is None:
+        typer.echo(text, nl=False)
 
 
 def _load(arguments: list[str]) -> list[StudyRecipe]:

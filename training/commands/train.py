@@ -1,11 +1,12 @@
-"""The commands that train: teach, label, distill, methods, validate, and the teachers' server.
+"""The commands that train: teach, label, distill; those on recipes; and the teachers' server.
 
 Heavy imports stay inside the commands, so that `retort --help` is quick and a serve-only
-installation can show it. `methods` and `validate` need nothing of the extra `train`.
+installation can show it. `methods`, `recipes` and `validate` need nothing of the extra `train`.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,15 @@ from retort.training.commands.common import (
     Overrides,
     RecipeArgument,
     answer,
+    check_places,
     load_plan,
     log,
-    reported,
 )
+
+FreshOption = Annotated[
+    bool,
+    typer.Option("--fresh", help="Start anew, whatever the folder holds of an earlier run."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,26 +34,41 @@ def register(app: typer.Typer) -> None:
     app.command("label")(label_command)
     app.command("distill")(distill_command)
     app.command("methods")(methods_command)
+    app.command("recipes")(recipes_command)
     app.command("validate")(validate_command)
     app.command("teacher-server", hidden=True)(teacher_server_command)
     app.command("shape-bundle", hidden=True)(shape_bundle_command)
 
 
 def teach_command(
-    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a teacher. A run that was killed continues where it stopped.
+
+    What was made from another recipe or table is refused, with what differs.
 
     Example: retort teach recipes/ce-pointwise.yaml optimiser.epochs=2
     """
     from retort.training.recipes.recipe import TeacherRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, TeacherRecipe)
-        from retort.training.teachers.teach import teach
+    plan = load_plan(recipe, overrides, TeacherRecipe)
+    check_places(plan, recipe)
+    from retort.training.nn.processes import processes
+    from retort.training.recipes.files import is_checkpoint
+    from retort.training.teachers.teach import teach
 
-        folder = teach(plan)
-    answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
+    folder = teach(plan, log, fresh=fresh)
+    if not processes().is_main_process:
+        return
+    kind = plan.shape
+    if kind != "bi-encoder":
+        kind = "cross-encoder" if is_checkpoint(folder) else "hub-cross-encoder"
+    line = f"{{name: {plan.name}, path: {folder}, kind: {kind}}}"
+    facts = {"teacher": str(folder), "kind": kind}
+    answer(facts, f"teacher in {folder}; in a recipe's `teachers`: {line}", as_json)
 
 
 def label_command(
@@ -66,36 +87,43 @@ def label_command(
     """
     from retort.training.recipes.recipe import DistillRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, DistillRecipe)
-        unknown = set(teacher or ()) - {item.name for item in plan.teachers}
-        if unknown:
-            raise ValueError(
-                f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
-                f"{', '.join(item.name for item in plan.teachers)}"
-            )
-        from retort.training.labels.label import label_recipe
+    plan = load_plan(recipe, overrides, DistillRecipe)
+    unknown = set(teacher or ()) - {item.name for item in plan.teachers}
+    if unknown:
+        raise ValueError(
+            f"no teacher {', '.join(sorted(unknown))} in {recipe}: there are "
+            f"{', '.join(item.name for item in plan.teachers)}"
+        )
+    check_places(plan, recipe, teacher or None)
+    from retort.training.labels.label import label_recipe
 
-        counts = label_recipe(plan, teacher or (), log)
+    counts = label_recipe(plan, teacher or (), log)
     lines = [f"{name}: {count} scores" for name, count in counts.items()]
     answer(counts, "\n".join(lines), as_json)
 
 
 def distill_command(
-    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Distil a student from the teachers' scores. A run that was killed continues.
+
+    What was made from another recipe, table or teacher is refused, with what differs.
 
     Example: retort distill recipes/retort-small.yaml seed=2 out=runs/seed-2
     """
     from retort.training.recipes.recipe import DistillRecipe
 
-    with reported():
-        plan = load_plan(recipe, overrides, DistillRecipe)
-        from retort.training.methods.distill import distill
+    plan = load_plan(recipe, overrides, DistillRecipe)
+    check_places(plan, recipe, [item.name for item in plan.read_teachers])
+    from retort.training.methods.distill import distill
+    from retort.training.nn.processes import processes
 
-        folder = distill(plan, log)
-    answer({"student": str(folder)}, f"student in {folder}", as_json)
+    folder = distill(plan, log, fresh=fresh)
+    if processes().is_main_process:
+        answer({"student": str(folder)}, f"student in {folder}", as_json)
 
 
 def methods_command(as_json: JsonOption = False) -> None:
@@ -110,19 +138,45 @@ def methods_command(as_json: JsonOption = False) -> None:
     answer(rows, "\n".join(lines), as_json)
 
 
+def recipes_command(
+    kind: Annotated[
+        str | None, typer.Argument(help="Only this kind: corpus, teacher, distill or study.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the reference of all kinds into this page.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every field of a recipe: its type, its default and what it does.
+
+    Example: retort recipes distill
+    """
+    from retort.training.recipes.reference import kinds, options, to_text, write_page
+
+    if page is not None:
+        write_page(page)
+        log(f"{page} is written")
+        return
+    found = kinds(kind)
+    if kind in (None, "distill"):
+        found["options"] = options()
+    facts = {name: [asdict(part) for part in parts] for name, parts in found.items()}
+    answer(facts, to_text(part for parts in found.values() for part in parts), as_json)
+
+
 def validate_command(
     recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
 ) -> None:
     """Check a recipe and report every mistake at once; nothing is run.
 
-    Files that only you can provide are mistakes where they are missing; what a command of Retort
-    makes under runs/ is listed with that command, and so is a model that is not a folder here and
-    may be on the Hugging Face hub.
+    Files that only you can provide are mistakes where they are missing; what a command makes is
+    listed with that command, and so is a model that is not a folder here and may be on the Hugging
+    Face hub.
 
     Example: retort validate recipes/retort-small.yaml
     """
     from retort.training.data.catalog import source_mistake
-    from retort.training.recipes.files import absent, places
+    from retort.training.recipes.files import absent, obstacles, places
     from retort.training.recipes.load import (
         RecipeError,
         find_mistakes,
@@ -131,24 +185,30 @@ def validate_command(
         read_values,
     )
 
-    with reported():
-        values = read_values(recipe, overrides or [])
-        lacking = absent(values, recipe.parent)
-        mistakes = [
-            *find_mistakes(values),
-            *(m for place in places(values) if (m := source_mistake(place))),
-            *(str(item) for item in lacking if not item.maker),
-        ]
-        if mistakes:
-            raise RecipeError(in_words(mistakes, str(recipe)))
-        plan = parse_recipe(values, str(recipe))
+    values = read_values(recipe, overrides or [])
+    lacking = absent(values, recipe.parent)
+    mistakes = [
+        *find_mistakes(values),
+        *(m for place in places(values) if (m := source_mistake(place))),
+        *(str(item) for item in lacking if not item.maker),
+        *obstacles(values),
+    ]
+    if mistakes:
+        raise RecipeError(in_words(mistakes, str(recipe)))
+    plan = parse_recipe(values, str(recipe))
     typer.echo(
         plan.model_dump_json(indent=1) if as_json else f"{recipe}: {plan.kind} recipe: valid"
     )
     to_make = [str(item) for item in lacking]
     if to_make:
         typer.echo("\n  ".join(["to be made before it can run:", *to_make]), err=as_json)
-    on_hub = [f"{p.field}: {p.path}" for p in places(values) if p.hub_name and not p.exists()]
+    named = [place for place in places(values) if place.hub_name and not place.exists()]
+    if named:
+        from retort.models.bundle import list_bundles
+
+        bundles = list_bundles()
+        named = [p for p in named if p.what != "backbone" or p.path not in bundles]
+    on_hub = [f"{place.field}: {place.path}" for place in named]
     if on_hub:
         heading = "no such folder here, so taken for names on the Hugging Face hub:"
         typer.echo("\n  ".join([heading, *on_hub]), err=as_json)
@@ -166,10 +226,7 @@ def teacher_server_command(
     """
     from retort.training.teachers.server import serve
 
-    try:
-        serve(teachers, host, port, max_length)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    serve(teachers, host, port, max_length)
 
 
 def shape_bundle_command(
@@ -184,8 +241,7 @@ def shape_bundle_command(
     from retort.models.bundle import find_bundle, read_bundle
     from retort.training.export.shape_bundle import SHAPES, shape_bundle
 
-    with reported():
-        if shape not in SHAPES:
-            raise ValueError(f"no shape {shape!r}: there are {', '.join(SHAPES)}")
-        made = shape_bundle(SHAPES[shape], read_bundle(find_bundle(like)), folder, log)
+    if shape not in SHAPES:
+        raise ValueError(f"no shape {shape!r}: there are {', '.join(SHAPES)}")
+    made = shape_bundle(SHAPES[shape], read_bundle(find_bundle(like)), folder, log)
     typer.echo(str(made.folder))

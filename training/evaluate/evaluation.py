@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from retort.failures import reading
 from retort.models.manifest import Agreement
 from retort.models.rankings import rows_by_query, top1_agrees
 from retort.training.data.evaluation_set import EvaluationSet, EvaluationSetError, Kind
@@ -78,11 +79,22 @@ class SystemResult(_Value):
     calibration_error: float | None = None
 
 
+class Grades(_Value):
+    """Of a set with graded labels: the `largest` grade, and that from which a passage is relevant.
+
+    `queries` are those that nDCG is over: they have a passage of some grade above 0.
+    """
+
+    largest: float
+    relevant: float
+    queries: int
+
+
 class SetResult(_Value):
     """All systems on one set; `queries` are those measured, `skipped` had nothing relevant.
 
     `agreement` is the share of a ranking's queries on which the student puts first what the system
-    of that name puts first.
+    of that name puts first. `grades` is None where labels are 0 and 1.
     """
 
     name: str
@@ -94,6 +106,7 @@ class SetResult(_Value):
     systems: dict[str, SystemResult]
     comparisons: dict[str, Comparison]
     agreement: dict[str, Estimate] = {}
+    grades: Grades | None = None
 
 
 class EvaluationReport(_Value):
@@ -125,7 +138,8 @@ class EvaluationReport(_Value):
 
 def read_report(path: Path) -> EvaluationReport:
     """The figures that `retort evaluate --out` wrote. Raises `OSError` or `ValueError`."""
-    return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
+    with reading(path, "figures of `retort evaluate`"):
+        return EvaluationReport.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def evaluate(
@@ -194,8 +208,16 @@ def _evaluate_set(
         for name in checked
         if name in probabilities
     }
+    grades = None
+    if items.graded:
+        grades = Grades(
+            largest=items.largest,
+            relevant=items.relevant * items.largest,
+            queries=judged_queries(items, graded=True),
+        )
     return SetResult(
         name=items.name,
+        grades=grades,
         kind=items.kind,
         headline=items.headline,
         pairs=len(items.pairs),

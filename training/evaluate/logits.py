@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from retort.failures import reading
 from retort.models.bundle import Bundle
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.nn.inference import Logits, graph_model, run
@@ -25,7 +26,7 @@ def logits_of(
     path = keep / f"{bundle.manifest.name}-{bundle.digest[:12]}.npz" if keep else None
     known: dict[str, Logits] = {}
     if path is not None and path.is_file():
-        with np.load(path) as arrays:
+        with reading(path, "logits"), np.load(path) as arrays:
             known = {name: arrays[name] for name in arrays.files}
     found: dict[str, Logits] = {}
     model = None

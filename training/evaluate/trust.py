@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from retort.failures import reading
 from retort.training.evaluate.bootstrap import Estimate
 from retort.training.evaluate.measures import Bin
 
@@ -130,4 +131,5 @@ class TrustReport(_Value):
 
 def read_trust(path: Path) -> TrustReport:
     """Raises `OSError` or `ValueError`."""
-    return TrustReport.model_validate_json(path.read_text(encoding="utf-8"))
+    with reading(path, "figures of `retort trust`"):
+        return TrustReport.model_validate_json(path.read_text(encoding="utf-8"))

@@ -27,6 +27,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from retort.failures import reading
 from retort.training.data.pairs import Pair
 
 Keys = NDArray[np.uint64]
@@ -62,7 +63,7 @@ class TeacherScores:
         self.folder = folder
         self.name = name
         folder.mkdir(parents=True, exist_ok=True)
-        tables = [pq.read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
+        tables = [_read_part(path) for path in sorted(folder.glob("part-*.parquet"))]
         self._parts = len(tables)
         self._keys: Keys = np.empty(0, np.uint64)
         self._values: Floats = np.empty(0, np.float32)
@@ -117,8 +118,9 @@ class TeacherScores:
         path = self.folder / "teacher.json"
         if not path.is_file():
             raise StoreError(f"{self.name}: no scale yet; label a table with `retort label` first")
-        facts = json.loads(path.read_text())
-        return Scale(facts["mean"], facts["deviation"], facts["pairs"])
+        with reading(path, "a teacher's scale"):
+            facts = json.loads(path.read_text())
+            return Scale(facts["mean"], facts["deviation"], facts["pairs"])
 
     def standardised(self, pairs: Sequence[Pair], *, partial: bool = False) -> Floats:
         """Standardised logits (pairs,).
@@ -196,6 +198,11 @@ class HiddenStates:
             part, place = self._places[int(key)]
             found[row] = self._parts[part][place]
         return torch.from_numpy(found)
+
+
+def _read_part(path: Path) -> pa.Table:
+    with reading(path, "a part of the score store: delete it, and label again"):
+        return pq.read_table(path, columns=["key", "logit"])
 
 
 def _vectors_path(keys_path: Path) -> Path:

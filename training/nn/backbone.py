@@ -11,6 +11,7 @@ from pathlib import Path
 from transformers import AutoConfig, BertModel, PretrainedConfig
 from transformers.utils import logging
 
+from retort.failures import reading
 from retort.models.bundle import find_bundle, list_bundles, read_bundle
 from retort.models.encoding import Truncation
 from retort.models.manifest import MANIFEST_FILE
@@ -73,7 +74,7 @@ def load_backbone(name: str, attention: str = "eager") -> Backbone:
     place, config = read_config(name)
     if config.model_type != "bert":
         raise BackboneError(f"{name}: a {config.model_type} encoder; a student is cut from BERT")
-    with quiet():
+    with quiet(), reading(name, "a BERT encoder"):
         encoder = BertModel.from_pretrained(
             place, add_pooling_layer=False, attn_implementation=attention
         )

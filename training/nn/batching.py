@@ -20,7 +20,6 @@ from retort.models.rankings import rows_by_query
 from retort.training.data.pairs import Pair
 from retort.training.nn.batch_size import BatchSize, padded
 from retort.training.nn.inference import encode_pairs
-from retort.training.nn.losses import POSITIVE
 
 Rows = NDArray[np.int64]
 
@@ -143,10 +142,23 @@ def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
     """Rows by query; with `mixed` only queries that have both a right and a wrong passage."""
     units = []
     for rows in rows_by_query([pair.query_key for pair in pairs]):
-        right = {(pairs[row].label or 0.0) > POSITIVE for row in rows}
+        right = {pairs[row].right for row in rows}
         if not mixed or len(right) == 2:
             units.append(rows)
     return units
+
+
+def dealt(units: Sequence[Rows], right: NDArray[np.bool_], most: int | None) -> list[Rows]:
+    """Units of at most `most` rows; a longer one is dealt into several, as cards are.
+
+    Its right rows, of `right` (rows,), are dealt first, so that each part has its share of them.
+    """
+    parts: list[Rows] = []
+    for unit in units:
+        hands = 1 if most is None else -(-len(unit) // most)
+        order = unit[np.argsort(~right[unit], kind="stable")] if hands > 1 else unit
+        parts += [order[hand::hands] for hand in range(hands)]
+    return parts
 
 
 def group_numbers(pairs: Sequence[Pair]) -> Tensor:

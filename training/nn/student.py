@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from retort.failures import reading
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.nn.encoders import BiLstm, bi_lstm_config, is_bi_lstm
 from retort.training.nn.first import encode_first
@@ -241,8 +243,13 @@ def narrow(wide: Student, width: int) -> Student:
 
 def check_length(student: Student, truncation: Truncation) -> None:
     """Raise `ValueError` if the encoder has no positions for pairs as long as `truncation` says."""
-    places = student.config.max_position_embeddings
-    if truncation.max_length > places and not is_bi_lstm(student.config):
+    if not is_bi_lstm(student.config):
+        check_places(student.config.max_position_embeddings, truncation)
+
+
+def check_places(places: int, truncation: Truncation) -> None:
+    """Raise `ValueError` where `places` positions are too few for a pair's tokens."""
+    if truncation.max_length > places:
         raise ValueError(
             f"max_length is {truncation.max_length}, and the encoder has positions for {places} "
             "tokens: give a smaller max_length, or a backbone that reads more"
@@ -264,7 +271,8 @@ class LoadedStudent:
 
     def encoder(self) -> PairEncoder:
         """The pair encoder that the student was trained with."""
-        return PairEncoder.from_file(self.tokenizer_path, self.truncation)
+        with reading(self.tokenizer_path, "a tokenizer"):
+            return PairEncoder.from_file(self.tokenizer_path, self.truncation)
 
 
 def save_student(
@@ -274,22 +282,29 @@ def save_student(
     truncation: Truncation,
     meta: Mapping[str, Any],
 ) -> None:
-    """Write the checkpoint into a temporary folder, then rename it over an older one."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    """Write the checkpoint; it takes an older one's place when it is whole."""
     state = {
         name: value.detach().contiguous().clone() for name, value in student.state_dict().items()
     }
-    save_file(state, temporary / "model.safetensors")
-    shutil.copyfile(tokenizer_path, temporary / "tokenizer.json")
     description = {
         "config": student.config.to_dict(),
         "heads": [asdict(head) for head in student.heads],
         "truncation": asdict(truncation),
         "meta": dict(meta),
     }
-    (temporary / CHECKPOINT_FILE).write_text(json.dumps(description, indent=1) + "\n")
+    with replacing(folder) as whole:
+        save_file(state, whole / "model.safetensors")
+        shutil.copyfile(tokenizer_path, whole / "tokenizer.json")
+        (whole / CHECKPOINT_FILE).write_text(json.dumps(description, indent=1) + "\n")
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into, which takes the place and name of `folder` at the end."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
@@ -299,14 +314,15 @@ def load_student(folder: Path) -> LoadedStudent:
     for name in (CHECKPOINT_FILE, "model.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: missing; is this a checkpoint folder?")
-    description = json.loads((folder / CHECKPOINT_FILE).read_text())
-    config = BertConfig.from_dict(description["config"])
-    config._attn_implementation = "eager"
-    student = Student(config, [Head(**head) for head in description["heads"]])
-    student.load_state_dict(load_file(folder / "model.safetensors"))
-    return LoadedStudent(
-        student.eval(),
-        folder / "tokenizer.json",
-        Truncation(**description["truncation"]),
-        description["meta"],
-    )
+    with reading(folder, "a checkpoint"):
+        description = json.loads((folder / CHECKPOINT_FILE).read_text())
+        config = BertConfig.from_dict(description["config"])
+        config._attn_implementation = "eager"
+        student = Student(config, [Head(**head) for head in description["heads"]])
+        student.load_state_dict(load_file(folder / "model.safetensors"))
+        return LoadedStudent(
+            student.eval(),
+            folder / "tokenizer.json",
+            Truncation(**description["truncation"]),
+            description["meta"],
+        )

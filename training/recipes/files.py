@@ -6,17 +6,23 @@ too.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-CHECKPOINT_FILE = "student.json"
+from retort.training.recipes.syntax import read_yaml
 
-What = Literal["table", "source", "questions", "teacher", "backbone", "sets"]
+CHECKPOINT_FILE = "student.json"
+INDEX_FILE = "sets.json"  # of a folder of evaluation sets
+CONFIG_FILE = "config.json"  # of a model that transformers saved
+
+What = Literal["table", "source", "measured", "questions", "teacher", "backbone", "sets"]
 
 # By kind of recipe, the fields that name what is read; `*` is any key of a mapping or a list.
 _FIELDS: dict[str, dict[str, What]] = {
@@ -26,7 +32,8 @@ _FIELDS: dict[str, dict[str, What]] = {
         "questions.lists.*": "questions",
         "questions.passages.*": "source",
         "questions.queries_of.*": "source",
-        "held_out.*": "source",
+        "dense_teacher": "backbone",
+        "held_out.*": "measured",
     },
     "teacher": {"table": "table", "backbone": "backbone"},
     "distill": {
@@ -51,13 +58,34 @@ _FIELDS: dict[str, dict[str, What]] = {
 _MAKERS: dict[What, str] = {
     "table": "retort data build",
     "source": "retort data divide",
+    "measured": "retort data divide",
     "questions": "",
     "teacher": "retort teach",
     "backbone": "retort teach or retort distill",
     "sets": "retort data sets, retort data tasks or retort data divide",
 }
 
+# What is said where there is nothing.
+_NOTHING: dict[What, str] = {
+    "table": "no such file",
+    "source": "no such file",
+    "measured": "no such file or folder",
+    "questions": "no such file",
+    "teacher": "no such folder; put your teacher there, or name a model on the hub",
+    "backbone": "no such folder; put an encoder there, or name a model on the hub",
+    "sets": "no such folder",
+}
+_NO_TEACHER = {
+    "given": "no such file",
+    "cross-encoder": "no such folder; make it with `retort teach`, or write kind: "
+    "hub-cross-encoder for a model of Hugging Face",
+    "hub-cross-encoder": "no such folder; put your cross-encoder there, or name a model on the hub",
+}
+
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+# Folders of one's own, which no owner of models on the hub is named like.
+_OWN_FOLDERS = ("models", "runs")
+_PACKAGE = "package:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +102,21 @@ class Place:
         """Whether it is a file or folder, and nothing of a catalog, of a package or of the hub."""
         if self.what in ("table", "sets") or self.kind == "cross-encoder":
             return True
-        if self.path.startswith(("hub:", "package:")):
+        if self.path.startswith(("hub:", _PACKAGE)):
             return False
         if self.what in ("source", "questions") or self.kind == "given":
             return bool(Path(self.path.removesuffix(".gz")).suffix)
+        if self.what == "measured":
+            path = Path(self.path.removesuffix(".gz"))
+            return bool(path.suffix) or path.is_dir() or path.parts[0] in _OWN_FOLDERS
         return not self.hub_name
+
+    @property
+    def package(self) -> str:
+        """The Python package that holds it; "" where none does."""
+        name = self.path.removeprefix(_PACKAGE)
+        modelled = self.what in ("teacher", "backbone")
+        return name if modelled and name != self.path and name.isidentifier() else ""
 
     @property
     def hub_name(self) -> bool:
@@ -87,33 +125,60 @@ class Place:
             self.what in ("teacher", "backbone")
             and self.kind not in ("cross-encoder", "given")
             and _HUB_NAME.fullmatch(self.path) is not None
-            and not _under_runs(self.path)
+            and Path(self.path).parts[0] not in _OWN_FOLDERS
         )
 
     def exists(self) -> bool:
-        """Whether it is there, as what it has to be."""
-        if self.kind == "cross-encoder":
-            return is_checkpoint(self.path)
+        """Whether something is there."""
         return Path(self.path).exists()
+
+    def fault(self) -> str:
+        """Why what is there cannot be read as what it has to be; "" if nothing speaks against it.
+
+        >>> Place("teachers.0.path", "models/mine", "teacher", "hub-cross-encoder").fault()
+        'no such folder; put your cross-encoder there, or name a model on the hub'
+        """
+        if self.package:
+            found = find_spec(self.package) is not None
+            return "" if found else f"the package {self.package} is not installed"
+        if not self.own and not self.exists():
+            return ""
+        if not self.exists():
+            return _NO_TEACHER.get(self.kind) or _NOTHING[self.what]
+        path = Path(self.path)
+        if self.what in ("table", "source", "questions"):
+            return "" if path.is_file() else "a folder, and not a file"
+        if self.what == "measured" and path.is_file():
+            return ""
+        if self.what in ("sets", "measured"):
+            return "" if (path / INDEX_FILE).is_file() else f"no evaluation sets: no {INDEX_FILE}"
+        ours, theirs = is_checkpoint(path), (path / CONFIG_FILE).is_file()
+        if self.kind == "cross-encoder" and not ours:
+            return (
+                "a model of Hugging Face: write kind: hub-cross-encoder"
+                if theirs
+                else f"no teacher that `retort teach` made: no {CHECKPOINT_FILE}"
+            )
+        if self.kind == "hub-cross-encoder" and not theirs:
+            return (
+                "a teacher that `retort teach` made: write kind: cross-encoder"
+                if ours
+                else f"no model of Hugging Face: no {CONFIG_FILE}"
+            )
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A place where nothing is; `maker` is the command that makes it, "" where that is the user."""
+    """A place where what is wanted is not, and why; `maker` makes it, "" where that is the user."""
 
     place: Place
     maker: str
+    fault: str
 
     def __str__(self) -> str:
         where = f"{self.place.field}: {self.place.path}"
-        return (
-            f"{where}: made by `{self.maker}`" if self.maker else f"{where}: there is no such file"
-        )
-
-
-def read_yaml(text: str) -> Any:
-    """Plain values of YAML, by the fast loader where PyYAML was built with it."""
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return f"{where}: missing; run `{self.maker}`" if self.maker else f"{where}: {self.fault}"
 
 
 def is_checkpoint(place: str | Path) -> bool:
@@ -136,21 +201,47 @@ def absent(values: dict[str, Any], folder: Path) -> list[Absent]:
     Each place is named once, by the first field that has it. Models that may be on the hub are not
     among them (`Place.hub_name`).
     """
-    lacking = {p.path: p for p in reversed([*places(values)]) if p.own and not p.exists()}
+    lacking = {p.path: (p, f) for p in reversed([*places(values)]) if (f := p.fault())}
     if not lacking:
         return []
     makers = dict(_makers(folder))
     return [
-        Absent(place, _maker(place, makers))
-        for place in sorted(lacking.values(), key=lambda place: place.field)
+        Absent(place, _maker(place, makers), fault)
+        for place, fault in sorted(lacking.values(), key=lambda found: found[0].field)
     ]
 
 
+def not_yet(values: dict[str, Any], lacking: Sequence[Absent], origin: object) -> str:
+    """Why a recipe cannot run: what it lacks and what stands in its way; "" where nothing does."""
+    lines = "".join(f"\n  {line}" for line in (*lacking, *obstacles(values)))
+    return lines and f"{origin} cannot run yet:{lines}"
+
+
+def obstacles(values: dict[str, Any]) -> list[str]:
+    """What stands where a recipe is to write, each with its field."""
+    found = []
+    for field in ("out", "store"):
+        value = values.get(field)
+        if not isinstance(value, str):
+            continue
+        path, file = Path(value), values.get("kind") == "corpus"
+        if path.exists() and path.is_dir() == file:
+            what = ("a folder", "a file") if file else ("a file", "a folder")
+            found.append(f"{field}: {value}: {what[0]} is there, where {what[1]} is to be written")
+            continue
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            found.append(f"{field}: {value}: nothing can be written in {above}")
+    return found
+
+
 def _maker(place: Place, makers: dict[Path, str]) -> str:
-    made = makers.get(Path(place.path).absolute())
-    if made or not _under_runs(place.path):
-        return made or ""
-    return _MAKERS[place.what]
+    if place.package:
+        return f"pip install {place.package}"
+    if made := makers.get(Path(place.path).absolute()):
+        return made
+    # What is there, but is something else, is not made once more.
+    return _MAKERS[place.what] if _under_runs(place.path) and not place.exists() else ""
 
 
 def _makers(folder: Path) -> Iterator[tuple[Path, str]]:

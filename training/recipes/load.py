@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from retort.training.recipes.files import read_yaml
 from retort.training.recipes.recipe import (
     CorpusRecipe,
     DistillRecipe,
@@ -22,6 +21,7 @@ from retort.training.recipes.recipe import (
     problem_of,
 )
 from retort.training.recipes.study import StudyRecipe
+from retort.training.recipes.syntax import fault_of, read_yaml
 
 Recipe = CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe
 
@@ -85,8 +85,10 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         values = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from error
+        raise RecipeError(f"{path}: {fault_of(error)}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: expected fields, found {type(values).__name__}")
     for override in overrides:
@@ -106,7 +108,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         node[_index(node, last, override)] = read_yaml(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"{override!r}: the value is not YAML: {error}") from error
+        raise RecipeError(f"{override!r}: the value: {fault_of(error)}") from error
 
 
 def _index(node: Any, part: str, override: str) -> int | str:

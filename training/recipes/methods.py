@@ -24,70 +24,102 @@ class Options(_Part):
 class OneOptions(Options):
     """`teacher` names the one to learn from; without it that is the recipe's first."""
 
-    teacher: str | None = None
+    teacher: str | None = Field(
+        None, description="The teacher to learn from; none for the recipe's first."
+    )
 
 
 class HeadOptions(Options):
     """`each` teacher has a soft head of its own, or their `average` has one."""
 
-    heads: Literal["each", "average"] = "average"
+    heads: Literal["each", "average"] = Field(
+        "average", description="A soft head for each teacher, or one for their average."
+    )
 
 
 class InfoNceOptions(HeadOptions):
     """With teachers, each has a soft head unless the recipe says otherwise."""
 
-    heads: Literal["each", "average"] = "each"
+    heads: Literal["each", "average"] = Field(
+        "each", description="A soft head for each teacher, or one for their average."
+    )
 
 
 class ListOptions(HeadOptions):
     """`tau` is listwise KL's temperature of both sides; in ADR-MSE how sharply scores rank."""
 
-    tau: float = Field(1.0, gt=0)
+    tau: float = Field(
+        1.0,
+        gt=0,
+        description="listwise-kl: temperature of both sides; adr-mse: how sharply scores rank.",
+    )
 
 
 class MtBertOptions(HeadOptions):
     """`temperature` is T."""
 
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0, description="The paper's T.")
 
 
 class SkdOptions(Options):
     """How a step's teacher is drawn; `heads: each` trains the drawn teacher's own head."""
 
-    distribution: Literal["uniform", "teacher-rank", "student-rank"] = "uniform"
-    form: Literal["linear", "softmax"] = "linear"
-    tau: float = Field(0.05, gt=0)
-    temperature: float = Field(1.0, gt=0)
-    figures: dict[str, float] = {}
-    heads: Literal["one", "each"] = "one"
+    distribution: Literal["uniform", "teacher-rank", "student-rank"] = Field(
+        "uniform", description="How a step's teacher is drawn."
+    )
+    form: Literal["linear", "softmax"] = Field(
+        "linear", description="From its figure to its probability."
+    )
+    tau: float = Field(0.05, gt=0, description="Temperature of the form softmax.")
+    temperature: float = Field(
+        1.0, gt=0, description="Temperature of teacher and student in the loss."
+    )
+    figures: dict[str, float] = Field({}, description="By teacher, its quality on validation data.")
+    heads: Literal["one", "each"] = Field(
+        "one", description="One soft head for all, or each teacher's own, trained when it is drawn."
+    )
 
 
 class TinyBertOptions(Options):
     """`attention: false` leaves L_attn out, for unequal numbers of attention heads."""
 
-    attention: bool = True
-    temperature: float = Field(1.0, gt=0)
+    attention: bool = Field(
+        True, description="Match attention too; false for unequal numbers of attention heads."
+    )
+    temperature: float = Field(
+        1.0, gt=0, description="Temperature of teacher and student in the loss."
+    )
 
 
 class MetaOptions(TinyBertOptions):
     """`weighted: false` sets every lambda to 1."""
 
-    gamma2: float = Field(0.5, ge=0)
-    weighted: bool = True
+    gamma2: float = Field(
+        0.5, ge=0, description="Weight of the loss on domain features, the paper's gamma2."
+    )
+    weighted: bool = Field(
+        True, description="Weight each pair by its prototype score; false sets every lambda to 1."
+    )
 
 
 class Task(_Part):
     """A task by name; its pairs are those of its `sources`, or all where there are none."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
-    sources: list[str] | None = None
-    kind: Literal["classification", "ranking", "similarity"] = "classification"
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The task's name.")
+    sources: list[str] | None = Field(
+        None, description="Its pairs are those of these sources; none for all."
+    )
+    kind: Literal["classification", "ranking", "similarity"] = Field(
+        "classification", description="What its head is trained as."
+    )
 
 
 class MtDnnOptions(Options):
     """The tasks; without any, all pairs are one classification."""
 
-    tasks: tuple[Task, ...] = (Task(name="all"),)
+    tasks: tuple[Task, ...] = Field(
+        (Task(name="all"),), description="The tasks; by default all pairs are one classification."
+    )
 
     @model_validator(mode="after")
     def _tasks_are_apart(self) -> Self:

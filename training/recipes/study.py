@@ -33,9 +33,9 @@ class _Part(BaseModel):
 class Published(_Part):
     """A paper's own figure, to print next to ours; `note` names its data and teachers."""
 
-    set: str
-    value: float
-    note: str = ""
+    set: str = Field(description="The evaluation set.")
+    value: float = Field(description="The figure.")
+    note: str = Field("", description="On what data, with which teachers.")
 
 
 class Dataset(_Part):
@@ -48,15 +48,29 @@ class Dataset(_Part):
     changes fields of the study's student.
     """
 
-    name: str = Field(pattern=NAME)
-    teachers: list[TeacherRef] = []
-    best: str | None = None
-    ensemble: list[str] | None = None
-    measure: Path | list[Path]
-    choose: Path | list[Path]
-    stages: dict[str, Stage] = Field(min_length=1)
-    task: str | None = None
-    student: dict[str, Any] = {}
+    name: str = Field(pattern=NAME, description="Its name: a folder.")
+    teachers: list[TeacherRef] = Field([], description="The teachers, as for a student.")
+    best: str | None = Field(
+        None, description="The teacher of rows with one teacher; choose it on validation data."
+    )
+    ensemble: list[str] | None = Field(
+        None, description="The teachers whose mean students are compared with; none for all."
+    )
+    measure: Path | list[Path] = Field(
+        description="Folder, or folders, of the evaluation sets that are reported."
+    )
+    choose: Path | list[Path] = Field(
+        description="Of those that calibrate and choose; the first set calibrates."
+    )
+    stages: dict[str, Stage] = Field(
+        min_length=1, description="Stages by name, each as for a student."
+    )
+    task: str | None = Field(
+        None, description="The student that a row of several tasks leaves for this data set."
+    )
+    student: dict[str, Any] = Field(
+        {}, description="Fields of the study's student that differ here."
+    )
 
     @property
     def measure_folders(self) -> list[Path]:
@@ -102,20 +116,30 @@ class Row(_Part):
     `1-o-1-{teacher}`, takes those of the students of each teacher alone, with the same seed.
     """
 
-    name: str = Field(pattern=NAME)
-    label: str = ""
-    method: str
-    paper: str = ""
-    stages: list[str] = Field(min_length=1)
-    stage: dict[str, Any] = {}
-    options: dict[str, Any] = {}
-    teachers: Literal["best", "all"] | list[str] = "all"
-    datasets: list[str] | None = None
-    student: dict[str, Any] = {}
-    seeds: list[int] | None = None
-    joint: bool = False
-    figures: str | None = None
-    published: list[Published] = []
+    name: str = Field(pattern=NAME, description="Its name: a folder.")
+    label: str = Field("", description="What reports call it; its name if empty.")
+    method: str = Field(description="One of `retort methods`.")
+    paper: str = Field("", description="Whose method it is.")
+    stages: list[str] = Field(min_length=1, description="Names of the data sets' stages.")
+    stage: dict[str, Any] = Field(
+        {},
+        description="Fields of all its stages that differ, as "
+        "`{alpha: 0.5, optimiser: {epochs: 2}}`.",
+    )
+    options: dict[str, Any] = Field({}, description="The method's own settings.")
+    teachers: Literal["best", "all"] | list[str] = Field(
+        "all", description="Which of the data sets' teachers."
+    )
+    datasets: list[str] | None = Field(None, description="The data sets it runs on; none for all.")
+    student: dict[str, Any] = Field({}, description="Fields of the student that differ.")
+    seeds: list[int] | None = Field(None, description="Its own seeds; none for the study's.")
+    joint: bool = Field(False, description="One distillation for all its data sets.")
+    figures: str | None = Field(
+        None,
+        description="Fill `options.figures` from the study: `teachers`, or a row's name with "
+        "`{teacher}` in it.",
+    )
+    published: list[Published] = Field([], description="The paper's figures, printed next to ours.")
 
     @property
     def title(self) -> str:
@@ -146,16 +170,18 @@ class Cell:
 class StudyRecipe(_Part):
     """A grid of distillations, in order of need: every row once before any row a second time."""
 
-    kind: Literal["study"]
-    name: str
-    out: Path
-    store: Path
-    seeds: list[int] = Field([1, 2, 3], min_length=1)
-    student: StudentPlan = StudentPlan()
-    baseline: str | None = None
-    datasets: list[Dataset] = Field(min_length=1)
-    rows: list[Row] = Field(min_length=1)
-    checkpoint_steps: int = Field(200, ge=1)
+    kind: Literal["study"] = Field(description="What the recipe makes.")
+    name: str = Field(description="The study's name.")
+    out: Path = Field(description="The study's folder.")
+    store: Path = Field(description="The score store.")
+    seeds: list[int] = Field([1, 2, 3], min_length=1, description="Every row runs once per seed.")
+    student: StudentPlan = Field(StudentPlan(), description="The shape of all students.")
+    baseline: str | None = Field(None, description="The row that the others are compared with.")
+    datasets: list[Dataset] = Field(min_length=1, description="The data sets.")
+    rows: list[Row] = Field(min_length=1, description="The methods.")
+    checkpoint_steps: int = Field(
+        200, ge=1, description="Steps between checkpoints, from which a killed run resumes."
+    )
 
     def dataset(self, name: str) -> Dataset:
         """Raises `KeyError`."""

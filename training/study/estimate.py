@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from retort.training.data.evaluation_set import INDEX_FILE
 from retort.training.data.table import table_counts
+from retort.training.recipes.files import INDEX_FILE
 from retort.training.recipes.recipe import Stage
 from retort.training.recipes.study import Cell, StudyRecipe
 from retort.training.study.records import RUN_FILE, RunRecord, find_record

@@ -26,6 +26,7 @@ from retort.training.evaluate.bootstrap import (
 from retort.training.evaluate.evaluation import Comparison, Roles, compare, resample_set
 from retort.training.evaluate.measures import TITLES, expected_calibration_error
 from retort.training.recipes.study import ENSEMBLE, StudyRecipe
+from retort.training.study.best import misnamed
 from retort.training.study.results import (
     A_TEACHER,
     THE_BEST,
@@ -108,7 +109,8 @@ class StudyFigures:
     """What was found. `top` is the widest mean there is; None before the first run has finished.
 
     `chosen[row]` is the mean headline measure on the sets that choose, for rows that every dataset
-    has. `doubts` are figures that do not fit the scores they should come from.
+    has. `doubts` are figures that do not fit the scores they should come from, `misnamed` what is
+    wrong with the names of best teachers.
     """
 
     study: StudyResults
@@ -118,6 +120,7 @@ class StudyFigures:
     doubts: tuple[str, ...]
     resamples: int
     seed: int
+    misnamed: tuple[str, ...] = ()
 
     @property
     def plan(self) -> StudyRecipe:
@@ -129,7 +132,7 @@ class StudyFigures:
         if name == THE_ENSEMBLE:
             return "teachers' ensemble"
         if name == THE_BEST:
-            return "best teacher"
+            return "teacher named best" if self.misnamed else "best teacher"
         if name.startswith(A_TEACHER):
             return f"teacher {name.removeprefix(A_TEACHER)}"
         return next((row.title for row in self.plan.rows if row.name == name), name)
@@ -157,6 +160,7 @@ def measure_study(
         tuple(doubts),
         resamples,
         seed,
+        tuple(text for dataset in study.datasets if (text := misnamed(study.plan, dataset.plan))),
     )
 
 

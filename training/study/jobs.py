@@ -2,7 +2,8 @@
 
 A job is `python -m retort study-job OUT NAME`, with OUT the study's folder and NAME `speeds`,
 `DATASET/teachers`, or a cell as `DATASET/ROW/seed-N`. What it prints stands in `OUT/logs/NAME.log`.
-A job that fails or dies stops no other; when the study ends, however it ends, no job outlives it.
+A job that fails or dies stops no other, but for the teachers of a dataset, which stop its cells;
+when the study ends, however it ends, no job outlives it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from retort.models.runtime.options import usable_cores
-from retort.training.recipes.files import absent
+from retort.training.recipes.files import Absent, absent, not_yet
 from retort.training.recipes.study import TEACHERS, StudyRecipe
 from retort.training.study.progress import Job, Progress, Report
 from retort.training.study.records import (
@@ -31,7 +32,8 @@ from retort.training.study.records import (
 )
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-COMMAND = (sys.executable, "-m", "retort", "study-job")
+# A log keeps the traceback of what failed.
+COMMAND = (sys.executable, "-m", "retort", "--debug", "study-job")
 LOOK_SECONDS = 0.2
 CHECK = "check"
 
@@ -103,15 +105,37 @@ def run_jobs(
                 running[job.name] = _Process(job, words, 1 if job.alone else size)
                 progress.begun(job)
             time.sleep(LOOK_SECONDS)
-            for process in list(running.values()):
-                report = process.report()
+            for name in list(running):
+                report = running[name].report() if name in running else None
                 if report is not None:
                     del running[report.name]
                     progress.ended(report)
+                    if report.status == "failed":
+                        _stop_after(report.name, waiting, running, progress)
             progress.looked()
     finally:
         for process in running.values():
             process.kill()
+
+
+def _stop_after(
+    failed: str, waiting: list[Job], running: dict[str, _Process], progress: Progress
+) -> None:
+    """Give up a dataset whose teachers failed: its cells would all fail of the same."""
+    dataset, _, what = failed.partition("/")
+    if what != TEACHERS:
+        return
+    given_up = [
+        job
+        for job in (*(process.job for process in running.values()), *waiting)
+        if job.cell is not None and dataset in job.cell.datasets
+    ]
+    for job in given_up:
+        if job.name in running:
+            running.pop(job.name).kill()
+        else:
+            waiting.remove(job)
+    progress.stopped(given_up, f"the teachers of {dataset} failed")
 
 
 def _may_begin(job: Job, running: dict[str, _Process], size: int) -> bool:
@@ -192,8 +216,8 @@ class _Process:
         with self.job.log.open("rb") as log:
             log.seek(self._start)
             text = log.read().decode("utf-8", "replace").strip()
-        error = text.rpartition("\nerror: ")[2]
-        return error if error != text else "\n".join(text.splitlines()[-3:])
+        _, found, error = f"\n{text}".rpartition("\nerror: ")
+        return error if found else "\n".join(text.splitlines()[-3:])
 
 
 def thread_variables(size: int) -> dict[str, str]:
@@ -202,19 +226,25 @@ def thread_variables(size: int) -> dict[str, str]:
     return {**threads, "TOKENIZERS_PARALLELISM": "true"}
 
 
-def check_files(study: StudyRecipe) -> None:
-    """Raises `StudyFileError` that names every table, teacher and folder that is not there."""
+def check_files(study: StudyRecipe, *, planned: bool = False) -> list[Absent]:
+    """What a command is still to make for a study; where it is only `planned`, such may be missing.
+
+    Raises `StudyFileError` that names every table, teacher and folder that is missing, and what
+    stands where the study is to write.
+    """
     used = {
         str(stage.table)
         for cell in study.cells()
         for name in cell.datasets
         for stage in study.stages(study.row(cell.row), study.dataset(name))
     }
-    lost = [
+    values = study.model_dump(mode="json")
+    lacking = [
         item
-        for item in absent(study.model_dump(mode="json"), Path("recipes"))
+        for item in absent(values, Path("recipes"))
         if item.place.what != "table" or item.place.path in used
     ]
-    if lost:
-        lines = "".join(f"\n  {item}" for item in lost)
-        raise StudyFileError(f"{study.name}: these are not there:{lines}")
+    later = [item for item in lacking if planned and item.maker]
+    if problem := not_yet(values, [item for item in lacking if item not in later], study.name):
+        raise StudyFileError(problem)
+    return later

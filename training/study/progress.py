@@ -17,7 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from retort.training.recipes.study import Cell, StudyRecipe
+from retort.training.recipes.study import TEACHERS, Cell, StudyRecipe
+from retort.training.study.best import misnamed
 from retort.training.study.estimate import Estimator, in_words
 from retort.training.study.records import SPEEDS, Finding, findings
 
@@ -68,6 +69,7 @@ class Progress:
         self.running: dict[str, tuple[Job, float]] = {}
         self.kept = 0
         self.done = 0
+        self.given_up = 0
         self.failed: list[Report] = []
         self.started = time.monotonic()
         self._found = list(findings(study))
@@ -109,6 +111,27 @@ class Progress:
                 self.estimator.learn(job.name, report.seconds)
         if self._live is None:
             self.console.print(self._line(job, report), soft_wrap=True, markup=False)
+        self._warn_of_best(report)
+        self.looked()
+
+    def _warn_of_best(self, report: Report) -> None:
+        """Where the teachers of a dataset have figures, and another than the named one is best."""
+        dataset, _, what = report.name.partition("/")
+        if what != TEACHERS or report.status == "failed":
+            return
+        if text := misnamed(self.study, self.study.dataset(dataset)):
+            line = f"warning: {text}: name that one in best:"
+            self.console.print(line, soft_wrap=True, markup=False)
+
+    def stopped(self, jobs: Sequence[Job], reason: str) -> None:
+        """These will not be done."""
+        for job in jobs:
+            self.running.pop(job.name, None)
+            self.left.remove(job.name)
+        self.given_up += len(jobs)
+        if jobs and self._live is None:
+            line = f"{len(jobs)} runs are given up: {reason}"
+            self.console.print(line, soft_wrap=True, markup=False)
         self.looked()
 
     def looked(self) -> None:
@@ -129,6 +152,9 @@ class Progress:
     def _line(self, job: Job, report: Report) -> str:
         count = f"[{len(self.jobs) - len(self.left)}/{len(self.jobs)}] {job.name}"
         if report.status == "failed":
+            alike = next((r for r in self.failed if r.error == report.error), report)
+            if alike is not report:
+                return f"{count}: failed as {alike.name} did"
             return f"{count}: failed: {report.error}"
         if report.status == "kept":
             return f"{count}: was there"
@@ -149,6 +175,8 @@ class Progress:
             head.append(f", {self.kept} there before")
         if self.failed:
             head.append(f", {len(self.failed)} failed", style="red")
+        if self.given_up:
+            head.append(f", {self.given_up} given up", style="red")
         head.append(
             f", {len(self.left)} left; at work {in_words(now - self.started)}, "
             f"about {in_words(self.seconds_left)} left"

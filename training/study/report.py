@@ -118,7 +118,8 @@ def _words(macro: str, *given: object) -> list[str]:
 
 
 def _how_to_read(studies: Sequence[StudyFigures]) -> list[str]:
-    return _words("how_to_read", studies[0].resamples, studies[0].seed)
+    named = dict.fromkeys(figures.title(THE_BEST) for figures in studies)
+    return _words("how_to_read", studies[0].resamples, studies[0].seed, " or ".join(named))
 
 
 def lead(figures: StudyFigures, scope: Scope) -> str:
@@ -154,13 +155,14 @@ def _summary(figures: StudyFigures) -> Mapping[str, Any] | None:
         "above": titles([row for row, gap in others.items() if gap.low > 0]),
         "below": titles([row for row, gap in others.items() if gap.high < 0]),
         "ensemble": scope.value(THE_ENSEMBLE) if both else None,
+        "named": figures.title(THE_BEST),
         "over_best": scope.difference(THE_ENSEMBLE, THE_BEST) if both else None,
         "few": titles([r for r in scope.rows if len(scope.seeds.get(r, ())) < ENOUGH_SEEDS]),
     }
 
 
 def _progress(figures: StudyFigures) -> list[tuple[str, Sequence[str]]]:
-    """What is missing and what does not fit; empty for a study that is complete and sound."""
+    """What is missing and what is not right; empty for a study that is complete and sound."""
     study = figures.study
     found: list[tuple[str, Sequence[str]]] = []
     if study.missing:
@@ -168,6 +170,8 @@ def _progress(figures: StudyFigures) -> list[tuple[str, Sequence[str]]]:
         found.append((text, study.missing))
     if figures.doubts:
         found.append(("Figures that do not fit:", figures.doubts))
+    if figures.misnamed:
+        found.append(("Named best, and not the best:", figures.misnamed))
     return found
 
 
@@ -194,7 +198,7 @@ def _headline(figures: StudyFigures, scope: Scope) -> list[tuple[str, str, str]]
     entries = []
     for what, share, spec in (
         ("kept of the ensemble", found.retained, ".1%"),
-        ("kept of the best teacher", best, ".1%"),
+        (f"kept of the {figures.title(THE_BEST)}", best, ".1%"),
         ("of the gap closed", found.gap_closed, ".0%"),
     ):
         if share is not None:
@@ -216,7 +220,7 @@ def students(figures: StudyFigures, scope: Scope) -> Table:
         "learns by",
         scope.measure,
         "of the ensemble",
-        "of the best teacher",
+        f"of the {figures.title(THE_BEST)}",
         "gap closed",
         *(f"{p.name}{'' if p.measure == scope.measure else f', {p.measure}'}" for p in scope.parts),
         "calibration error",

@@ -116,8 +116,8 @@ def load_classifier(
     found, config = read_config(place)
     activation = read_activation(found, config, place)
     model = _load_model(found, config, place)
-    tokenizer = _load_tokenizer(found, place)
-    layout = read_layout(tokenizer, _takes_types(model), place)
+    tokenizer = load_tokenizer(found, place)
+    layout = read_layout(tokenizer, takes_types(model), place)
     readable = min(positions(model), int(tokenizer.model_max_length), LONGEST_PAIR_TOKENS)
     if max_length and max_length > readable:
         raise BackboneError(
@@ -129,8 +129,8 @@ def load_classifier(
         longest, max_query_tokens or max(1, longest // 2 - layout.special_tokens)
     )
     own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    _check_vocabulary(own, config, place)
-    _check_layout(tokenizer, PairEncoder(own, truncation, layout), samples, place)
+    check_vocabulary(own, config, place)
+    check_layout(tokenizer, PairEncoder(own, truncation, layout), samples, place)
     return LoadedClassifier(
         Classifier(name, model, layout, _column(config, wanted, place)).eval(),
         Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
@@ -216,7 +216,8 @@ def _load_model(found: Path | str, config: PretrainedConfig, place: str) -> PreT
     return loaded
 
 
-def _load_tokenizer(found: Path | str, place: str) -> Any:
+def load_tokenizer(found: Path | str, place: str) -> Any:
+    """The fast tokenizer of `place`, found at `found`. Raises `BackboneError` for none of words."""
     advice = "save the tokenizer of its base model there, with tokenizer.save_pretrained"
     try:
         tokenizer = AutoTokenizer.from_pretrained(found)
@@ -233,7 +234,8 @@ def _load_tokenizer(found: Path | str, place: str) -> Any:
     return tokenizer
 
 
-def _takes_types(model: PreTrainedModel) -> bool:
+def takes_types(model: PreTrainedModel) -> bool:
+    """Whether a model tells token types apart."""
     known = "token_type_ids" in signature(model.forward).parameters
     return known and getattr(model.config, "type_vocab_size", 0) > 1
 
@@ -258,7 +260,8 @@ def _column(config: PretrainedConfig, wanted: str | None, place: str) -> int:
     raise BackboneError(f"{place}: no output {wanted}: there are {', '.join(labels)}")
 
 
-def _check_vocabulary(tokenizer: Tokenizer, config: PretrainedConfig, place: str) -> None:
+def check_vocabulary(tokenizer: Tokenizer, config: PretrainedConfig, place: str) -> None:
+    """Raise `BackboneError` for a tokenizer with tokens that the model does not know."""
     last = max(tokenizer.get_vocab().values())
     if last >= config.vocab_size:
         raise BackboneError(
@@ -267,9 +270,7 @@ def _check_vocabulary(tokenizer: Tokenizer, config: PretrainedConfig, place: str
         )
 
 
-def _check_layout(
-    tokenizer: Any, encoder: PairEncoder, samples: Sequence[Pair], place: str
-) -> None:
+def check_layout(tokenizer: Any, encoder: PairEncoder, samples: Sequence[Pair], place: str) -> None:
     """Raise `BackboneError` unless pairs are encoded here as `tokenizer` encodes them."""
     for pair in (Pair(QUERY, PASSAGE), *samples):
         with quiet():
@@ -282,5 +283,6 @@ def _check_layout(
         if ours.ids.tolist() != theirs["input_ids"] or types not in (None, own):
             raise BackboneError(
                 f"{place}: its tokenizer does not lay out every pair alike, for instance "
-                f"{pair.query!r} and {pair.passage[:80]!r}: such a model cannot become a bundle"
+                f"{pair.query!r} and {pair.passage[:80]!r}: such a model can neither "
+                "be taught nor become a bundle"
             )

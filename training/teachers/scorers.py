@@ -17,7 +17,7 @@ length or another backend is another identity.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from retort.failures import reading
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.errors import BundleError
@@ -48,7 +49,7 @@ from retort.training.nn.inference import (
     student_model,
 )
 from retort.training.nn.student import Student, load_student
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.files import Place, is_checkpoint
 from retort.training.recipes.recipe import TeacherRef
 from retort.training.teachers.given import load_given
 
@@ -120,15 +121,19 @@ class Scorer:
 def load_scorer(reference: Reference) -> Scorer:
     """The scorer that a `Spec` or a recipe's teacher names.
 
-    Raises `UnknownScorerError`, `CheckpointError` or `BackboneError`.
+    Raises `UnknownScorerError`, `CheckpointError`, `BackboneError` or `Unreadable`.
     """
-    if reference.kind == "cross-encoder":
-        return load_cross_encoder(reference)
-    if reference.kind == "bi-encoder":
-        return _bi_encoder(reference)
-    if reference.kind == "hub-cross-encoder":
-        return _hub_cross_encoder(reference)
-    return _model(reference)
+    place = Place("", reference.path, "teacher", reference.kind)
+    if reference.kind in TEACHERS and (fault := place.fault()):
+        raise UnknownScorerError(f"{reference.name}={reference.path}: {fault}")
+    with reading(reference.path, f"a {reference.kind}"):
+        if reference.kind == "cross-encoder":
+            return load_cross_encoder(reference)
+        if reference.kind == "bi-encoder":
+            return _bi_encoder(reference)
+        if reference.kind == "hub-cross-encoder":
+            return _hub_cross_encoder(reference)
+        return _model(reference)
 
 
 def identity_of(teacher: TeacherRef) -> str:
@@ -139,8 +144,13 @@ def identity_of(teacher: TeacherRef) -> str:
 
 def content_identity(module: nn.Module, *facts: object) -> str:
     """16 hex digits of the hash of all weights and of the facts given."""
+    return state_identity(module.state_dict(), *facts)
+
+
+def state_identity(state: Mapping[str, Tensor], *facts: object) -> str:
+    """As `content_identity`, of some weights by name."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     digest.update(repr(facts).encode())
@@ -213,6 +223,15 @@ class BiEncoderScorer(Scorer):
             [vectors[pair.query] @ vectors[pair.passage] for pair in pairs], dtype=np.float32
         )
 
+    def query_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (texts, width) of queries."""
+        self._embed(set(texts), progress=True)
+        return np.stack([self._vectors[text] for text in texts])
+
+    def passage_vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (texts, width) of passages, read as queries are."""
+        return self.query_vectors(texts)
+
     def _embed(self, texts: set[str], progress: bool) -> None:
         (cls,), (sep,) = self.encoder.layout.before, self.encoder.layout.after
         new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))
@@ -230,6 +249,11 @@ class BiEncoderScorer(Scorer):
                 mask[row, : len(tokens) + 2] = 1
             self._vectors.update(zip(block, self.function(ids, mask), strict=True))
             bar.update(len(block))
+
+
+def load_embedder(place: str) -> BiEncoderScorer:
+    """A bi-encoder for its vectors, by the place of a teacher. Raises as `load_scorer`."""
+    return _bi_encoder(Spec("dense_teacher", "bi-encoder", place))
 
 
 def _bi_encoder(reference: Reference) -> BiEncoderScorer:

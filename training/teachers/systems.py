@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from retort.failures import reading
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.teachers.scorers import UnknownScorerError, load_scorer, parse
 
@@ -23,12 +24,9 @@ ENSEMBLE = "ensemble:"
 
 
 def read_scores(path: Path) -> dict[str, Floats]:
-    """Scores by set from an .npz. Raises `UnknownScorerError` naming the file."""
-    try:
-        with np.load(path) as arrays:
-            return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
-    except (OSError, ValueError) as error:
-        raise UnknownScorerError(f"{path}: cannot be read as .npz of scores ({error})") from error
+    """Scores by set from an .npz. Raises `OSError`, or `Unreadable` naming the file."""
+    with reading(path, "scores by set"), np.load(path) as arrays:
+        return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
 
 
 def write_scores(path: Path, scores: Mapping[str, ArrayLike]) -> None:

