@@ -21,11 +21,15 @@ def export(*arguments: str) -> tuple[int, str]:
 def test_a_bundle_s_golden_head_becomes_a_folder_of_the_hub(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "hub"
-    status, output = export(
-        str(tiny_bundle.folder), "--heads", "golden", "--to-hub-folder", str(folder)
-    )
-    assert status == 0
+    folder, pairs = tmp_path / "hub", tmp_path / "pairs.jsonl"
+    lines = [
+        json.dumps({"query": p.query, "passage": p.passage, "label": round(p.score)}) + "\n"
+        for p in tiny_bundle.golden
+    ]
+    pairs.write_text("".join(lines))
+    options = ["--heads", "golden", "--held-out", str(pairs), "--to-hub-folder", str(folder)]
+    status, output = export(str(tiny_bundle.folder), *options)
+    assert status == 0, output
     assert f"{folder}: a CrossEncoder (golden)" in output
     assert json.loads((folder / "config.json").read_text())["architectures"] == [
         "BertForSequenceClassification"
