@@ -37,8 +37,10 @@ Example:
 A system is NAME=WHAT. WHAT is a checkpoint folder, a bundle (path or name), a teacher
 (`cross-encoder:FOLDER`, `bi-encoder:PLACE`, `hub-cross-encoder:NAME`, or the URL of a ranker's
 route), an .npz of scores by set, or `ensemble:a,b` of other systems. Options of a teacher follow a
-`#`, as in `hub-cross-encoder:models/nli#output=entailment`. A bundle is measured as it is served: calibrated, and with long
-passages read in windows; teachers and checkpoints read as much of a pair as they learned with.
+`#`, as in `hub-cross-encoder:models/nli#output=entailment`.
+
+A bundle is measured as it is served: calibrated, and with long passages read in windows; teachers
+and checkpoints read as much of a pair as they learned with.
 
 `retort evaluate --from docs/quality.json --report docs/quality.md` writes the page again.
 """
