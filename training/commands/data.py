@@ -7,7 +7,7 @@ installation can show it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,12 +22,30 @@ from retort.training.commands.common import (
     load_plan,
     log,
 )
+from retort.training.commands.pairs import (
+    ColumnsOption,
+    ContradictionsOption,
+    LargestOption,
+    RelevantOption,
+    layout_of,
+    read_source,
+)
 
 if TYPE_CHECKING:
     from retort.training.data.evaluation_set import EvaluationSet
+    from retort.training.data.pairs import Pair
 
 SkipOption = Annotated[
     bool, typer.Option("--skip-bad", help="Leave malformed rows out and count them.")
+]
+
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="A model, by folder, package:NAME or hub name: say how much of the text its "
+        "vocabulary does not know.",
+    ),
 ]
 
 
@@ -75,8 +93,13 @@ def list_command(as_json: JsonOption = False) -> None:
 
 
 def show_command(
-    source: Annotated[str, typer.Argument(help="name/split, or the path of a .tsv or .jsonl.")],
+    source: Annotated[
+        str, typer.Argument(help="name/split, or a file: .tsv, .csv, .jsonl or .parquet.")
+    ],
     rows: Annotated[int, typer.Option(help="How many pairs to print.")] = 3,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
+    tokenizer: TokenizerOption = None,
     data: DataOption = None,
     skip_bad: SkipOption = False,
     as_json: JsonOption = False,
@@ -86,17 +109,25 @@ def show_command(
     Example: retort data show wikiqa/dev --rows 5
     """
     from retort.training.data.catalog import read_any
+    from retort.training.data.contradictions import contradictions
     from retort.training.data.readers.rows import BadRows
 
-    bad = BadRows(skip_bad)
-    pairs = read_any(source, data, bad)
+    bad = BadRows(skip_bad, offered=True)
+    found = read_any(source, data, bad, layout_of(columns, largest))
+    pairs = found.pairs
     facts = {
         "source": source,
         "pairs": len(pairs),
         "queries": len({pair.query_key for pair in pairs}),
-        "positive": sum((pair.label or 0.0) > 0.5 for pair in pairs),
+        "labelled": sum(pair.label is not None for pair in pairs),
+        "positive": sum(pair.right for pair in pairs),
+        "contradictory": len(contradictions(pairs)),
         "skipped": len(bad.places),
     }
+    if tokenizer is not None:
+        facts["unknown"] = _unknown_share(tokenizer, pairs)
+    if found.graded:
+        log(f"{source}: {found.graded}")
     lines = [", ".join(f"{key} {value}" for key, value in facts.items())]
     lines += [f"  {pair.label}  {pair.query}  |  {pair.passage[:100]}" for pair in pairs[:rows]]
     answer(facts, "\n".join(lines), as_json)
@@ -105,6 +136,7 @@ def show_command(
 def build_command(
     recipe: RecipeArgument,
     overrides: Overrides = None,
+    tokenizer: TokenizerOption = None,
     data: DataOption = None,
     skip_bad: SkipOption = False,
     as_json: JsonOption = False,
@@ -119,13 +151,32 @@ def build_command(
     from retort.training.recipes.recipe import CorpusRecipe
 
     plan = load_plan(recipe, overrides, CorpusRecipe)
-    bad = BadRows(skip_bad)
-    table = build_corpus(plan, data, bad, log)
+    bad = BadRows(skip_bad, offered=True)
+    embedder = None
+    if plan.dense_teacher is not None:
+        from retort.training.teachers.scoring.bi_encoder import load_embedder
+
+        embedder = load_embedder(plan.dense_teacher)
+    table = build_corpus(plan, data, bad, log, embedder)
     write_table(plan.out, table)
     if bad.places:
         log(f"{len(bad.places)} malformed rows left out, the first at {bad.places[0]}")
-    facts = {"out": str(plan.out), "pairs": len(table), "skipped": len(bad.places)}
+    facts: dict[str, Any] = {
+        "out": str(plan.out), "pairs": len(table), "skipped": len(bad.places),
+    }  # fmt: skip
+    if tokenizer is not None:
+        facts["unknown"] = _unknown_share(tokenizer, table.pairs)
     answer(facts, f"{plan.out}: {len(table)} pairs", as_json)
+
+
+def _unknown_share(place: str, pairs: Sequence[Pair]) -> float:
+    """The share of tokens that the model at `place` does not know; too large a one is said."""
+    from retort.training.nn.vocabulary import tokenizer_of, unknown_in_pairs, unknown_warning
+
+    found = unknown_in_pairs(tokenizer_of(place), pairs)
+    if warning := unknown_warning(place, found):
+        log(warning)
+    return round(found.share, 4)
 
 
 def sets_command(
@@ -210,12 +261,21 @@ def _write_sets(out: Path, made: Mapping[str, list[EvaluationSet]], as_json: boo
 
 
 def divide_command(
-    source: Annotated[str, typer.Argument(help="Labelled pairs: a .tsv or .jsonl, or name/split.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Labelled pairs: a file (.tsv, .csv, .jsonl or .parquet), or name/split."
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="Folder to write to.")],
     choose: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share that chooses and calibrates.")
     ] = 0.1,
     measure: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share that is reported.")] = 0.2,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
+    relevant: RelevantOption = None,
+    contradictions: ContradictionsOption = "mean",
     data: DataOption = None,
     skip_bad: SkipOption = False,
     as_json: JsonOption = False,
@@ -226,13 +286,22 @@ def divide_command(
 
     Example: retort data divide clicks.tsv runs/mine
     """
-    from retort.training.data.catalog import read_any
+    from retort.training.data.evaluation_set import name_of
+    from retort.training.data.pairs import RIGHT
+    from retort.training.data.readers.own import form_of
     from retort.training.data.readers.rows import BadRows
     from retort.training.data.sets import divide, write_parts
 
-    bad = BadRows(skip_bad)
-    name = Path(source).name.partition(".")[0] if "." in source else source.replace("/", "-")
-    parts = divide(read_any(source, data, bad), name, choose, measure)
+    bad = BadRows(skip_bad, offered=True)
+    found = read_source(source, data, bad, layout_of(columns, largest), contradictions)
+    parts = divide(
+        found.pairs,
+        name_of(Path(source)) if form_of(source) else source.replace("/", "-"),
+        choose,
+        measure,
+        relevant=RIGHT if relevant is None else relevant / found.largest,
+        largest=found.largest,
+    )
     write_parts(out, parts)
     facts = {
         "train": len(parts.train), "choose": len(parts.choose.pairs),

@@ -9,9 +9,20 @@ import typer
 
 from retort.failures import reading
 from retort.training.commands.common import DataOption, log, name_and_value, write
+from retort.training.commands.pairs import (
+    ColumnsOption,
+    ContradictionsOption,
+    LargestOption,
+    RelevantOption,
+    layout_of,
+    read_measured,
+)
 
 Sets = Annotated[
-    Path | None, typer.Argument(help="Folder of evaluation sets (sets.json and *.jsonl).")
+    Path | None,
+    typer.Argument(
+        help="Folder of evaluation sets (sets.json and their pairs), or a file of labelled pairs."
+    ),
 ]
 Only = Annotated[
     list[str] | None, typer.Option("--set", help="Measure this set alone; repeatable.")
@@ -37,10 +48,9 @@ Example:
 A system is NAME=WHAT. WHAT is a checkpoint folder, a bundle (path or name), a teacher
 (`cross-encoder:FOLDER`, `bi-encoder:PLACE`, `hub-cross-encoder:NAME`, or the URL of a ranker's
 route), an .npz of scores by set, or `ensemble:a,b` of other systems. Options of a teacher follow a
-`#`, as in `hub-cross-encoder:models/nli#output=entailment`.
-
-A bundle is measured as it is served: calibrated, and with long passages read in windows; teachers
-and checkpoints read as much of a pair as they learned with.
+`#`, as in `hub-cross-encoder:models/nli#output=entailment`. A bundle is measured as it is served:
+calibrated, and with long passages read in windows; teachers and checkpoints read as much of a pair
+as they learned with.
 
 `retort evaluate --from docs/quality.json --report docs/quality.md` writes the page again.
 """
@@ -52,7 +62,8 @@ Example:
     retort cascade retort-small teacher runs/sets/measure --keep runs/eval/cascade
     --out docs/cascade.json --report docs/cascade.md --plot docs/cascade.svg
 
-Student and teacher are bundles, by name or path; the rankings among the sets are measured. With
+Student and teacher are bundles, by name or path; the rankings among the sets are measured. A
+file of labelled pairs will do for a folder of sets. With
 --keep no pair is scored twice by the same bundle.
 
 `retort cascade --from docs/cascade.json --report docs/cascade.md` writes the page again.
@@ -94,6 +105,10 @@ def evaluate_command(
         str | None, typer.Option(help="Which system is the student trained on labels alone.")
     ] = None,
     only: Only = None,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
+    relevant: RelevantOption = None,
+    contradictions: ContradictionsOption = "mean",
     resamples: Resamples = 2000,
     seed: Seed = 0,
     out: Out = None,
@@ -111,11 +126,14 @@ def evaluate_command(
     if source is not None:
         result = read_report(source)
     elif sets is not None and system:
-        from retort.training.data.evaluation_set import read_sets
+        from retort.training.teachers.learned import leak_warnings
         from retort.training.teachers.systems import score_sets, write_scores
 
         specs = dict(name_and_value(item, "--system") for item in system)
-        chosen = read_sets(sets, only or ())
+        layout = layout_of(columns, largest)
+        chosen = read_measured(sets, only, layout, contradictions, relevant)
+        for warning in leak_warnings(specs, chosen):
+            log(warning)
         scores, calibrated = score_sets(specs, chosen, progress=True, log=log)
         if keep is not None:
             for name, by_set in scores.items():
@@ -125,7 +143,9 @@ def evaluate_command(
             chosen, scores, roles, probabilities=calibrated, resamples=resamples, seed=seed
         )
     else:
-        raise ValueError("nothing to measure: give a folder of sets and --system, or --from")
+        raise ValueError(
+            "nothing to measure: give a folder of sets, or a file of pairs, and --system; or --from"
+        )
     text = result.to_json()
     if out is not None:
         write(out, text)  # first: a page needs the extra `report`, and measuring takes long
@@ -142,6 +162,10 @@ def cascade_command(
     teacher: Annotated[str | None, typer.Argument(help="The teacher's bundle.")] = None,
     sets: Sets = None,
     only: Only = None,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
+    relevant: RelevantOption = None,
+    contradictions: ContradictionsOption = "mean",
     share: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="The cascade_share to report.")
     ] = 0.25,
@@ -168,11 +192,12 @@ def cascade_command(
             result = CascadeReport.model_validate_json(source.read_text(encoding="utf-8"))
     elif student and teacher and sets is not None:
         from retort.models.bundle import find_bundle, read_bundle
-        from retort.training.data.evaluation_set import read_sets
         from retort.training.evaluate.logits import logits_of
 
         first, second = (read_bundle(find_bundle(name)) for name in (student, teacher))
-        chosen = [s for s in read_sets(sets, only or ()) if s.kind == "ranking"]
+        layout = layout_of(columns, largest)
+        found = read_measured(sets, only, layout, contradictions, relevant)
+        chosen = [items for items in found if items.kind == "ranking"]
         ours, theirs = (
             logits_of(bundle, chosen, keep, progress=True) for bundle in (first, second)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from retort.training.commands.common import log, name_and_value
+from retort.training.commands.pairs import (
+    ColumnsOption,
+    ContradictionsOption,
+    LargestOption,
+    layout_of,
+    read_labelled,
+)
 
 if TYPE_CHECKING:
     from retort.models.manifest import DataSource
@@ -88,9 +96,9 @@ def export_command(
     held_out: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Labelled pairs that the student never saw (*.jsonl); repeatable. Some ship with "
-            "the bundle as golden pairs: their licence has to allow it. (Default: pairs that ship "
-            "with Retort, few and English.)"
+            help="Labelled pairs that the student never saw (.tsv, .csv, .jsonl or .parquet); "
+            "repeatable. Some ship with the bundle as golden pairs: their licence has to allow it. "
+            "(Default: pairs that ship with Retort, few and English.)"
         ),
     ] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
@@ -115,8 +123,11 @@ def export_command(
     ] = "all",
     calibrate: Annotated[
         list[Path] | None,
-        typer.Option(help="Labelled validation pairs to calibrate on (*.jsonl); repeatable."),
+        typer.Option(help="Labelled validation pairs to calibrate on, as --held-out; repeatable."),
     ] = None,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
+    contradictions: ContradictionsOption = "mean",
     calibrate_heads: Annotated[
         bool,
         typer.Option("--calibrate-heads", help="Calibrate each head of a student, then the mean."),
@@ -165,7 +176,6 @@ def export_command(
 ) -> None:
     """Calibrate, export, check parity, write the bundle."""
     with TemporaryDirectory() as work:
-        from retort.training.data.evaluation_set import read_pairs
         from retort.training.data.pairs import first_of_each_query
         from retort.training.evaluate.evaluation import read_report
         from retort.training.export.bundling import (
@@ -178,7 +188,8 @@ def export_command(
         from retort.training.export.originals import load_original
         from retort.training.export.samples import sample_pairs
 
-        labelled = [pair for path in held_out or () for pair in read_pairs(path)]
+        read = partial(read_labelled, layout=layout_of(columns, largest), rule=contradictions)
+        labelled = [pair for pairs in read(held_out) for pair in pairs]
         pairs = first_of_each_query(labelled if held_out else sample_pairs(), depth)
         if to_hub_folder is not None:
             _to_hub_folder(places, to_hub_folder, pairs, heads)
@@ -217,7 +228,7 @@ def export_command(
             original.truncation,
             pairs,
             spec,
-            calibration=[read_pairs(path) for path in calibrate or ()],
+            calibration=read(calibrate),
             calibrate_heads=calibrate_heads,
             progress=True,
             log=log,
@@ -255,12 +266,17 @@ def calibrate_command(
     out: Annotated[Path, typer.Argument(help="Folder of the new bundle; replaced if there.")],
     pairs: Annotated[
         list[Path],
-        typer.Option(help="Labelled pairs to calibrate on (*.jsonl); repeatable."),
+        typer.Option(
+            help="Labelled pairs to calibrate on (.tsv, .csv, .jsonl or .parquet); repeatable."
+        ),
     ],
     held_out: Annotated[
         list[Path] | None,
-        typer.Option(help="Labelled pairs to measure by (*.jsonl); repeatable."),
+        typer.Option(help="Labelled pairs to measure by, as --pairs; repeatable."),
     ] = None,
+    columns: ColumnsOption = None,
+    largest: LargestOption = None,
+    contradictions: ContradictionsOption = "mean",
     version: Annotated[
         str | None, typer.Option(help="Version of the new bundle (default: the old one's).")
     ] = None,
@@ -271,16 +287,16 @@ def calibrate_command(
 ) -> None:
     """Score the pairs, fit, and write the bundle."""
     from retort.models.bundle import find_bundle, read_bundle
-    from retort.training.data.evaluation_set import read_pairs
     from retort.training.evaluate.evaluation import read_report
     from retort.training.export.bundling import quality_figures
     from retort.training.export.recalibrate import recalibrate
 
+    read = partial(read_labelled, layout=layout_of(columns, largest), rule=contradictions)
     made = recalibrate(
         read_bundle(find_bundle(bundle)),
         out,
-        [read_pairs(path) for path in pairs],
-        [pair for path in held_out or () for pair in read_pairs(path)],
+        read(pairs),
+        [pair for found in read(held_out) for pair in found],
         name=out.resolve().name,
         version=version,
         quality=quality_figures(read_report(quality)) if quality else None,

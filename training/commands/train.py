@@ -56,10 +56,19 @@ def teach_command(
 
     plan = load_plan(recipe, overrides, TeacherRecipe)
     check_places(plan, recipe)
+    from retort.training.nn.processes import processes
+    from retort.training.recipes.files import is_checkpoint
     from retort.training.teachers.teach import teach
 
     folder = teach(plan, log, fresh=fresh)
-    answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
+    if not processes().is_main_process:
+        return
+    kind = plan.shape
+    if kind != "bi-encoder":
+        kind = "cross-encoder" if is_checkpoint(folder) else "hub-cross-encoder"
+    line = f"{{name: {plan.name}, path: {folder}, kind: {kind}}}"
+    facts = {"teacher": str(folder), "kind": kind}
+    answer(facts, f"teacher in {folder}; in a recipe's `teachers`: {line}", as_json)
 
 
 def label_command(
@@ -110,9 +119,11 @@ def distill_command(
     plan = load_plan(recipe, overrides, DistillRecipe)
     check_places(plan, recipe, [item.name for item in plan.read_teachers])
     from retort.training.methods.distill import distill
+    from retort.training.nn.processes import processes
 
     folder = distill(plan, log, fresh=fresh)
-    answer({"student": str(folder)}, f"student in {folder}", as_json)
+    if processes().is_main_process:
+        answer({"student": str(folder)}, f"student in {folder}", as_json)
 
 
 def methods_command(as_json: JsonOption = False) -> None:

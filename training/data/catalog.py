@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from retort.training.data.evaluation_set import read_sets
 from retort.training.data.pairs import Pair
 from retort.training.data.readers import official
 from retort.training.data.readers import sentence_tasks as tasks
 from retort.training.data.readers.hub import read_hub
-from retort.training.data.readers.own import is_own, read_file
+from retort.training.data.readers.own import FORMS, SourcePairs, is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError, locate
 from retort.training.data.readers.scored import scored_pairs
-from retort.training.recipes.files import Place
+from retort.training.recipes.files import INDEX_FILE, Place
+from retort.training.recipes.recipe import FileLayout
 
 PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
 
@@ -256,29 +258,53 @@ def read_questions(root: Path | None, name: str, bad: BadRows | None = None) -> 
     return list(official.questions(path, bad))
 
 
-def read_any(source: str, root: Path | None, bad: BadRows) -> list[Pair]:
+def read_any(
+    source: str, root: Path | None, bad: BadRows, layout: FileLayout | None = None
+) -> SourcePairs:
     """`name/split` of the catalog, `hub:name/split`, or a file of one's own by its path.
 
-    `root` None asks RETORT_DATA where the catalog is needed. Raises `DataError`.
+    `root` None asks RETORT_DATA where the catalog is needed; `layout` is a file's. Raises
+    `DataError`.
     """
     if source.startswith("hub:"):
-        return read_hub(source.removeprefix("hub:"))
+        return SourcePairs(read_hub(source.removeprefix("hub:")))
     if is_own(source):
-        return read_file(Path(source), bad)
+        return read_file(Path(source), bad, layout)
     if Path(source).suffix and Path(source).is_file():
-        raise DataError(f"{source}: a file of your own ends in .tsv or .jsonl, perhaps .gz")
-    return read_pairs(root or data_root(), source, bad)
+        raise DataError(f"{source}: a file of your own ends in {', '.join(FORMS)}, perhaps .gz")
+    return SourcePairs(read_pairs(root or data_root(), source, bad))
+
+
+def read_held_out(source: str, read: Callable[[str], Sequence[Pair]]) -> Sequence[Pair]:
+    """What is measured on: a source, which `read` reads, or all of a folder of evaluation sets.
+
+    Raises `DataError`, and `EvaluationSetError` for a folder that cannot be read.
+    """
+    if is_sets(source):
+        return [pair for item in read_sets(Path(source)) for pair in item.pairs]
+    if Path(source).is_dir():
+        raise DataError(
+            f"{source}: a folder without {INDEX_FILE}: give one that `retort data divide` or "
+            "`retort data sets` wrote, or a file"
+        )
+    return read(source)
+
+
+def is_sets(source: str) -> bool:
+    """Whether a source is a folder of evaluation sets."""
+    return (Path(source) / INDEX_FILE).is_file()
 
 
 def source_mistake(place: Place) -> str | None:
     """What is wrong with the catalog's name that a field of a recipe gives; None if nothing is."""
-    if place.own or place.what not in ("source", "questions") or is_own(place.path):
+    wanted = ("source", "measured", "questions")
+    if place.own or place.what not in wanted or is_own(place.path):
         return None
     try:
-        if place.what == "source":
-            parse_source(place.path)
-        else:
+        if place.what == "questions":
             _check_list(place.path)
+        else:
+            parse_source(place.path)
     except DataError as error:
         return f"{place.field}: {error}"
     return None

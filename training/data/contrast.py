@@ -14,10 +14,7 @@ class NothingToLearnError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """What there is to compare: pairs, queries by the labels of their passages, and label values.
-
-    A label above `threshold` says right.
-    """
+    """What there is to compare: pairs, queries by the labels of their passages, label values."""
 
     pairs: int
     labels: tuple[float, ...]
@@ -27,10 +24,10 @@ class Contrast:
     several: int  # queries of two passages or more
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], threshold: float) -> Contrast:
+    def of(cls, pairs: Sequence[Pair]) -> Contrast:
         """Count; a pair without a label counts as wrong, and its label as none."""
         groups = group_by_query(pairs).values()
-        kinds = [{(pair.label or 0.0) > threshold for pair in group} for group in groups]
+        kinds = [{pair.right for pair in group} for group in groups]
         return cls(
             len(pairs),
             tuple(sorted({pair.label for pair in pairs if pair.label is not None})),

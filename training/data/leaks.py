@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from retort.training.data.catalog import QUESTION_LISTS, parse_source
+from retort.training.data.catalog import QUESTION_LISTS, is_sets, parse_source
 from retort.training.data.pairs import INSTRUCTIONS, Pair, normalise
 from retort.training.data.readers.own import is_own
 
@@ -19,18 +20,22 @@ def check_sources(train: Iterable[str], held_out: Iterable[str], lists: Iterable
     Raises `LeakError` naming every offender at once.
     """
     families: dict[str, list[str]] = {}
-    measured: set[str] = set()
+    measured: dict[str, str] = {}
     for source in held_out:
-        measured.add(source)
-        if is_own(source):
+        measured[_one_name(source)] = source
+        if is_own(source) or is_sets(source):
             continue
         _, split = parse_source(source)
         if split.family:
             families.setdefault(split.family, []).append(source)
     faults = []
     for source in train:
-        if source in measured:
-            faults.append(f"{source} is both trained on and measured on")
+        name = _one_name(source)
+        if found := measured.get(name) or measured.get(name.rpartition("/")[0]):
+            faults.append(
+                f"{source} is both trained on and measured on"
+                + (f", as {found}" if found != source else "")
+            )
             continue
         if is_own(source):
             continue
@@ -49,6 +54,13 @@ def check_sources(train: Iterable[str], held_out: Iterable[str], lists: Iterable
             )
     if faults:
         raise LeakError("the plan leaks: " + "; ".join(faults) + ". Leave these sources out.")
+
+
+def _one_name(source: str) -> str:
+    """A source by one name, however the path of an own file is written."""
+    if (is_own(source) and not source.startswith("hub:")) or is_sets(source):
+        return str(Path(source).resolve())
+    return source
 
 
 def apart(source: str, other: str) -> bool:
@@ -83,7 +95,8 @@ class HeldOut:
 
     def check(self, pairs: Iterable[Pair], what: str) -> None:
         """Raise `LeakError` if any pair's query is held out."""
-        found = [pair.query for pair in pairs if self.has_query(pair.query)]
+        asked = dict.fromkeys(pair.query for pair in pairs)
+        found = [query for query in asked if self.has_query(query)]
         if found:
             raise LeakError(
                 f"{what}: {len(found)} queries are held out for measuring, for instance "

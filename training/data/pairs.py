@@ -12,23 +12,31 @@ Example: `cut(pairs, 0.9, 1.0)` is about one pair in ten, and shares no text wit
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # The query of every review. An instruction is no text that could leak.
 REVIEW_QUERY = "is this review positive"
 INSTRUCTIONS = frozenset({REVIEW_QUERY})
+# A passage is right where its label is at least this: of grades, half of the largest.
+RIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`label` is 1 for an answer, 0 for none, between them for a published teacher score."""
+    """`label` is 1 for an answer, 0 for none; between them a grade or a published score."""
 
     query: str
     passage: str
     label: float | None = None
     query_id: str = ""
     passage_id: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether its label counts as an answer; without a label it does not."""
+        return (self.label or 0.0) >= RIGHT
 
     @property
     def query_key(self) -> str:
@@ -53,9 +61,16 @@ def content_key(query: str, passage: str) -> int:
 def normalise(text: str) -> str:
     """Lower case, word characters only, single spaces: how two copies of a text are recognised.
 
+    Marks that combine with a letter, such as the vowels of Thai and Hindi, are part of the word.
+
     Example: `normalise("Who's  there ?")` is `"who s there"`.
     """
-    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+    lower = unicodedata.normalize("NFC", text.lower())
+    return " ".join("".join(c if c.isalnum() or _is_mark(c) else " " for c in lower).split())
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
 def texts_of(pair: Pair) -> list[str]:
@@ -82,7 +97,7 @@ def first_of_each_query(pairs: Sequence[Pair], depth: int | None) -> list[Pair]:
 
 def answered(pairs: Sequence[Pair]) -> list[Pair]:
     """Leave out the queries without a right answer, as the literature reports MAP and MRR."""
-    right = {pair.query_key for pair in pairs if pair.label == 1.0}
+    right = {pair.query_key for pair in pairs if pair.right}
     return [pair for pair in pairs if pair.query_key in right]
 
 

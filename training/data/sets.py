@@ -24,11 +24,12 @@ from retort.training.data.corpus import reranking_pairs
 from retort.training.data.evaluation_set import (
     EvaluationSet,
     EvaluationSetError,
+    kind_of,
     write_pairs,
     write_sets,
 )
 from retort.training.data.leaks import HeldOut
-from retort.training.data.pairs import Pair, answered, group_by_query, place
+from retort.training.data.pairs import RIGHT, Pair, answered, group_by_query, place
 from retort.training.data.readers.official import squad_reqa_candidates
 from retort.training.data.readers.rows import DataError
 from retort.training.data.readers.sentence_tasks import AMAZON_DOMAINS
@@ -36,7 +37,6 @@ from retort.training.data.readers.sentence_tasks import AMAZON_DOMAINS
 DEPTH = 100
 SEED = 2020
 CAP = 3000
-MIXED_SHARE = 0.5
 
 
 def measure_sets(root: Path, queries: int = 150, depth: int = DEPTH) -> list[EvaluationSet]:
@@ -166,12 +166,21 @@ class Parts:
     measure: EvaluationSet
 
 
-def divide(pairs: Sequence[Pair], name: str, choose: float, measure: float) -> Parts:
+def divide(
+    pairs: Sequence[Pair],
+    name: str,
+    choose: float,
+    measure: float,
+    *,
+    relevant: float = RIGHT,
+    largest: float = 1.0,
+) -> Parts:
     """Shares `choose` and `measure` of the queries, the rest to learn from.
 
     Sets are rankings where most queries have right and wrong passages, else classifications.
-    Raises `DataError` for a pair without a label, for shares that leave nothing to learn from, and
-    for a part that lacks right or wrong passages.
+    `relevant` and `largest` are those of the sets. Raises `DataError` for a pair without a label,
+    for a single query, for labels that are all right or all wrong, for shares that leave nothing to
+    learn from, and for a part that lacks right or wrong passages.
     """
     unlabelled = sum(pair.label is None for pair in pairs)
     if unlabelled:
@@ -181,27 +190,52 @@ def divide(pairs: Sequence[Pair], name: str, choose: float, measure: float) -> P
         )
     if not 0 < choose + measure < 1:
         raise DataError(f"shares {choose} and {measure} leave nothing to learn from: lower them")
-    parts: tuple[list[Pair], list[Pair], list[Pair]] = ([], [], [])
     groups = group_by_query(pairs)
+    if len(groups) < 2:
+        raise DataError(
+            f"{name}: {len(pairs)} pairs of {len(groups)} query: pairs are divided by query, so "
+            "give several, each with its own text or query_id"
+        )
+    _check_both(pairs, relevant, name, largest)
+    parts: tuple[list[Pair], list[Pair], list[Pair]] = ([], [], [])
     for group in groups.values():
         where = place(group[0].query)
         number = 2 if where < measure else 1 if where < measure + choose else 0
         parts[number].extend(group)
-    mixed = sum(
-        len({(pair.label or 0.0) >= 0.5 for pair in group}) == 2 for group in groups.values()
-    )
-    ranked = mixed >= MIXED_SHARE * len(groups)
+    kind = kind_of(pairs, relevant)
     made = []
-    for kind, part in (("choose", parts[1]), ("measure", parts[2])):
-        if len({(pair.label or 0.0) >= 0.5 for pair in part}) < 2:
+    for use, part in (("choose", parts[1]), ("measure", parts[2])):
+        if not part:
             raise DataError(
-                f"{name}: the {len(part)} pairs that {kind} are all of one label: give more pairs, "
-                f"or a larger share with --{kind}"
+                f"{name}: none of the {len(groups)} queries falls into the share that {use}s: give "
+                f"more queries, or a larger share with --{use}"
             )
-        made.append(
-            EvaluationSet(f"{name}-{kind}", tuple(part), "ranking" if ranked else "classification")
+        items = EvaluationSet(
+            f"{name}-{use}", tuple(part), kind, relevant=relevant, largest=largest
         )
+        if items.labels.min() == items.labels.max():
+            raise DataError(
+                f"{name}: the {len(part)} pairs that {use} are all "
+                f"{'right' if items.labels[0] else 'wrong'}: give more pairs, or a larger share "
+                f"with --{use}"
+            )
+        made.append(items)
     return Parts(tuple(parts[0]), made[0], made[1])
+
+
+def _check_both(pairs: Sequence[Pair], relevant: float, name: str, largest: float) -> None:
+    items = EvaluationSet(name, tuple(pairs), relevant=relevant, largest=largest)
+    if items.labels.max() == 0:
+        raise DataError(
+            f"{name}: no label is {relevant * largest:g} or more (the largest is "
+            f"{items.gains.max() * largest:g}), so there is nothing right to find"
+        )
+    if items.labels.min() == 1:
+        raise DataError(
+            f"{name}: every label is {relevant * largest:g} or more, so there is nothing wrong to "
+            "tell from it: add wrong passages with label 0, or let a corpus recipe find some "
+            "(`positives`)"
+        )
 
 
 def write_parts(out: Path, parts: Parts) -> Path:

@@ -1,8 +1,8 @@
 """The pair table: a corpus on disk, and the selection of it that a recipe learns from.
 
 A table is a parquet file; beside it a description, `NAME.json`, counts its pairs by source. Where a
-table is read, a file of one's own pairs (`.tsv`, `.jsonl`) will do as well, and so will a server's
-disagreement file.
+table is read, a file of one's own pairs (`readers/own.py`) will do as well, and so will a server's
+disagreement file. Such a file is taken as it is: a pair that is there twice counts twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from retort.failures import reading
 from retort.training.data.pairs import Pair
-from retort.training.data.readers.own import is_own, read_file
+from retort.training.data.readers.own import form_of, read_file
 from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.recipes.recipe import Stage
 
@@ -82,19 +82,14 @@ def table_counts(path: Path) -> dict[str, dict[str, int]] | None:
         return None
     beside = path.with_suffix(".json")
     try:
-        if is_own(str(path)):
-            table = read_table(path)
-            labels = [pair.label for pair in table.pairs]
-            return _count(zip(table.sources, labels, strict=True))
-        if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+        described = form_of(path) in (None, ".parquet")
+        if described and beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
             found: dict[str, dict[str, int]] = json.loads(beside.read_text())["sources"]
             return found
-        import pyarrow.parquet as pq
-
-        arrow = pq.read_table(path, columns=["source", "label"])
+        table = read_table(path)
     except (ModuleNotFoundError, ValueError):
         return None
-    return _count(zip(arrow["source"].to_pylist(), arrow["label"].to_pylist(), strict=True))
+    return _count(zip(table.sources, (pair.label for pair in table.pairs), strict=True))
 
 
 def _count(rows: Iterable[tuple[str, float | None]]) -> dict[str, dict[str, int]]:
@@ -107,24 +102,45 @@ def _count(rows: Iterable[tuple[str, float | None]]) -> dict[str, dict[str, int]
 
 
 def read_table(path: Path) -> PairTable:
-    """Raises `DataError` when the file is missing or is no pair table."""
+    """A table, or a file of one's own. Raises `DataError` where it is missing or is neither."""
     if not path.is_file():
         raise DataError(f"{path}: no such table; build it with `retort data build RECIPE`")
-    if is_own(str(path)):
-        pairs = tuple(read_file(path, BadRows()))
-        return PairTable(pairs, (path.name,) * len(pairs), {})
+    if form_of(path) not in (None, ".parquet"):
+        return _own_table(path)
     import pyarrow.parquet as pq
 
     with reading(path, "a pair table"):
         arrow = pq.read_table(path)
     if not {*_COLUMNS, "source"} <= set(arrow.column_names):
-        raise DataError(f"{path}: columns {arrow.column_names} are not those of a pair table")
+        return _own_table(path)
     rows = zip(*(arrow.column(name).to_pylist() for name in _COLUMNS), strict=True)
     metadata = arrow.schema.metadata or {}
     facts = json.loads(metadata.get(b"retort", b"{}"))
     return PairTable(
         tuple(Pair(*row) for row in rows), tuple(arrow.column("source").to_pylist()), facts
     )
+
+
+def table_queries(path: Path, sources: Collection[str] | None = None) -> list[str]:
+    """The distinct queries of a table, or of its pairs of `sources`, without reading its passages.
+
+    Raises as `read_table`.
+    """
+    import pyarrow.parquet as pq
+
+    if path.is_file() and form_of(path) in (None, ".parquet"):
+        with reading(path, "a pair table"):
+            names = set(pq.read_schema(path).names)
+            if {*_COLUMNS, "source"} <= names:
+                arrow = pq.read_table(path, columns=["query", "source"])
+                rows = zip(arrow["query"].to_pylist(), arrow["source"].to_pylist(), strict=True)
+                return list(dict.fromkeys(q for q, s in rows if sources is None or s in sources))
+    return list(dict.fromkeys(p.query for p in read_table(path).of_sources(sources).pairs))
+
+
+def _own_table(path: Path) -> PairTable:
+    pairs = tuple(read_file(path, BadRows()).pairs)
+    return PairTable(pairs, (path.name,) * len(pairs), {})
 
 
 def table_digest(path: Path) -> str:

@@ -22,6 +22,7 @@ from scipy.special import expit
 from retort.models.answerability import Answerability, features
 from retort.models.arrays import FloatArray, IntArray
 from retort.models.rankings import rows_by_query
+from retort.training.data.pairs import RIGHT
 
 # Fewer lists of several passages, of either kind, do not give the weights of size and second best.
 MIN_LISTS = 100
@@ -63,16 +64,16 @@ def draw_lists(query_ids: Sequence[str], labels: ArrayLike, seed: int = 0) -> li
     truth = np.asarray(labels, dtype=np.float64)
     draw = np.random.default_rng(seed)
     groups = rows_by_query(query_ids)
-    without = [truth[rows].max() < 0.5 for rows in groups if len(rows) > 1]
+    without = [truth[rows].max() < RIGHT for rows in groups if len(rows) > 1]
     natural = bool(without) and float(np.mean(without)) >= NATURAL_SHARE
     lists = []
     for rows in groups:
         if len(rows) == 1 or natural:
             best = float(truth[rows].max())
-            lists.append(Drawn(rows, best if len(rows) == 1 else float(best >= 0.5)))
+            lists.append(Drawn(rows, best if len(rows) == 1 else float(best >= RIGHT)))
             continue
         size = round(float(np.exp(draw.uniform(np.log(2), np.log(len(rows))))))
-        right, wrong = rows[truth[rows] >= 0.5], rows[truth[rows] < 0.5]
+        right, wrong = rows[truth[rows] >= RIGHT], rows[truth[rows] < RIGHT]
         answered = bool(len(right)) and (not len(wrong) or draw.uniform() < 0.5)
         if answered:
             first = draw.choice(right, 1)

@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from retort.models.scores import Calibration, combine, log_odds
+from retort.training.data.pairs import RIGHT
 
 Floats = NDArray[np.float64]
 
@@ -139,7 +140,7 @@ def out_of_fold(
 
 def _targets(truth: Floats) -> Floats:
     """Platt's smoothed targets: without them the gain of scores that never err has no bound."""
-    positives = int((truth >= 0.5).sum())
+    positives = int((truth >= RIGHT).sum())
     if not 0 < positives < len(truth):
         raise CalibrationError(f"{positives} of {len(truth)} labels are 1: both kinds are needed")
     high = (positives + 1.0) / (positives + 2.0)

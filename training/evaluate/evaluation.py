@@ -79,11 +79,22 @@ class SystemResult(_Value):
     calibration_error: float | None = None
 
 
+class Grades(_Value):
+    """Of a set with graded labels: the `largest` grade, and that from which a passage is relevant.
+
+    `queries` are those that nDCG is over: they have a passage of some grade above 0.
+    """
+
+    largest: float
+    relevant: float
+    queries: int
+
+
 class SetResult(_Value):
     """All systems on one set; `queries` are those measured, `skipped` had nothing relevant.
 
     `agreement` is the share of a ranking's queries on which the student puts first what the system
-    of that name puts first.
+    of that name puts first. `grades` is None where labels are 0 and 1.
     """
 
     name: str
@@ -95,6 +106,7 @@ class SetResult(_Value):
     systems: dict[str, SystemResult]
     comparisons: dict[str, Comparison]
     agreement: dict[str, Estimate] = {}
+    grades: Grades | None = None
 
 
 class EvaluationReport(_Value):
@@ -196,8 +208,16 @@ def _evaluate_set(
         for name in checked
         if name in probabilities
     }
+    grades = None
+    if items.graded:
+        grades = Grades(
+            largest=items.largest,
+            relevant=items.relevant * items.largest,
+            queries=judged_queries(items, graded=True),
+        )
     return SetResult(
         name=items.name,
+        grades=grades,
         kind=items.kind,
         headline=items.headline,
         pairs=len(items.pairs),

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from retort.models.reading.sentences import sentences
 from retort.models.reading.spans import Span
 from retort.ranked import RankedPassage
-from retort.training.data.corpus import bm25_scores
 from retort.training.data.marked import MarkedPassage
+from retort.training.data.mining.bm25 import bm25_scores
 from retort.training.data.pairs import Pair
 from retort.training.evaluate.bootstrap import resample_means
 from retort.training.evaluate.trust import Sentences

@@ -1,6 +1,8 @@
 """Measures: how good the scores of one system are on one evaluation set.
 
-Rank measures come from `ir_measures` (trec_eval's code). trec_eval breaks ties by document id, so
+Rank measures come from `ir_measures` (trec_eval's code). nDCG takes labels as gains, linear as
+trec_eval's: grade 2 is worth twice grade 1. AP, RR, R, AUC and accuracy ask whether a passage is
+relevant, from a label of `EvaluationSet.relevant` on. trec_eval breaks ties by document id, so
 the ids here are hashes of the passage: a system that gives every passage the same score is ranked
 at random, the same way each time, and gains nothing from the order in which the pairs are listed.
 """
@@ -8,7 +10,7 @@ at random, the same way each time, and gains nothing from the order in which the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ir_measures
@@ -23,6 +25,9 @@ Floats = NDArray[np.float64]
 TITLES = {"AP": "MAP", "RR": "MRR"}  # the means over queries have names of their own
 BINS = 15  # of the calibration error
 MASS_BINS = 10  # where pairs are few: as many in each bin
+# trec_eval's gains are whole numbers. Labels that are no grades of a scale of at most this many
+# steps are rounded to so many parts of 1.
+MOST_STEPS, PARTS = 100, 10_000
 
 
 class MeasureError(ValueError):
@@ -31,9 +36,14 @@ class MeasureError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class QueryValues:
-    """One value per query and measure. `values[measure]` has shape (queries,), as `query_ids`."""
+    """One value per query and measure. `values[measure]` has shape (queries,), as `query_ids`.
+
+    Where labels are grades, nDCG is over queries of its own, `graded_ids`: they have a passage
+    labelled above 0, though none may be relevant.
+    """
 
     query_ids: tuple[str, ...]
+    graded_ids: tuple[str, ...]
     values: dict[str, Floats]
 
 
@@ -163,12 +173,12 @@ def noise_floor(
 def passage_ids(items: EvaluationSet) -> list[str]:
     """Ids by which trec_eval breaks ties: hashes, which are unrelated to relevance.
 
-    Of ties the higher id ranks first. A pair that is listed twice, under both labels, gets the
-    lower id for its relevant copy.
+    Of ties the higher id ranks first. A pair that is listed twice, under two labels, gets the lower
+    id for the copy with the higher label.
     """
     copies: dict[tuple[str, int], int] = defaultdict(int)
     ids = [""] * len(items.pairs)
-    order = np.argsort(items.labels, kind="stable")[::-1]
+    order = np.argsort(items.gains, kind="stable")[::-1]
     queries = items.query_ids
     for index in order:
         key = items.pairs[index].key
@@ -178,10 +188,28 @@ def passage_ids(items: EvaluationSet) -> list[str]:
     return ids
 
 
-def judged_queries(items: EvaluationSet) -> int:
-    """How many queries have a relevant passage, found by the first stage or missed by it."""
+def whole_gains(labels: Floats) -> NDArray[np.int64]:
+    """Labels (pairs,) from 0 to 1 as whole numbers in the same proportions, for trec_eval.
+
+    Exact for grades that were divided by their largest, and otherwise to `PARTS`.
+
+    Example: `whole_gains([0, 1 / 3, 1])` is `[0, 1, 3]`.
+    """
+    distinct = np.unique(labels)
+    for steps in range(1, MOST_STEPS + 1):
+        if np.abs(distinct * steps - np.rint(distinct * steps)).max() < steps * 1e-6:
+            return np.rint(labels * steps).astype(np.int64)
+    return np.rint(labels * PARTS).astype(np.int64)
+
+
+def judged_queries(items: EvaluationSet, *, graded: bool = False) -> int:
+    """How many queries have a relevant passage, found by the first stage or missed by it.
+
+    With `graded`, how many have a passage with any label above 0: those that nDCG is over.
+    """
+    worth = whole_gains(items.gains) if graded else items.labels
     queries = set(items.query_ids)
-    relevant = {query for query, label in zip(items.query_ids, items.labels, strict=True) if label}
+    relevant = {query for query, label in zip(items.query_ids, worth, strict=True) if label}
     return len(relevant | {query for query, count in items.missed.items() if count} & queries)
 
 
@@ -191,32 +219,55 @@ def query_values(
     """Rank measures of `scores` (pairs,) query by query, in order of first appearance.
 
     `measures` are names as `ir_measures` reads them (default: the set's). A query without any
-    relevant passage has no ranking to get right and is left out; a relevant passage that the
-    first stage missed counts as never found.
+    relevant passage has no ranking to get right and is left out, from nDCG one whose labels are all
+    0; a relevant passage that the first stage missed counts as never found.
     """
     checked = check_scores(scores, len(items.pairs), items.name)
     names = tuple(measures) or items.measures
-    parsed = {ir_measures.parse_measure(name): name for name in names}
-    judged: dict[str, dict[str, int]] = {}
-    run: dict[str, dict[str, float]] = {}
     ids = passage_ids(items)
-    for query, passage, label, score in zip(
-        items.query_ids, ids, items.labels, ranks(checked), strict=True
-    ):
-        judged.setdefault(query, {})[passage] = int(label)
+    run: dict[str, dict[str, float]] = {}
+    for query, passage, score in zip(items.query_ids, ids, ranks(checked), strict=True):
         run.setdefault(query, {})[passage] = float(score)
+    plain = [name for name in names if not (items.graded and name.startswith("nDCG"))]
+    graded = [name for name in names if name not in plain]
+    query_ids, values = _by_query(items, ids, items.labels, run, plain)
+    graded_ids = query_ids
+    if graded:
+        gains = whole_gains(items.gains)
+        graded_ids, found = _by_query(items, ids, gains, run, graded)
+        values |= found
+    return QueryValues(query_ids, graded_ids, {name: values[name] for name in names})
+
+
+def _by_query(
+    items: EvaluationSet,
+    ids: Sequence[str],
+    worth: NDArray[np.int64],
+    run: Mapping[str, dict[str, float]],
+    names: Sequence[str],
+) -> tuple[tuple[str, ...], dict[str, Floats]]:
+    """The queries that have a passage worth something, and the measures' values of them."""
+    judged: dict[str, dict[str, int]] = {}
+    for query, passage, value in zip(items.query_ids, ids, worth, strict=True):
+        judged.setdefault(query, {})[passage] = int(value)
     for query, count in items.missed.items():
         if query in judged:
             judged[query].update({f"missed-{number}": 1 for number in range(count)})
-    kept = [query for query, labels in judged.items() if any(labels.values())]
+    kept = tuple(query for query, labels in judged.items() if any(labels.values()))
+    if not names:
+        return kept, {}
     if not kept:
-        raise MeasureError(f"{items.name}: no query has a relevant passage: check the labels")
+        raise MeasureError(
+            f"{items.name}: no query has a passage labelled {items.relevant:g} or more: check its "
+            "labels"
+        )
+    parsed = {ir_measures.parse_measure(name): name for name in names}
     positions = {query: index for index, query in enumerate(kept)}
     values = {name: np.zeros(len(kept)) for name in names}
     for metric in ir_measures.iter_calc(list(parsed), judged, run):
         if metric.query_id in positions:
             values[parsed[metric.measure]][positions[metric.query_id]] = metric.value
-    return QueryValues(tuple(kept), values)
+    return kept, values
 
 
 def ranks(scores: Floats) -> Floats:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retort.models.answerability import Answerability
 from retort.models.scores import Calibration, combine
 from retort.training.data.evaluation_set import EvaluationSet
-from retort.training.data.pairs import Pair
+from retort.training.data.pairs import RIGHT, Pair
 from retort.training.evaluate.answerability import (
     AnswerabilityError,
     AnswerList,
@@ -146,12 +146,12 @@ def _plain(logits: Logits, sample: Logits, alike: bool) -> Floats:
 
 def _mixed(pairs: Sequence[Pair]) -> set[str]:
     """Questions with right and wrong passages."""
-    right = {pair.query_key for pair in pairs if (pair.label or 0.0) >= 0.5}
-    return right & {pair.query_key for pair in pairs if (pair.label or 0.0) < 0.5}
+    right = {pair.query_key for pair in pairs if pair.right}
+    return right & {pair.query_key for pair in pairs if not pair.right}
 
 
 def _check_enough(pairs: Sequence[Pair]) -> None:
-    positives = sum((pair.label or 0.0) >= 0.5 for pair in pairs)
+    positives = sum(pair.right for pair in pairs)
     queries = len(_mixed(pairs))
     if positives < HEADS_POSITIVES or queries < HEADS_QUERIES:
         raise CalibrationError(
@@ -181,7 +181,7 @@ def _check_order(changes: dict[str, float | None], alike: bool, log: Callable[[s
 
 
 def _tell_error(held_out: ScoredSet, fitted: Fitted, log: Callable[[str], None]) -> None:
-    labels = held_out.labels >= 0.5
+    labels = held_out.labels >= RIGHT
     before = expected_calibration_error(labels, combine(held_out.logits).score)
     after = expected_calibration_error(labels, fitted.probability(held_out.logits))
     log(f"calibration error on the held-out pairs: {before:.4f} before, {after:.4f} after")

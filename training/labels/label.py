@@ -19,6 +19,7 @@ from retort.training.labels.store import (
     pair_keys,
 )
 from retort.training.labels.targets import scored_by
+from retort.training.nn.vocabulary import tokenizer_of, unknown_in_pairs, unknown_warning
 from retort.training.recipes.recipe import DistillRecipe
 from retort.training.teachers.given import GivenScores, load_given
 from retort.training.teachers.scorers import load_scorer
@@ -31,6 +32,10 @@ def label_recipe(
 ) -> dict[str, int]:
     """Score what lacks a score; `only` names teachers, none for all. Scores kept, by teacher."""
     chosen = select_all(recipe.stages)
+    pairs = [pair for selection in chosen for pair in selection.pairs]
+    init = recipe.student.init
+    if warning := unknown_warning(init, unknown_in_pairs(tokenizer_of(init), pairs)):
+        log(f"{warning} (student.init)")
     store = ScoreStore(recipe.store)
     counts = {}
     for reference in recipe.teachers:

@@ -83,7 +83,7 @@ def gather_targets(
 
 def _map(values: Floats, pairs: Sequence[Pair]) -> tuple[float, float]:
     """From standardised logits (pairs,) to log-odds; as they are where labels are all alike."""
-    labels = np.array([float((pair.label or 0.0) > 0.5) for pair in pairs])
+    labels = np.array([float(pair.right) for pair in pairs])
     if labels.min() == labels.max():
         return 1.0, 0.0
     fitted = fit_map(values, labels)

@@ -25,7 +25,8 @@ from retort.training.nn.backbone import Backbone, load_backbone
 from retort.training.nn.basis import FORMAT, Basis, claim, differences, refuse
 from retort.training.nn.batching import TokenBatch, TokenTable, group_numbers
 from retort.training.nn.loop import Objective, Progress, fit, set_dropout
-from retort.training.nn.losses import POSITIVE, hard_labels
+from retort.training.nn.losses import hard_labels
+from retort.training.nn.processes import on_main, processes
 from retort.training.nn.student import (
     Student,
     check_length,
@@ -34,6 +35,7 @@ from retort.training.nn.student import (
     save_student,
     take_layers,
 )
+from retort.training.nn.vocabulary import unknown_in_pairs, unknown_warning
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import DistillRecipe, Stage
 from retort.training.teachers.scorers import identity_of
@@ -52,7 +54,7 @@ def distill(
     score, and `ChangedRunError` when a stage that is there, or was under way, was made from other
     stages, tables or teachers.
     """
-    members = recipe.members()
+    log, members = on_main(log), recipe.members()
     if members == [recipe]:
         return _distill(recipe, log, fresh)
     for member in members:
@@ -61,11 +63,13 @@ def distill(
 
 
 def _distill(recipe: DistillRecipe, log: Callable[[str], None], fresh: bool) -> Path:
+    state = processes()
     torch.manual_seed(recipe.seed)
-    if fresh:
+    if fresh and state.is_main_process:
         for number in range(1, len(recipe.stages) + 1):
             for old in (f"stage-{number}", f"stage-{number}-run"):
                 shutil.rmtree(recipe.out / old, ignore_errors=True)
+    state.wait_for_everyone()
     run = _Run(recipe, load_backbone(recipe.student.init), build_method(recipe), log)
     student = make_student(recipe, run.backbone, run.method)
     records: list[Record] = []
@@ -79,10 +83,14 @@ def _distill(recipe: DistillRecipe, log: Callable[[str], None], fresh: bool) -> 
             log(f"{recipe.name}: stage {number} was finished before")
             continue
         record["curve"] = run.stage(number, student, records)
-        run.save(folder, student, number, records)
+        if state.is_main_process:
+            run.save(folder, student, number, records)
     result = recipe.out / "student"
-    meta = run.save(result, student.eval(), len(recipe.stages), records)
-    run.method.finish(student, recipe, meta, run.backbone.tokenizer_path)
+    student.eval()
+    if state.is_main_process:
+        meta = run.save(result, student, len(recipe.stages), records)
+        run.method.finish(student, recipe, meta, run.backbone.tokenizer_path)
+    state.wait_for_everyone()
     return result
 
 
@@ -115,7 +123,7 @@ def _origin(record: Record) -> Record:
 
 def _check_contrast(name: str, method: Method, stage: Stage, pairs: Sequence[Pair]) -> None:
     """Raise `NothingToLearnError` where the pairs leave a loss of the stage nothing to compare."""
-    contrast = Contrast.of(pairs, POSITIVE)
+    contrast = Contrast.of(pairs)
     if stage.alpha < 1:
         contrast.need_two_labels(stage.table)
         if name == "infonce" or stage.listwise:
@@ -215,6 +223,9 @@ class _Run:
         check_length(student, self.truncation(number))
         _check_contrast(recipe.method, method, stage, own.pairs)
         encoder = PairEncoder.from_file(self.backbone.tokenizer_path, self.truncation(number))
+        unknown = unknown_in_pairs(self.backbone.tokenizer_path, own.pairs)
+        if warning := unknown_warning(recipe.student.init, unknown):
+            self.log(f"{warning} (student.init)")
         tokens = TokenTable(encoder, own.pairs)
         asked = method.asked(stage)
         # The labelled pairs of all stages calibrate the teachers.

@@ -42,10 +42,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retort.models.encoding import Truncation
+from retort.training.data.pairs import RIGHT
 from retort.training.labels.targets import scored_by
 from retort.training.methods.method import Examples, Material, Method, MethodError
 from retort.training.nn.batching import Rows, TokenBatch, query_units, single_units
-from retort.training.nn.losses import POSITIVE, listwise, log_softmax_within
+from retort.training.nn.losses import listwise, log_softmax_within
 from retort.training.nn.student import Head, Student, one_head, save_student
 from retort.training.recipes.methods import MtDnnOptions, Task
 from retort.training.recipes.recipe import DistillRecipe, Stage
@@ -213,5 +214,5 @@ def has_lists(groups: Tensor) -> bool:
 
 def has_contrast(labels: Tensor, groups: Tensor) -> bool:
     """Whether any query has a right and a wrong passage; all (batch,)."""
-    right = labels > POSITIVE
+    right = labels >= RIGHT
     return bool(torch.isin(groups[right], groups[~right]).any())

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from retort.training.data.pairs import RIGHT
 from retort.training.methods.method import Examples, Headed
-from retort.training.nn.losses import POSITIVE, listwise, log_softmax_within
+from retort.training.nn.losses import listwise, log_softmax_within
 from retort.training.recipes.methods import HeadOptions
 from retort.training.recipes.recipe import Stage
 
@@ -48,8 +49,8 @@ def margin_mse(
     labels every two passages of a query are compared.
     """
     same = groups[:, None] == groups[None, :]
-    pairs = same & (labels[:, None] > POSITIVE) & (labels[None, :] <= POSITIVE)
-    if not bool((labels > POSITIVE).any()):
+    pairs = same & (labels[:, None] >= RIGHT) & (labels[None, :] < RIGHT)
+    if not bool((labels >= RIGHT).any()):
         pairs = same.triu(1)
     if not bool(pairs.any()):
         return scores.sum() * 0.0

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from retort.training.nn.loop import CHECKPOINTS, PROGRESS_FILE
+from retort.training.nn.processes import processes
 from retort.training.recipes.recipe import Stage, StudentPlan, TeacherRecipe
 
 BASIS_FILES = ("basis.json", "basis.json.tmp")  # the second is one that is being written
@@ -95,9 +96,12 @@ def claim(folder: Path, basis: Basis, *, fresh: bool = False) -> None:
     A checkpoint that is there goes on only under the same basis; with `fresh` it is removed.
     Raises `ChangedRunError`.
     """
-    if fresh:
+    state = processes()
+    if fresh and state.is_main_process:
         for name in CHECKPOINTS:
             shutil.rmtree(folder / name, ignore_errors=True)
+    state.wait_for_everyone()
+    basis = _of_run(basis)
     path, temporary = (folder / name for name in BASIS_FILES)
     checkpoint = _checkpoint(folder)
     if checkpoint is not None:
@@ -107,9 +111,11 @@ def claim(folder: Path, basis: Basis, *, fresh: bool = False) -> None:
                 "start anew with --fresh"
             )
         refuse(checkpoint, differences(json.loads(path.read_text()), basis))
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(basis, indent=1) + "\n")
-    temporary.replace(path)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(basis, indent=1) + "\n")
+        temporary.replace(path)
 
 
 def is_under_way(folder: Path, basis: Basis) -> bool:
@@ -117,7 +123,12 @@ def is_under_way(folder: Path, basis: Basis) -> bool:
     path = folder / BASIS_FILES[0]
     if _checkpoint(folder) is None or not path.is_file():
         return False
-    return not differences(json.loads(path.read_text()), basis)
+    return not differences(json.loads(path.read_text()), _of_run(basis))
+
+
+def _of_run(basis: Basis) -> Basis:
+    # A checkpoint has the state of each process's random numbers.
+    return {**basis, "processes": processes().num_processes}
 
 
 def _checkpoint(folder: Path) -> Path | None:

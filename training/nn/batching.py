@@ -20,7 +20,6 @@ from retort.models.rankings import rows_by_query
 from retort.training.data.pairs import Pair
 from retort.training.nn.batch_size import BatchSize, padded
 from retort.training.nn.inference import encode_pairs
-from retort.training.nn.losses import POSITIVE
 
 Rows = NDArray[np.int64]
 
@@ -143,7 +142,7 @@ def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
     """Rows by query; with `mixed` only queries that have both a right and a wrong passage."""
     units = []
     for rows in rows_by_query([pair.query_key for pair in pairs]):
-        right = {(pairs[row].label or 0.0) > POSITIVE for row in rows}
+        right = {pairs[row].right for row in rows}
         if not mixed or len(right) == 2:
             units.append(rows)
     return units

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retort.training.data.pairs import Pair
-
-POSITIVE = 0.5
+from retort.training.data.pairs import RIGHT, Pair
 
 
 def hard_labels(pairs: Sequence[Pair]) -> Tensor:
@@ -36,7 +34,7 @@ def pointwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
 def margin(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     """mean log(1 + exp(-(s+ - s-))) over all positive-negative pairs of a query (RankNet)."""
     same = groups[:, None] == groups[None, :]
-    pairs = same & (labels[:, None] > POSITIVE) & (labels[None, :] <= POSITIVE)
+    pairs = same & (labels[:, None] >= RIGHT) & (labels[None, :] < RIGHT)
     if not pairs.any():
         return scores.sum() * 0.0
     return F.softplus(-(scores[:, None] - scores[None, :])[pairs]).mean()
@@ -45,7 +43,7 @@ def margin(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
 def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     """Cross-entropy of the softmax over a query's candidates against its positives (InfoNCE)."""
     same = groups[:, None] == groups[None, :]
-    positive = labels > POSITIVE
+    positive = labels >= RIGHT
     mixed = (same & ~positive[None, :]).any(1) & positive
     if not mixed.any():
         return scores.sum() * 0.0

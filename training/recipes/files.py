@@ -29,7 +29,7 @@ from retort.training.recipes.syntax import read_yaml
 
 INDEX_FILE = "sets.json"  # of a folder of evaluation sets
 
-What = Literal["table", "source", "questions", "teacher", "backbone", "sets"]
+What = Literal["table", "source", "measured", "questions", "teacher", "backbone", "sets"]
 
 # By kind of recipe, the fields that name what is read; `*` is any key of a mapping or a list.
 _FIELDS: dict[str, dict[str, What]] = {
@@ -39,7 +39,8 @@ _FIELDS: dict[str, dict[str, What]] = {
         "questions.lists.*": "questions",
         "questions.passages.*": "source",
         "questions.queries_of.*": "source",
-        "held_out.*": "source",
+        "dense_teacher": "backbone",
+        "held_out.*": "measured",
     },
     "teacher": {"table": "table", "backbone": "backbone"},
     "distill": {
@@ -64,6 +65,7 @@ _FIELDS: dict[str, dict[str, What]] = {
 _MAKERS: dict[What, str] = {
     "table": "retort data build",
     "source": "retort data divide",
+    "measured": "retort data divide",
     "questions": "",
     "teacher": "retort teach",
     "backbone": "retort teach or retort distill",
@@ -74,6 +76,7 @@ _MAKERS: dict[What, str] = {
 _NOTHING: dict[What, str] = {
     "table": "no such file",
     "source": "no such file",
+    "measured": "no such file or folder",
     "questions": "no such file",
     "teacher": "no such folder; put your teacher there, or name a model on the hub",
     "backbone": "no such folder; put an encoder there, or name a model on the hub",
@@ -109,6 +112,9 @@ class Place:
             return False
         if self.what in ("source", "questions") or self.kind == "given":
             return bool(Path(self.path.removesuffix(".gz")).suffix)
+        if self.what == "measured":
+            path = Path(self.path.removesuffix(".gz"))
+            return bool(path.suffix) or path.is_dir() or path.parts[0] in _OWN_FOLDERS
         return not self.hub_name
 
     @property
@@ -146,7 +152,9 @@ class Place:
         path = Path(self.path)
         if self.what in ("table", "source", "questions"):
             return "" if path.is_file() else "a folder, and not a file"
-        if self.what == "sets":
+        if self.what == "measured" and path.is_file():
+            return ""
+        if self.what in ("sets", "measured"):
             return "" if (path / INDEX_FILE).is_file() else f"no evaluation sets: no {INDEX_FILE}"
         if self.what == "teacher":
             lacks = {"cross-encoder": CHECKPOINT_FILE, "hub-cross-encoder": CONFIG_FILE}

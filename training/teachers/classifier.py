@@ -200,6 +200,6 @@ def check_layout(tokenizer: Any, encoder: PairEncoder, samples: Sequence[Pair], 
         if ours.ids.tolist() != theirs["input_ids"] or types not in (None, own):
             raise BackboneError(
                 f"{place}: its tokenizer does not lay out every pair alike, for instance "
-                f"{pair.query!r} and {pair.passage[:80]!r}: such a model can neither be taught nor "
-                "become a bundle"
+                f"{pair.query!r} and {pair.passage[:80]!r}: such a model can neither "
+                "be taught nor become a bundle"
             )

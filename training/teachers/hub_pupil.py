@@ -4,10 +4,10 @@ It gets one output: that of a cross-encoder which is taught further, or a new he
 a folder that transformers, sentence-transformers' `CrossEncoder` and `hub-cross-encoder:` load.
 
 It is trained by the loop that trains everything here, and not by sentence-transformers'
-`CrossEncoderTrainer`. That was tried, with its binary cross-entropy on pairs and its ListNet on
-lists: it learns as well, but what meets in a step depends on the number of processes, a list is
-scored in pieces whose padding depends on the piece, and a run resumed with another learning rate
-goes on without a word. All three hold here for students, and a teacher should be no worse off.
+`CrossEncoderTrainer`, which was tried with binary cross-entropy on pairs and ListNet on lists. Its
+batches are per process, so that two processes take other steps than one; and a run that was resumed
+with another learning rate kept the old one and did not say so. Students are promised better, and a
+teacher is what they learn from. Losses and lists are then the same for teachers of every kind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from retort.models.encoding import PairEncoder, Truncation
-from retort.training.nn.backbone import BackboneError, quiet, read_config
+from retort.training.nn.backbone import BackboneError, is_bundle, quiet, read_config
 from retort.training.nn.student import check_places, replacing
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import TeacherRecipe
@@ -46,20 +46,27 @@ _HEADED = "ForSequenceClassification"
 def is_for_hub(recipe: TeacherRecipe) -> bool:
     """Whether the teacher becomes a folder of the hub's and not a checkpoint.
 
-    Raises `BackboneError` for a checkpoint that is to become one, or a backbone that is not there.
+    Raises `BackboneError` for a backbone that is not there or cannot become what is asked for.
     """
-    if is_checkpoint(recipe.backbone):
-        if recipe.shape == "hub-cross-encoder":
+    name, wanted = recipe.backbone, recipe.shape == "hub-cross-encoder"
+    if is_checkpoint(name) or is_bundle(name):
+        if wanted:
+            raise BackboneError(f"{name} has a student's shape: set shape=cross-encoder")
+        return False
+    if wanted:
+        return True
+    config = read_config(name)[1]
+    of_bert = config.model_type == "bert"
+    cut = recipe.layers or recipe.width or recipe.objective == "meta"
+    if cut or recipe.shape == "bi-encoder":
+        if not of_bert:
             raise BackboneError(
-                f"{recipe.backbone} is a checkpoint of a student's shape: set shape=cross-encoder"
+                f"{name}: a {config.model_type} model; only BERT can be cut to layers or a width, "
+                "become a bi-encoder or learn meta. Any other becomes a cross-encoder, by the "
+                "objectives pointwise, margin and listwise"
             )
         return False
-    if recipe.shape != "cross-encoder":
-        return recipe.shape == "hub-cross-encoder"
-    if recipe.layers or recipe.width or recipe.objective == "meta":
-        return False
-    config = read_config(recipe.backbone)[1]
-    return config.model_type != "bert" or _has_head(config)
+    return not of_bert or _has_head(config)
 
 
 def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
@@ -73,12 +80,15 @@ def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
     check_places(positions(model), truncation)
     model.config.pad_token_id = layout.pad_id
     tokenizer.model_max_length = truncation.max_length
-    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    check_vocabulary(own, config, name)
-    encoder = PairEncoder(own, truncation, layout)
+    fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    check_vocabulary(fast, config, name)
+    encoder = PairEncoder(fast, truncation, layout)
     check_layout(tokenizer, encoder, (), name)
     kept = {key: value for key, value in model.state_dict().items() if key not in new}
-    head = "with a new head" if new else "taught further"
+    head = "taught further"
+    if new:
+        own = f" in place of its own, of {config.num_labels} outputs" if _has_head(config) else ""
+        head = f"with a new head{own}"
 
     def save(folder: Path, meta: dict[str, object]) -> None:
         with replacing(folder) as whole, quiet():

@@ -45,9 +45,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from retort.training.data.pairs import RIGHT
 from retort.training.nn.batching import TokenBatch, TokenTable
 from retort.training.nn.loop import Objective, Progress
-from retort.training.nn.losses import POSITIVE
 from retort.training.nn.student import CheckpointError, Student, load_student
 from retort.training.recipes.recipe import MetaPlan, TeacherRecipe
 
@@ -101,7 +101,7 @@ class Prototypes:
     def scores(self, embeddings: Tensor, sources: Sequence[str], labels: Tensor) -> Tensor:
         """t (pairs,) of embeddings (pairs, width) and labels (pairs,). Raises `DomainError`."""
         by_class = len(self.vectors) == 2
-        classes = (labels > POSITIVE) & by_class
+        classes = (labels >= RIGHT) & by_class
         vectors = self.vectors[classes.long()]
         mine = F.one_hot(self.numbers(sources), len(self.domains)).bool()
         rest = vectors.masked_fill(mine[..., None], 0.0).sum(1) / (len(self.domains) - 1)
@@ -127,7 +127,7 @@ def fit_prototypes(
         raise DomainError(
             f"the only domain is {domains}: a meta-teacher needs the pairs of two sources or more"
         )
-    positive = labels > POSITIVE
+    positive = labels >= RIGHT
     chosen = [~positive, positive] if by_class else [torch.ones_like(positive)]
     rows = []
     for part in chosen:

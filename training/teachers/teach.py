@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.contrast import Contrast, NothingToLearnError
-from retort.training.data.pairs import Pair
+from retort.training.data.pairs import RIGHT, Pair
 from retort.training.data.table import PairTable, read_table, table_digest
 from retort.training.nn.backbone import Backbone, load_backbone
 from retort.training.nn.basis import (
@@ -41,7 +41,8 @@ from retort.training.nn.batching import (
 )
 from retort.training.nn.encoders import BiEncoder, in_batch_loss, split_segments
 from retort.training.nn.loop import CHECKPOINTS, Objective, Progress, fit, set_dropout
-from retort.training.nn.losses import OBJECTIVES, POSITIVE, hard_labels
+from retort.training.nn.losses import OBJECTIVES, hard_labels
+from retort.training.nn.processes import on_main, processes
 from retort.training.nn.student import (
     Head,
     Student,
@@ -69,6 +70,7 @@ def teach(
     to train anew. Raises `ChangedRunError`, `NothingToLearnError`, `BackboneError`, and
     `DomainError` for a meta-teacher of one source.
     """
+    state, log = processes(), on_main(log)
     table = read_table(recipe.table)
     chosen = table.of_sources(recipe.sources).labelled()
     check_contrast(recipe, chosen.pairs)
@@ -95,10 +97,13 @@ def teach(
         "pairs": len(chosen),
     }
     if recipe.objective == "meta":
-        return _teach_meta(recipe, pupil, tokens, chosen, meta)
-    objective = _objective(recipe, tokens, chosen.pairs)
-    meta["curve"] = _fit(recipe, pupil.module, tokens, _units(recipe, chosen.pairs), objective)
-    pupil.save(recipe.out, meta)
+        _teach_meta(recipe, pupil, tokens, chosen, meta)
+    else:
+        objective = _objective(recipe, tokens, chosen.pairs)
+        meta["curve"] = _fit(recipe, pupil.module, tokens, _units(recipe, chosen.pairs), objective)
+        if state.is_main_process:
+            pupil.save(recipe.out, meta)
+    state.wait_for_everyone()
     return recipe.out
 
 
@@ -128,7 +133,7 @@ def check_contrast(recipe: TeacherRecipe, pairs: Sequence[Pair]) -> None:
     place = recipe.table if recipe.sources is None else f"{recipe.table}, {recipe.sources}"
     if not pairs:
         raise NothingToLearnError(f"{place}: no labelled pairs: nothing to learn")
-    contrast = Contrast.of(pairs, POSITIVE)
+    contrast = Contrast.of(pairs)
     if recipe.objective == "infonce":
         contrast.need_right(place, "infonce")
     elif recipe.objective in ("margin", "listwise"):
@@ -145,7 +150,7 @@ def _teach_meta(
     tokens: TokenTable,
     chosen: PairTable,
     meta: dict[str, object],
-) -> Path:
+) -> None:
     student, backbone = pupil.module, load_backbone(recipe.backbone)
     assert isinstance(student, Student)  # the recipe has been checked
     teacher, prototypes, objective = meta_objective(
@@ -153,13 +158,14 @@ def _teach_meta(
     )
     meta["curve"] = _fit(recipe, teacher, tokens, single_units(len(chosen)), objective)
     meta["domains"] = list(prototypes.domains)
+    if not processes().is_main_process:
+        return
     # Both files are there before the folder has its name: half a meta-teacher is never found.
     whole = recipe.out.with_name(recipe.out.name + "-whole")
     pupil.save(whole, meta)
     save_knowledge(whole, prototypes, teacher.corruption)
     shutil.rmtree(recipe.out, ignore_errors=True)
     whole.rename(recipe.out)
-    return recipe.out
 
 
 def _fit(
@@ -179,7 +185,7 @@ def _fit(
 
 def _units(recipe: TeacherRecipe, pairs: Sequence[Pair]) -> list[Rows]:
     """What must meet in a batch: the passages of a query, for whatever compares them."""
-    right = (hard_labels(pairs) > POSITIVE).numpy()
+    right = np.array([pair.right for pair in pairs])
     if recipe.objective in ("margin", "listwise"):
         lists = dealt(query_units(pairs, mixed=True), right, recipe.list_passages)
         return [rows for rows in lists if 0 < right[rows].sum() < len(rows)]
@@ -201,7 +207,7 @@ def _objective(recipe: TeacherRecipe, tokens: TokenTable, pairs: Sequence[Pair])
         target = labels[rows].to(device)
         if recipe.shape == "bi-encoder":
             query, passage = split_segments(*batch.inputs, cls_id)
-            return in_batch_loss(module(*query), module(*passage), target > POSITIVE, recipe.scale)
+            return in_batch_loss(module(*query), module(*passage), target >= RIGHT, recipe.scale)
         scores = module(*batch.inputs)[:, 0].float()
         groups = lists[rows].to(device)
         loss = OBJECTIVES[recipe.objective](scores, target, groups)

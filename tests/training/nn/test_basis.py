@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from retort.training.nn.basis import BASIS_FILES, Basis, ChangedRunError, claim, differences
+from retort.training.nn.basis import (
+    BASIS_FILES,
+    Basis,
+    ChangedRunError,
+    claim,
+    differences,
+    is_under_way,
+)
 from retort.training.nn.loop import CHECKPOINTS, PROGRESS_FILE
 from retort.training.recipes.load import parse_recipe
 
@@ -84,6 +91,16 @@ def test_a_checkpoint_goes_on_under_its_basis_alone(tmp_path: Path, name: str) -
     claim(tmp_path, basis(seed=2), fresh=True)
     assert not checkpoint.exists()
     assert json.loads((tmp_path / BASIS_FILES[0]).read_text())["recipe"]["seed"] == 2
+
+
+def test_a_checkpoint_of_more_processes_goes_on_under_as_many(tmp_path: Path) -> None:
+    claim(tmp_path, basis())
+    save_checkpoint(tmp_path)
+    path = tmp_path / BASIS_FILES[0]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "processes": 2}))
+    assert not is_under_way(tmp_path, basis())
+    with pytest.raises(ChangedRunError, match="processes: 2, now 1"):
+        claim(tmp_path, basis())
 
 
 def test_without_a_checkpoint_any_run_may_begin(tmp_path: Path) -> None:

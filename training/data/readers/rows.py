@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -17,23 +20,38 @@ class DataError(ValueError):
     """A data set is missing or a row of it is malformed; the message names file and line."""
 
 
+def short(value: object, length: int = 120) -> str:
+    """`repr` of a value, cut in its middle: in a row, the label is mostly last."""
+    shown = repr(value)
+    if len(shown) <= length:
+        return shown
+    tail = length // 3
+    return f"{shown[: length - tail - 3]}...{shown[-tail:]}"
+
+
 @dataclass
 class BadRows:
-    """What to do with malformed rows: stop at the first (default), or skip and count them."""
+    """What to do with malformed rows: stop at the first (default), or skip and count them.
+
+    `offered` says that the command has `--skip-bad`.
+    """
 
     skip: bool = False
+    offered: bool = False
     places: list[str] = field(default_factory=list)
 
     def report(self, path: Path, line: int, expected: str, row: object) -> None:
         """Raise `DataError`, or note the place when skipping was asked for."""
-        shown = repr(row)
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
+        self.refuse(path, line, f"expected {expected}, found {short(row)}")
+
+    def refuse(self, path: Path, number: int, problem: str, unit: str = "line") -> None:
+        """The same for any problem of the `unit` (a line or a row) of this number, from 1."""
         if not self.skip:
+            advice = ", or pass --skip-bad to leave such rows out and count them"
             raise DataError(
-                f"{path}, line {line}: expected {expected}, found {shown}. "
-                "Mend the row, or pass --skip-bad to leave such rows out and count them."
+                f"{path}, {unit} {number}: {problem}. Mend the row{advice * self.offered}."
             )
-        self.places.append(f"{path}:{line}")
+        self.places.append(f"{path}:{number}")
 
 
 def locate(root: Path, name: str) -> Path:
@@ -47,24 +65,65 @@ def locate(root: Path, name: str) -> Path:
     )
 
 
-def open_text(path: Path, newline: str = "\n") -> TextIO:
-    """Open a text file, gzipped or not, as UTF-8 without a byte-order mark."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
-    return path.open(encoding="utf-8-sig", newline=newline)
+def open_bytes(path: Path) -> BufferedReader | gzip.GzipFile:
+    """Open a file, unpacked where it is gzipped."""
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A whole file, unpacked where it is gzipped. Raises `DataError` where it cannot be."""
+    try:
+        with open_bytes(path) as handle:
+            return handle.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: {_gzip_problem(error)}") from error
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line number (from 1) and text of each line, with its line end, without a byte-order mark.
+
+    Raises `DataError`, with the line, for text that is not UTF-8 and for a broken gzip file.
+    """
+    number = 0
+    try:
+        with open_bytes(path) as handle:
+            for number, line in enumerate(handle, start=1):
+                if number == 1:
+                    _check_width(path, line)
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                yield number, line.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}, line {number}: byte {error.object[error.start]:#04x} is not UTF-8 "
+            f"({error.reason}): convert the file, for instance with "
+            "`iconv -f ISO-8859-1 -t UTF-8` if it is Latin-1"
+        ) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}, after line {number}: {_gzip_problem(error)}") from error
+
+
+def _check_width(path: Path, line: bytes) -> None:
+    """Raise `DataError` for UTF-16 and UTF-32, with or without a mark, by the first line."""
+    marked = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
+    if marked or (len(line) >= 4 and 0 in (sum(line[0:8:2]), sum(line[1:8:2]))):
+        raise DataError(
+            f"{path}, line 1: the text is UTF-16 or UTF-32, not UTF-8: convert the file, for "
+            "instance with `iconv -f UTF-16 -t UTF-8`"
+        )
+
+
+def _gzip_problem(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "the gzip file is cut off: copy it again, whole"
+    return f"not a sound gzip file ({error}): without compression, leave .gz out of its name"
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number (from 1) and text of each line that is not blank."""
-    with open_text(path) as handle:
-        number = 0
-        try:
-            for number, line in enumerate(handle, start=1):
-                text = line.rstrip("\r\n")
-                if text.strip():
-                    yield number, text
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}, after line {number}: not UTF-8 ({error.reason})") from error
+    """Line number (from 1) and text of each line that is not blank, as `text_lines`."""
+    for number, line in text_lines(path):
+        text = line.rstrip("\r\n")
+        if text.strip():
+            yield number, text
 
 
 def parse(
@@ -80,29 +139,47 @@ def parse(
         yield number, value
 
 
+def csv_records(path: Path, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """First line and fields of each record that is not empty, quoted as RFC 4180 has it.
+
+    Raises `DataError`, with the record's first line, for quotes that do not fit.
+    """
+    csv.field_size_limit(2**31 - 1)  # otherwise 131,072 characters
+    reader = csv.reader((text for _, text in text_lines(path)), delimiter=delimiter, strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, line {first}: not CSV ({error}): in a field in quotes, write a quote "
+                "as two"
+            ) from error
+        if record is None:
+            return
+        if record:
+            yield first, record
+
+
 def csv_rows(path: Path, columns: tuple[str, ...], bad: BadRows) -> Iterator[tuple[int, list[str]]]:
     """Rows of a comma-separated file under exactly this header."""
-    with open_text(path, newline="") as handle:
-        reader = csv.reader(handle)
-        header = next(reader, [])
-        if tuple(header) != columns:
-            raise DataError(
-                f"{path}, line 1: expected the header {','.join(columns)}, found {header}"
-            )
-        for row in reader:
-            if len(row) != len(columns):
-                bad.report(path, reader.line_num, f"{len(columns)} columns", row)
-                continue
-            yield reader.line_num, row
+    records = csv_records(path)
+    _, header = next(records, (1, []))
+    if tuple(header) != columns:
+        raise DataError(f"{path}, line 1: expected the header {','.join(columns)}, found {header}")
+    for number, row in records:
+        if len(row) != len(columns):
+            bad.report(path, number, f"{len(columns)} columns", row)
+            continue
+        yield number, row
 
 
 def read_json(path: Path) -> Any:
     """A whole JSON document, gzipped or not. Raises `DataError` with the place of a fault."""
-    with open_text(path) as handle:
-        try:
-            return json.load(handle)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    try:
+        return json.loads("".join(text for _, text in text_lines(path)))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
 
 
 def binary_label(text: str) -> float:

@@ -37,7 +37,7 @@ from retort.training.teachers.pretrained import check_finite, positions
 from retort.training.teachers.scoring.folder import SentenceFolder, read_folder
 from retort.training.teachers.scoring.hub import check_loaded, device, engine
 from retort.training.teachers.scoring.identity import Weights, tokenizer_rules
-from retort.training.teachers.scoring.scorer import Reference, Scorer
+from retort.training.teachers.scoring.scorer import Reference, Scorer, Spec
 
 if TYPE_CHECKING:
     import sentence_transformers
@@ -88,7 +88,7 @@ class BiEncoderScorer(Scorer):
 
     def score(self, pairs: Sequence[Pair], progress: bool = False) -> Vectors:
         """Similarities (pairs,)."""
-        with tqdm(total=0, desc=self.name, disable=not progress, mininterval=10) as bar:
+        with self._bar(progress) as bar:
             self.queries.encode((pair.query for pair in pairs), bar)
             self.passages.encode((pair.passage for pair in pairs), bar)
         found: list[Vectors] = []
@@ -98,6 +98,26 @@ class BiEncoderScorer(Scorer):
             passages = self.passages.of([pair.passage for pair in block])
             found.append(self.compare(queries, passages))
         return np.concatenate(found).astype(np.float32)
+
+    def query_vectors(self, texts: Sequence[str]) -> Vectors:
+        """Vectors (texts, width) of queries."""
+        with self._bar(True) as bar:
+            self.queries.encode(texts, bar)
+        return self.queries.of(texts)
+
+    def passage_vectors(self, texts: Sequence[str]) -> Vectors:
+        """Vectors (texts, width) of passages."""
+        with self._bar(True) as bar:
+            self.passages.encode(texts, bar)
+        return self.passages.of(texts)
+
+    def _bar(self, shown: bool) -> tqdm[Never]:
+        return tqdm(total=0, desc=self.name, disable=not shown, mininterval=10)
+
+
+def load_embedder(place: str) -> BiEncoderScorer:
+    """A bi-encoder for its vectors, by the place of a teacher. Raises as `load_bi_encoder`."""
+    return load_bi_encoder(Spec("dense_teacher", "bi-encoder", place))
 
 
 def load_bi_encoder(reference: Reference) -> BiEncoderScorer:

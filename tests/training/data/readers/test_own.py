@@ -34,7 +34,7 @@ def test_each_passage_with_its_query_is_a_pair_without_a_label(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "disagreements.jsonl", tiny_bundle, texts=True)
-    pairs = read_any(str(path), None, BadRows())
+    pairs = read_any(str(path), None, BadRows()).pairs
     assert [(pair.query, pair.passage) for pair in pairs] == [
         ("how tall is it", "It is 330 metres."),
         ("how tall is it", "It is old."),
@@ -69,5 +69,5 @@ def test_a_malformed_record_is_named_or_left_out(tiny_bundle: Bundle, tmp_path: 
     with pytest.raises(DataError, match="line 4: expected a record with query, passages"):
         read_any(str(path), None, BadRows())
     bad = BadRows(skip=True)
-    assert len(read_any(str(path), None, bad)) == 5
+    assert len(read_any(str(path), None, bad).pairs) == 5
     assert bad.places == [f"{path}:4"]

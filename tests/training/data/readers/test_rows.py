@@ -43,5 +43,5 @@ def test_broken_json_and_broken_text_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.json, line 2: not JSON"):
         read_json(tmp_path / "a.json")
     (tmp_path / "b.txt").write_bytes(b"fine\n\xff\xfe\n")
-    with pytest.raises(DataError, match=r"b\.txt, after line \d: not UTF-8"):
+    with pytest.raises(DataError, match=r"b\.txt, line 2: byte 0xff is not UTF-8"):
         list(lines(tmp_path / "b.txt"))
