@@ -7,11 +7,13 @@ is that of the server alone.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from retort.models.bundle import GRAPH_FILE, Bundle, write_bundle
-from retort.models.runtime.base import INPUTS, OUTPUT
+from retort.models.layout import Input
+from retort.models.runtime.base import OUTPUT
 
 # To be served with: one thread of the processor is more than it needs.
 ENVIRONMENT = {
@@ -33,7 +35,7 @@ def write_null_bundle(folder: Path, like: Bundle) -> Bundle:
     score = float(like.manifest.scores([logits]).score[0])
     with tempfile.TemporaryDirectory() as work:
         graph = Path(work) / GRAPH_FILE
-        _write_graph(graph, heads)
+        _write_graph(graph, heads, like.manifest.inputs)
         return write_bundle(
             folder,
             manifest=like.manifest.model_copy(update={"name": f"{like.manifest.name}-null"}),
@@ -43,19 +45,19 @@ def write_null_bundle(folder: Path, like: Bundle) -> Bundle:
         )
 
 
-def _write_graph(path: Path, heads: int) -> None:
+def _write_graph(path: Path, heads: int, names: Sequence[Input]) -> None:
     """A graph of zeros, (batch, heads) float32, that reads nothing but the batch's shape."""
     import onnx
     from onnx import TensorProto, helper
 
     nodes = [
-        helper.make_node("Shape", [INPUTS[0]], ["batch"], start=0, end=1),
+        helper.make_node("Shape", [names[0]], ["batch"], start=0, end=1),
         helper.make_node("Concat", ["batch", "heads"], ["shape"], axis=0),
         helper.make_node("ConstantOfShape", ["shape"], [OUTPUT]),
     ]
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
-        for name in INPUTS
+        for name in names
     ]
     output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", heads])
     width = helper.make_tensor("heads", TensorProto.INT64, [1], [heads])

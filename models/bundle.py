@@ -1,8 +1,8 @@
 """The bundle: a folder that is complete, so that whoever has it needs nothing else to serve it.
 
     manifest.json    what it is, and the sha256 of every other file
-    model.onnx       input_ids, attention_mask, token_type_ids (batch, sequence) int64
-                     to logits (batch, heads) float32
+    model.onnx       input_ids, attention_mask and, unless the manifest's layout leaves them out,
+                     token_type_ids (batch, sequence) int64, to logits (batch, heads) float32
     tokenizer.json   the fast tokenizer
     golden.jsonl     real pairs with the scores of the PyTorch original
     README.md        the model card, generated
@@ -100,7 +100,9 @@ class Bundle:
         """The tokenizer with the bundle's truncation rule. Raises as `read`."""
         content = self.read(TOKENIZER_FILE)
         try:
-            encoder = PairEncoder(Tokenizer.from_buffer(content), self.manifest.truncation)
+            encoder = PairEncoder(
+                Tokenizer.from_buffer(content), self.manifest.truncation, self.manifest.layout
+            )
         except Exception as error:
             # The library raises plain exceptions.
             raise DamagedFile(self.tokenizer_path, f"is no tokenizer ({error})") from None

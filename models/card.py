@@ -17,7 +17,7 @@ def render_card(manifest: Manifest) -> str:
         _score(manifest),
         _quality(manifest.quality),
         _agreement(manifest.agreement),
-        _parity(manifest.parity),
+        _parity(manifest.parity, "student" if manifest.activation is None else "model"),
         _data(manifest),
         f"""## Use
 
@@ -32,7 +32,8 @@ retort score --bundle {manifest.name} "how tall is the eiffel tower" "The tower 
 def _head(manifest: Manifest) -> str:
     size, rule = manifest.architecture, manifest.truncation
     one = size.encoders == 1
-    what = "A small cross-encoder that says" if one else "An ensemble of teachers, whose mean says"
+    small = "A small cross-encoder" if manifest.activation is None else "A cross-encoder"
+    what = f"{small} that says" if one else "An ensemble of teachers, whose mean says"
     several = "" if one else f"{size.encoders}, together "
     facts = [
         ("version", f"{manifest.version}, made {manifest.created}"),
@@ -55,6 +56,8 @@ This page is generated from `manifest.json`.
 
 def _score(manifest: Manifest) -> str:
     default = "the labels" if manifest.architecture.encoders == 1 else "a model of its own"
+    if manifest.activation is not None:
+        default = "what its makers had"
     rows = [(head.name, head.kind, head.teacher or default) for head in manifest.heads]
     return f"""## What a score is
 
@@ -65,7 +68,13 @@ def _score(manifest: Manifest) -> str:
 
 def _meaning(manifest: Manifest) -> str:
     known, lists = manifest.calibration, manifest.answerability
-    if known is None:
+    if known is None and manifest.activation is not None:
+        text = f"""`sigmoid(logit)`, from 0 to 1, higher where the passage answers the query better.
+It was not calibrated, so it is no probability; `retort calibrate` makes it one, on pairs of your
+own. The logit is the model's one output; of two, the second less the first; of more, the log-odds
+of the class that was named. `CrossEncoder.predict` of sentence-transformers applies
+{_activation(manifest.activation)}"""
+    elif known is None:
         text = """The mean over the heads of `sigmoid(logit)`: the probability that the passage
 answers the query. `spread` is the standard deviation over the heads."""
     else:
@@ -81,6 +90,14 @@ low or too high; `retort calibrate` fits them to pairs of your own."""
 `answerable` is the probability that any passage of a list answers. Of one passage it is the score;
 of n passages, with the log-odds z1 and z2 of the two best scores, its log-odds are
 `{lists.intercept:.3f} {lists.best:+.3f} z1 {lists.second:+.3f} z2 {lists.count:+.3f} ln(n)`."""
+
+
+def _activation(name: str) -> str:
+    if name == "Sigmoid":
+        return "a sigmoid too: it gives this score."
+    if name == "Identity":
+        return "nothing: of one output it gives the logit, which is the log-odds of this score."
+    return f"{name} to it: it gives the same order on another scale."
 
 
 def _quality(quality: dict[str, Figure]) -> str:
@@ -114,7 +131,7 @@ def _agreement(agreement: Agreement | None) -> str:
     )
 
 
-def _parity(parity: Parity | None) -> str:
+def _parity(parity: Parity | None, original: str) -> str:
     if parity is None:
         return ""
     bounds = parity.bounds
@@ -125,7 +142,7 @@ def _parity(parity: Parity | None) -> str:
         ("largest score difference", difference, f"at most {bounds.max_score_difference}"),
         ("change in nDCG", f"{parity.ndcg_change:+.2g}", f"within ±{bounds.ndcg_change}"),
     ]
-    return f"""## How close the graph is to the PyTorch student
+    return f"""## How close the graph is to the PyTorch {original}
 
 On {parity.pairs:,} held-out pairs of {parity.queries:,} queries.
 

@@ -1,9 +1,8 @@
 """Pair encoding: the one rule by which a query and a passage become token ids.
 
 Training and serving both use it, so that a student never gets an input in production
-of a shape that it was not trained on. The rule is part of the bundle (see `manifest.py`):
-
-    [CLS] query [SEP] passage [SEP]        token types 0 … 0 1 … 1
+of a shape that it was not trained on. The rule is part of the bundle (see `manifest.py`); which
+special tokens stand around the two texts says `layout.py`.
 
 **Text** is tokenized as it is, and then cut by tokens. Names of control tokens in a text, such as
 `[SEP]`, are plain text. Canonically equivalent texts (NFC, NFD) have the same tokens, and so have
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Regex, Tokenizer, normalizers
 
 from retort.models.arrays import IntArray
+from retort.models.layout import INPUTS, Input, PairLayout, bert_layout
 from retort.models.reading.passages import NOT_READ, Layout, ReadPassage, read_passage
 from retort.models.reading.sentences import sentences
 from retort.models.reading.spans import Span
@@ -89,6 +89,15 @@ class Truncation:
                 "leave the passage at least one token beyond the three special tokens"
             )
 
+    def check(self, layout: PairLayout) -> None:
+        """Raise `ValueError` if the longest query leaves a passage no room in that layout."""
+        if self.max_query_tokens >= self.max_length - layout.special_tokens:
+            raise ValueError(
+                f"max_query_tokens is {self.max_query_tokens} and max_length {self.max_length}: "
+                "leave the passage at least one token beyond the special tokens, "
+                f"{layout.special_tokens} of them"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
@@ -131,24 +140,41 @@ class Batch:
 
     @property
     def arrays(self) -> tuple[IntArray, IntArray, IntArray]:
-        """In the order in which a graph names its inputs."""
+        """All of them, in the order of `INPUTS`."""
         return self.input_ids, self.attention_mask, self.token_type_ids
+
+    def feed(self, inputs: Sequence[Input]) -> dict[Input, IntArray]:
+        """Those that a graph takes, by their names."""
+        every = dict(zip(INPUTS, self.arrays, strict=True))
+        return {name: every[name] for name in inputs}
 
 
 class PairEncoder:
-    """Encodes pairs with a fast tokenizer; safe to share between threads."""
+    """Encodes pairs with a fast tokenizer; safe to share between threads.
 
-    def __init__(self, tokenizer: Tokenizer, truncation: Truncation | None = None) -> None:
+    Without a `layout`, pairs are laid out as BERT's are. Raises `ValueError` where the tokenizer
+    lacks a token for that, or where the longest query would leave a passage no room.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        truncation: Truncation | None = None,
+        layout: PairLayout | None = None,
+    ) -> None:
         self.truncation = truncation or Truncation()
+        self.layout = layout or bert_layout(tokenizer)
+        self.truncation.check(self.layout)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True
         with _panics_told():
             _unify(tokenizer)
         self._tokenizer = tokenizer
-        self._cls = self._special("[CLS]", "<s>")
-        self._sep = self._special("[SEP]", "</s>")
-        self.pad_id = self._special("[PAD]", "<pad>")
+        self._before, self._between, self._after = (
+            np.array(ids, dtype=np.int64)
+            for ids in (self.layout.before, self.layout.between, self.layout.after)
+        )
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -167,25 +193,28 @@ class PairEncoder:
         return max(self._tokenizer.get_vocab().values())
 
     @property
-    def special_ids(self) -> tuple[int, int]:
-        """The ids of `[CLS]` and `[SEP]`."""
-        return self._cls, self._sep
+    def pad_id(self) -> int:
+        """The id of the token that fills a batch."""
+        return self.layout.pad_id
+
+    @property
+    def longest(self) -> int:
+        """How many tokens of the two texts fit together."""
+        return self.truncation.max_length - self.layout.special_tokens
 
     @classmethod
-    def from_file(cls, path: Path, truncation: Truncation | None = None) -> PairEncoder:
+    def from_file(
+        cls,
+        path: Path,
+        truncation: Truncation | None = None,
+        layout: PairLayout | None = None,
+    ) -> PairEncoder:
         """Read `tokenizer.json` at `path`."""
-        return cls(Tokenizer.from_file(str(path)), truncation)
-
-    def _special(self, *names: str) -> int:
-        for name in names:
-            token: int | None = self._tokenizer.token_to_id(name)
-            if token is not None:
-                return token
-        raise ValueError(f"the tokenizer has none of {', '.join(names)}: a pair needs that token")
+        return cls(Tokenizer.from_file(str(path)), truncation, layout)
 
     def room(self, query: EncodedText) -> int:
         """How many tokens of a passage fit with `query`."""
-        return self.truncation.max_length - 3 - len(query.ids)
+        return self.longest - len(query.ids)
 
     def encode_query(self, query: str) -> EncodedText:
         """Encode a query once; it serves every passage of a request."""
@@ -234,14 +263,9 @@ class PairEncoder:
     def join_window(self, query: EncodedText, passage: EncodedText, window: Range) -> EncodedPair:
         """Lay out the query and those tokens of the passage, which have to fit."""
         first, last = window
-        ids = np.empty(len(query.ids) + last - first + 3, dtype=np.int64)
-        boundary = len(query.ids) + 2
-        ids[0] = self._cls
-        ids[1 : boundary - 1] = query.ids
-        ids[boundary - 1] = self._sep
-        ids[boundary:-1] = passage.ids[first:last]
-        ids[-1] = self._sep
-        return EncodedPair(ids, boundary, truncated=False)
+        parts = (self._before, query.ids, self._between, passage.ids[first:last], self._after)
+        boundary = len(self._before) + len(query.ids) + self.layout.boundary
+        return EncodedPair(np.concatenate(parts), boundary, truncated=False)
 
     def read(
         self, query: EncodedText, text: str, passage: EncodedText, reading: Reading

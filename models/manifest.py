@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from retort.models.answerability import Answerability
 from retort.models.encoding import Truncation
 from retort.models.errors import InvalidManifest, UnknownSchema, mistakes
+from retort.models.layout import INPUTS, Input, PairLayout
 from retort.models.scores import Calibration, Scores, combine
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -167,10 +168,14 @@ class Manifest(_Value):
     files: dict[str, str] = Field(default_factory=dict)
     architecture: Architecture
     truncation: Truncation
+    # Left out where pairs are laid out as BERT's, so that a release without the field can read it.
+    layout: PairLayout | None = Field(None, exclude_if=lambda value: value is None)
     heads: Annotated[tuple[HeadInfo, ...], Field(min_length=1)]
     combine: Literal["mean_sigmoid"] = "mean_sigmoid"
     calibration: Calibration | None = Field(None, exclude_if=lambda value: value is None)
     answerability: Answerability | None = Field(None, exclude_if=lambda value: value is None)
+    # Of a cross-encoder that came from elsewhere: what its own library makes of the logit.
+    activation: str | None = Field(None, exclude_if=lambda value: value is None)
     precision: WeightPrecision
     methods: tuple[str, ...] = ()
     data: tuple[DataSource, ...] = ()
@@ -183,6 +188,11 @@ class Manifest(_Value):
     # Left out where there is none, so that a release without the field can read the rest.
     agreement: Agreement | None = Field(None, exclude_if=lambda value: value is None)
     shape_profiles: tuple[ShapeProfile, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the graph takes, by name."""
+        return INPUTS if self.layout is None else self.layout.inputs
 
     def scores(self, logits: ArrayLike) -> Scores:
         """The scores of logits (pairs, heads), calibrated."""
@@ -200,6 +210,17 @@ class Manifest(_Value):
         if value.max_length > LONGEST_PAIR_TOKENS:
             raise ValueError(f"max_length is {value.max_length}, at most {LONGEST_PAIR_TOKENS}")
         return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.layout is not None:
+            self.truncation.check(self.layout)
+            if (last := max(self.layout.special_ids)) >= self.architecture.vocabulary:
+                raise ValueError(
+                    f"the layout has a token with id {last}, and the graph knows "
+                    f"{self.architecture.vocabulary} tokens"
+                )
+        return self
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""

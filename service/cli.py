@@ -129,6 +129,13 @@ def serve(
     settings: Annotated[
         Path | None, typer.Option(help="A .yaml or .toml file of settings. [RETORT_SETTINGS]")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A cross-encoder that is no bundle yet, by its folder or hub name, in place of "
+            "--bundle. It becomes one at the first start, which takes a minute and the extra train."
+        ),
+    ] = None,
 ) -> None:
     """Serve a bundle over HTTP.
 
@@ -138,10 +145,19 @@ def serve(
 
     Example: `retort serve --bundle retort-small --port 8080`
     """
+    from retort.models.errors import StartError
     from retort.service.server import serve as run
     from retort.service.settings import load_settings
 
-    run(load_settings(settings, **context.obj))
+    flags = context.obj
+    if model is not None:
+        from retort.service.bundled import bundle_of
+
+        if flags["bundle"]:
+            raise StartError(f"--bundle and --model {model}: give one of the two")
+        cache = load_settings(settings, **flags).cache_dir
+        flags = {**flags, "bundle": [str(bundle_of(model, cache))]}
+    run(load_settings(settings, **flags))
 
 
 def verify(

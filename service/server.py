@@ -9,6 +9,7 @@ from pathlib import Path
 from retort.models.bundle import find_bundle, read_bundle
 from retort.models.errors import BundleError, StartError
 from retort.models.runtime.options import usable_cores
+from retort.service.http.access.keys import read_keys
 from retort.service.listeners import close, listen, place, raise_file_limit, tls_context
 from retort.service.log import log_to_stderr
 from retort.service.processes.child import ENGINE_COMMAND
@@ -53,6 +54,8 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
             texts=settings.disagreement_texts,
             max_bytes=settings.disagreements_max_bytes,
         )
+    if settings.keys_file is not None:
+        read_keys(settings.keys_file)  # the same
     if settings.tls_cert is not None and settings.tls_key is not None:
         # The same: told once, here.
         tls_context(settings.tls_cert, settings.tls_key)

@@ -459,7 +459,7 @@ def read_file(file: Path, what: str) -> Any:
     try:
         return READERS[file.suffix](file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise StartError(f"{what} {file}: {error}") from None
+        raise StartError(f"{what} {file}: {' '.join(str(error).split())}") from None
 
 
 def _check_environment() -> None:

@@ -21,7 +21,6 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 # An ONNX graph: a file, or serialized. A bundle's is given as the bytes whose hash was checked.
 Graph = Path | bytes
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUT = "logits"
 DIRECT_PAIRS = 16
 

@@ -164,6 +164,7 @@ def load_backend(
                     precision=info.precision,
                     threads=threads,
                     width=manifest.architecture.width,
+                    inputs=manifest.inputs,
                 )
                 for threads in shared_threads(options.threads or usable_cores(), options.streams)
             ]
@@ -175,7 +176,9 @@ def load_backend(
         graph,
         provider=provider,
         precision=info.precision,
+        inputs=manifest.inputs,
         threads=options.threads,
+        pad_id=0 if manifest.layout is None else manifest.layout.pad_id,
         longest=manifest.truncation.max_length,
         profiles=manifest.shape_profiles,
         kept=cache / "onnxruntime" / bundle.digest[:16],

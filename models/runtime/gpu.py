@@ -20,8 +20,9 @@ import numpy as np
 
 from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
+from retort.models.layout import INPUTS, Input
 from retort.models.manifest import Range, ShapeProfile
-from retort.models.runtime.base import INPUTS, OUTPUT, fastest
+from retort.models.runtime.base import OUTPUT, fastest
 
 COLUMN_STEP = 16
 # (rows, step): up to `rows` rows, those of a bucket are a multiple of `step`. From 100 on, at most
@@ -63,12 +64,13 @@ def cut(batch: Batch, start: int, stop: int) -> Batch:
     return Batch(*(array[start:stop] for array in batch.arrays))
 
 
-def pad(batch: Batch, rows: int, columns: int) -> Batch:
-    """`batch` in the upper left of arrays (rows, columns); a row that is added has one token.
+def pad(batch: Batch, rows: int, columns: int, pad_id: int = 0) -> Batch:
+    """`batch` in the upper left of arrays (rows, columns), the rest of its tokens `pad_id`.
 
-    A row without any would leave attention nothing to divide by.
+    A row that is added has one token: without any, attention would have nothing to divide by.
     """
     padded = Batch(*np.zeros((3, rows, columns), dtype=np.int64))
+    padded.input_ids[:] = pad_id
     height, width = batch.shape
     padded.input_ids[:height, :width] = batch.input_ids
     padded.attention_mask[:height, :width] = batch.attention_mask
@@ -108,8 +110,9 @@ class _Bucket:
 class DeviceRunner:
     """Runs `session` on `device`, named as ONNX Runtime names it.
 
-    `longest` is the most tokens a pair may have, `max_rows` the most rows of a run, None for any
-    number: a larger batch is run in parts. `graphs` says whether the session records CUDA graphs.
+    `inputs` are the graph's, and `pad_id` fills a bucket. `longest` is the most tokens a pair may
+    have, `max_rows` the most rows of a run, None for any number: a larger batch is run in parts.
+    `graphs` says whether the session records CUDA graphs.
     """
 
     def __init__(
@@ -118,11 +121,15 @@ class DeviceRunner:
         *,
         device: str,
         longest: int,
+        inputs: Sequence[Input] = INPUTS,
+        pad_id: int = 0,
         graphs: bool = False,
         max_rows: int | None = None,
     ) -> None:
         self._session = session
         self._device = device
+        self._inputs = tuple(inputs)
+        self._pad_id = pad_id
         self._longest = longest
         self._graphs = graphs
         self._max_rows = max_rows
@@ -147,14 +154,16 @@ class DeviceRunner:
     def _infer(self, batch: Batch) -> LogitArray:
         height, width = batch.shape
         rows = min(padded_rows(height), self._max_rows or padded_rows(height))
-        padded = pad(batch, rows, padded_columns(width, self._longest))
+        columns = padded_columns(width, self._longest)
+        padded = pad(batch, rows, columns, self._pad_id)
         return self._thread.submit(self._run, padded).result()[:height]
 
     def _run(self, batch: Batch) -> LogitArray:
         bucket = self._buckets.get(batch.shape)
         if bucket is None:
             bucket = self._buckets[batch.shape] = self._bind(batch.shape)
-        for value, array in zip(bucket.inputs, batch.arrays, strict=True):
+        arrays = batch.feed(self._inputs).values()
+        for value, array in zip(bucket.inputs, arrays, strict=True):
             value.update_inplace(array)
         self._session.run_with_iobinding(bucket.binding, bucket.options)
         logits: LogitArray = bucket.output.numpy()
@@ -163,8 +172,8 @@ class DeviceRunner:
 
     def _bind(self, shape: tuple[int, int]) -> _Bucket:
         binding = self._session.io_binding()
-        inputs = tuple(self._array(shape, np.int64) for _ in INPUTS)
-        for name, value in zip(INPUTS, inputs, strict=True):
+        inputs = tuple(self._array(shape, np.int64) for _ in self._inputs)
+        for name, value in zip(self._inputs, inputs, strict=True):
             binding.bind_ortvalue_input(name, value)
         output = self._array((shape[0], self._heads), np.float32)
         binding.bind_ortvalue_output(OUTPUT, output)

@@ -15,9 +15,9 @@ import onnxruntime
 
 from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
+from retort.models.layout import INPUTS, Input
 from retort.models.manifest import ShapeProfile
 from retort.models.runtime.base import (
-    INPUTS,
     OUTPUT,
     BackendInfo,
     BackendUnavailable,
@@ -40,9 +40,10 @@ NAMES: dict[Provider, str] = {
 class OnnxRuntimeBackend:
     """Runs `graph` with one provider.
 
-    `threads` is for the CPU, 0 for one per core. The rest is for GPUs: `longest` is the most
-    tokens a pair may have, `profiles` bound TensorRT's engine, `kept` is a folder for what is
-    built at the first start, and `cuda_graphs` launches a shape's kernels as one where possible.
+    `inputs` are those of the graph; `threads` is for the CPU, 0 for one per core. The rest is for
+    GPUs: `pad_id` fills rows, `longest` is the most tokens a pair may have, `profiles` bound
+    TensorRT's engine, `kept` is a folder for what is built at the first start, and `cuda_graphs`
+    launches a shape's kernels as one where possible.
     Raises `BackendUnavailable` if the provider is not the one that runs.
     """
 
@@ -52,7 +53,9 @@ class OnnxRuntimeBackend:
         *,
         provider: Provider = "cpu",
         precision: Precision = "fp32",
+        inputs: Sequence[Input] = INPUTS,
         threads: int = 0,
+        pad_id: int = 0,
         longest: int = 512,
         profiles: Sequence[ShapeProfile] = (),
         kept: Path | None = None,
@@ -66,6 +69,8 @@ class OnnxRuntimeBackend:
         _require(provider)
         self.info = BackendInfo("onnxruntime", provider, precision)
         self.cuda_graphs = False
+        self._inputs = tuple(inputs)
+        self._pad_id = pad_id
         self._session: Any = None
         self._runner: DeviceRunner | None = None
         if provider == "cpu":
@@ -73,10 +78,12 @@ class OnnxRuntimeBackend:
         elif provider == "tensorrt":
             profile = one_profile(profiles)
             engines = None if kept is None else kept / "tensorrt"
-            options = tensorrt_options(precision, profile, engines)
+            options = tensorrt_options(precision, profile, engines, inputs)
             self._runner = DeviceRunner(
                 open_session(graph, provider, options),
                 device="cuda",
+                inputs=inputs,
+                pad_id=pad_id,
                 longest=longest,
                 max_rows=None if profile is None else profile.batch.max,
             )
@@ -87,8 +94,7 @@ class OnnxRuntimeBackend:
         """Inputs (batch, sequence) to logits (batch, heads)."""
         if self._runner is not None:
             return self._runner.infer(batch)
-        feed = dict(zip(INPUTS, batch.arrays, strict=True))
-        logits: LogitArray = self._session.run([OUTPUT], feed)[0]
+        logits: LogitArray = self._session.run([OUTPUT], batch.feed(self._inputs))[0]
         return logits
 
     def _fastest_on_cuda(
@@ -118,10 +124,19 @@ class OnnxRuntimeBackend:
         return masked
 
     def _on_cuda(self, model: Graph, longest: int, cuda_graphs: bool) -> DeviceRunner:
+        def on_device(graphs: bool) -> DeviceRunner:
+            return DeviceRunner(
+                open_session(model, "cuda", cuda_options(graphs=graphs)),
+                device="cuda",
+                inputs=self._inputs,
+                pad_id=self._pad_id,
+                longest=longest,
+                graphs=graphs,
+            )
+
         if cuda_graphs:
             try:
-                session = open_session(model, "cuda", cuda_options(graphs=True))
-                runner = DeviceRunner(session, device="cuda", longest=longest, graphs=True)
+                runner = on_device(graphs=True)
                 runner.try_out()
             except BackendUnavailable:
                 raise
@@ -131,8 +146,7 @@ class OnnxRuntimeBackend:
             else:
                 self.cuda_graphs = True
                 return runner
-        session = open_session(model, "cuda", cuda_options(graphs=False))
-        return DeviceRunner(session, device="cuda", longest=longest)
+        return on_device(graphs=False)
 
 
 def open_session(
@@ -198,9 +212,12 @@ def cuda_options(*, graphs: bool) -> dict[str, str]:
 
 
 def tensorrt_options(
-    precision: Precision, profile: ShapeProfile | None, engines: Path | None
+    precision: Precision,
+    profile: ShapeProfile | None,
+    engines: Path | None,
+    inputs: Sequence[Input] = INPUTS,
 ) -> dict[str, str]:
-    """Options of TensorrtExecutionProvider.
+    """Options of TensorrtExecutionProvider for a graph with these inputs.
 
     `profile` bounds the shapes of the engine, which is kept in the folder `engines`, and with it
     what was measured to build it.
@@ -217,5 +234,5 @@ def tensorrt_options(
     if profile is not None:
         for edge in ("min", "opt", "max"):
             shape = f"{getattr(profile.batch, edge)}x{getattr(profile.sequence, edge)}"
-            options[f"trt_profile_{edge}_shapes"] = ",".join(f"{name}:{shape}" for name in INPUTS)
+            options[f"trt_profile_{edge}_shapes"] = ",".join(f"{name}:{shape}" for name in inputs)
     return options

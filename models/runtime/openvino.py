@@ -11,6 +11,7 @@ and three times farther from the original.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
@@ -18,8 +19,8 @@ import numpy as np
 
 from retort.models.arrays import LogitArray
 from retort.models.encoding import Batch
+from retort.models.layout import INPUTS, Input
 from retort.models.runtime.base import (
-    INPUTS,
     OUTPUT,
     BackendInfo,
     BackendUnavailable,
@@ -39,6 +40,7 @@ class OpenVinoBackend:
     """Runs `graph` on the CPU, one batch at a time; `threads` 0 means one per core.
 
     `width` is the student's; in int8, half that many values of an activation share a scale.
+    `inputs` are those of the graph.
     Raises `BackendUnavailable` if the CPU has no arithmetic of that precision.
     """
 
@@ -49,6 +51,7 @@ class OpenVinoBackend:
         precision: Precision = "fp32",
         threads: int = 0,
         width: int = 384,
+        inputs: Sequence[Input] = INPUTS,
     ) -> None:
         core = quiet_openvino().Core()
         able = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
@@ -76,7 +79,8 @@ class OpenVinoBackend:
         # It takes a graph in memory together with weights, which ONNX has inside.
         model = core.read_model(graph, b"") if isinstance(graph, bytes) else core.read_model(graph)
         self._model = core.compile_model(model, DEVICE, properties)
-        self._columns = [self._model.input(name) for name in INPUTS]
+        self._inputs = tuple(inputs)
+        self._columns = [self._model.input(name) for name in inputs]
         self._output = self._model.output(OUTPUT)
         self._request = self._model.create_infer_request()
         self._lock = Lock()
@@ -85,7 +89,7 @@ class OpenVinoBackend:
 
     def infer(self, batch: Batch) -> LogitArray:
         """Inputs (batch, sequence) to logits (batch, heads)."""
-        inputs = dict(zip(self._columns, batch.arrays, strict=True))
+        inputs = dict(zip(self._columns, batch.feed(self._inputs).values(), strict=True))
         # The request holds buffers.
         with self._lock:
             logits: LogitArray = self._request.infer(inputs, share_inputs=True)[self._output]

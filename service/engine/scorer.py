@@ -118,7 +118,7 @@ class Scorer:
         """
         start = time.perf_counter()
         allowed = deadline - start
-        estimated = estimate_tokens(queries, passages, self._tokenization.truncation, reading)
+        estimated = self._estimate(queries, passages, reading)
         self._refusals.check(client, estimated, allowed)
         text = _Reader(self._tokenization, queries, passages, reading, self._max_pairs)
         first = await text.next()
@@ -166,10 +166,13 @@ class Scorer:
 
         Everything that waits goes first, and then the passages in their order.
         """
-        truncation = self._tokenization.truncation
-        own = [estimate_tokens(queries, [text], truncation, reading) for text in passages]
+        own = [self._estimate(queries, [text], reading) for text in passages]
         board = self.link.board
         return board.backlog_seconds + np.cumsum(own, dtype=np.float64) * board.token_seconds
+
+    def _estimate(self, queries: Sequence[str], passages: Sequence[str], reading: Reading) -> int:
+        rule = self._tokenization
+        return estimate_tokens(queries, passages, rule.truncation, rule.special, reading)
 
 
 class _Reader:

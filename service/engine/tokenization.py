@@ -72,8 +72,13 @@ class Tokenization:
         self._typecode = "I" if self._wide else "H"
         self._width = 4 if self._wide else 2
         self._surely_long = SURELY_LONG * encoder.truncation.max_length
-        cls, sep = encoder.special_ids
-        self._cls, self._sep = self._bytes([cls]), self._bytes([sep])
+        layout = encoder.layout
+        self._before, self._between, self._after = map(
+            self._bytes, (layout.before, layout.between, layout.after)
+        )
+        self.special = layout.special_tokens  # tokens of a pair beyond those of its texts
+        # How many special tokens have the query's token type.
+        self._boundary = len(layout.before) + layout.boundary
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -111,7 +116,7 @@ class Tokenization:
         reading: Reading,
     ) -> list[ReadPassage | None]:
         """How each passage is read with its query, or the one for all; None: as one pair."""
-        longest = self.truncation.max_length - 3
+        longest = self._encoder.longest
         each = queries if len(queries) > 1 else [queries[0]] * len(passages)
         uncut = reading.max_tokens is None
         return [
@@ -130,7 +135,8 @@ class Tokenization:
         last: bool = True,
     ) -> Chunk:
         """Pairs of each passage with its query, or with the one query for all, as `read` says."""
-        cls, sep, width = self._cls, self._sep, self._width
+        before, between, after = self._before, self._between, self._after
+        special, boundary, width = self.special, self._boundary, self._width
         lengths, boundaries = array("H"), array("H")
         parts: list[bytes] = []
         shared = len(queries) == 1
@@ -139,14 +145,15 @@ class Tokenization:
             if not shared:
                 query = queries[row]
             if own is None:
-                lengths.append(query.count + passage.count + 3)
-                boundaries.append(query.count + 2)
-                parts += (cls, query.ids, sep, passage.ids, sep)
+                lengths.append(query.count + passage.count + special)
+                boundaries.append(query.count + boundary)
+                parts += (before, query.ids, between, passage.ids, after)
                 continue
             for first, end in own.windows:
-                lengths.append(query.count + end - first + 3)
-                boundaries.append(query.count + 2)
-                parts += (cls, query.ids, sep, passage.ids[first * width : end * width], sep)
+                lengths.append(query.count + end - first + special)
+                boundaries.append(query.count + boundary)
+                own_ids = passage.ids[first * width : end * width]
+                parts += (before, query.ids, between, own_ids, after)
         return Chunk(lengths.tobytes(), boundaries.tobytes(), b"".join(parts), last, self._wide)
 
     def _read(
@@ -157,7 +164,7 @@ class Tokenization:
 
         if not query.words.known:
             return NOT_READ
-        room = self.truncation.max_length - 3 - query.count
+        room = self._encoder.longest - query.count
         return read_passage(passage.count, passage.words, passage.whole, room, reading, layout)
 
     def _bytes(self, ids: Sequence[int]) -> bytes:
@@ -211,14 +218,15 @@ def estimate_tokens(
     queries: Sequence[str],
     passages: Sequence[str],
     truncation: Truncation,
+    special: int,
     reading: Reading,
 ) -> int:
-    """Estimate the tokens of a request's pairs before they are tokenized.
+    """Estimate the tokens of a request's pairs, `special` ones each, before they are tokenized.
 
     One query is for all passages; otherwise there is one per passage.
     """
-    most = truncation.max_length
-    own = [min(truncation.max_query_tokens, len(q) // CHARS_PER_TOKEN + 1) + 3 for q in queries]
+    most, limit = truncation.max_length, truncation.max_query_tokens
+    own = [min(limit, len(query) // CHARS_PER_TOKEN + 1) + special for query in queries]
     if len(own) == 1:
         own *= len(passages)
     total = 0

@@ -87,7 +87,7 @@ def ids(encoder: PairEncoder, text: str) -> list[int]:
 @pytest.mark.parametrize("token", ["[SEP]", "[CLS]", "[PAD]", "[UNK]", "[MASK]"])
 def test_control_tokens_in_a_text_are_plain_text(english: PairEncoder, token: str) -> None:
     (pair,) = english.encode(f"what is {token}", [f"{token} bananas {token}"])
-    cls, sep = english.special_ids
+    (cls,), (sep,) = english.layout.before, english.layout.after
     assert pair.ids.tolist().count(cls) == 1
     assert pair.ids.tolist().count(sep) == 2
     assert ids(english, f"a {token} b") == ids(english, f"a [ {token[1:-1]} ] b")

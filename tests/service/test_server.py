@@ -264,6 +264,14 @@ def test_a_missing_bundle() -> None:
     assert "error: nowhere-to-be-found: no bundle of that name or path" in said
 
 
+def test_a_keys_file_that_cannot_be_read(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("- name: [\n")
+    said = refused("--bundle", str(tiny_bundle.folder), "--keys-file", str(keys), "--port", "0")
+    assert said.startswith(f"error: keys file {keys}: ")
+    assert said.count("\n") == 1
+
+
 def test_a_damaged_bundle(tiny_bundle: Bundle, tmp_path: Path) -> None:
     for file in tiny_bundle.folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -9,9 +9,9 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
-    PreTrainedTokenizerFast,
 )
 
+from retort.cross_encoder import fast_tokenizer
 from tests.tiny_texts import make_tokenizer
 
 
@@ -45,8 +45,6 @@ def save_cross_encoder(folder: Path, outputs: int) -> Path:
     config = tiny_config(tokenizer.get_vocab_size())
     config.num_labels = outputs
     BertForSequenceClassification(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
-        unk_token="[UNK]", model_max_length=64,
-    ).save_pretrained(folder)  # fmt: skip
+    tokenizer.save(str(folder / "plain.json"))
+    fast_tokenizer(folder / "plain.json", 64).save_pretrained(folder)
     return folder

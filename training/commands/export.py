@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from retort.failures import reading
 from retort.training.commands.common import log, name_and_value
 from retort.training.commands.pairs import (
     ColumnsOption,
@@ -20,10 +20,8 @@ from retort.training.commands.pairs import (
 )
 
 if TYPE_CHECKING:
-    from retort.models.encoding import Truncation
     from retort.models.manifest import DataSource
-    from retort.training.nn.student import Student
-    from retort.training.teachers.ensemble import Ensemble
+    from retort.training.data.pairs import Pair
 
 Heads = Literal["all", "golden"]
 
@@ -45,6 +43,13 @@ A checkpoint's folder alone is a student with all its heads. `--heads golden` ke
 head alone, which is faster and gives no spread. Otherwise each [NAME=]WHAT is a teacher with one
 head of the bundle, WHAT being a folder, `cross-encoder:FOLDER`, `bi-encoder:PLACE` or
 `hub-cross-encoder:PLACE`; their score is the mean of their calibrated probabilities.
+
+One `hub-cross-encoder:PLACE` alone may be of any architecture that PyTorch can export (RoBERTa,
+XLM-R, MPNet, DeBERTa, ModernBERT and others); several in one bundle are BERTs.
+
+`--to-hub-folder FOLDER` writes a student for sentence-transformers in place of a bundle:
+
+    retort export retort-small --heads golden --to-hub-folder runs/hub/retort-small
 
 `--calibrate` makes the score a probability: one gain and one shift for the mean of the heads,
 which keep every order, and the weights by which a list is said to have an answer, if there are
@@ -80,23 +85,36 @@ def register(app: typer.Typer) -> None:
 
 
 def export_command(
-    checkpoints: Annotated[
+    places: Annotated[
         list[str],
-        typer.Argument(help="The student's checkpoint, or teachers.", metavar="CHECKPOINT..."),
-    ],
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle; replaced if there.")],
-    held_out: Annotated[
-        list[Path],
-        typer.Option(
-            help="Labelled pairs that the student never saw (.tsv, .csv, .jsonl or .parquet); "
-            "repeatable. Some ship with the bundle as golden pairs: their licence has to allow it."
+        typer.Argument(
+            help="The student's checkpoint, or teachers; and the bundle's folder, which is "
+            "replaced if there.",
+            metavar="CHECKPOINT... BUNDLE",
         ),
     ],
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Labelled pairs that the student never saw (.tsv, .csv, .jsonl or .parquet); "
+            "repeatable. Some ship with the bundle as golden pairs: their licence has to allow it. "
+            "(Default: pairs that ship with Retort, few and English.)"
+        ),
+    ] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "0.1.0",
     name: Annotated[str, typer.Option(help="Name of the bundle (default: the folder's).")] = "",
     storage: Annotated[
-        Literal["int8", "fp16", "fp32"], typer.Option(help="How the weights are stored.")
-    ] = "int8",
+        Literal["int8", "fp16", "fp32"] | None,
+        typer.Option(help="How the weights are stored.", show_default="int8"),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Scores of the PyTorch model to 0.001: weights in fp32, and no precision below it "
+            "that is farther off. (Of more than 2 GiB: fp16, to 0.005.)",
+        ),
+    ] = False,
     heads: Annotated[
         Heads,
         typer.Option(
@@ -119,10 +137,25 @@ def export_command(
         typer.Option(min=2, help="Of each held-out query, take only the first N passages."),
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=8, max=512, help="Longest pair of teachers, in tokens.")
+        int | None, typer.Option(min=8, help="Longest pair of teachers, in tokens.")
     ] = None,
     max_query_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest query of teachers, in tokens.")
+    ] = None,
+    wanted: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="LABEL",
+            help="Which output of a cross-encoder with more than two says that a passage answers.",
+        ),
+    ] = None,
+    to_hub_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of a bundle, write a student, a checkpoint or a bundle, as a folder "
+            "that sentence-transformers loads as a CrossEncoder."
+        ),
     ] = None,
     method: Annotated[list[str] | None, typer.Option(help="A method behind it.")] = None,
     data: Annotated[
@@ -142,39 +175,64 @@ def export_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Calibrate, export, check parity, write the bundle."""
-    from retort.training.data.pairs import first_of_each_query
-    from retort.training.evaluate.evaluation import read_report
-    from retort.training.export.bundling import (
-        BundleSpec,
-        agreement_of,
-        build_bundle,
-        quality_figures,
-    )
+    with TemporaryDirectory() as work:
+        from retort.training.data.pairs import first_of_each_query
+        from retort.training.evaluate.evaluation import read_report
+        from retort.training.export.bundling import (
+            BundleSpec,
+            agreement_of,
+            build_bundle,
+            exactly,
+            quality_figures,
+        )
+        from retort.training.export.originals import load_original
+        from retort.training.export.samples import sample_pairs
 
-    model, tokenizer, truncation = _exported(checkpoints, max_length, max_query_tokens, heads)
-    report = read_report(quality) if quality else None
-    spec = BundleSpec(
-        name=name or bundle.resolve().name,
-        version=version,
-        methods=tuple(method or _learned_by(checkpoints)),
-        data=_sources(data or ()),
-        quality=quality_figures(report, system) if report else {},
-        agreement=agreement_of(report, system, agreement_with) if report else None,
-        storage=storage,
-    )
-    read = partial(read_labelled, layout=layout_of(columns, largest), rule=contradictions)
-    made = build_bundle(
-        bundle,
-        model,
-        tokenizer,
-        truncation,
-        first_of_each_query([p for pairs in read(held_out) for p in pairs], depth),
-        spec,
-        calibration=read(calibrate),
-        calibrate_heads=calibrate_heads,
-        progress=True,
-        log=log,
-    )
+        read = partial(read_labelled, layout=layout_of(columns, largest), rule=contradictions)
+        labelled = [pair for pairs in read(held_out) for pair in pairs]
+        pairs = first_of_each_query(labelled if held_out else sample_pairs(), depth)
+        if to_hub_folder is not None:
+            _to_hub_folder(places, to_hub_folder, pairs, heads)
+            return
+        *checkpoints, last = places
+        if not checkpoints:
+            raise ValueError(f"{last}: name what is exported, and then the folder of the bundle")
+        bundle = Path(last)
+        original = load_original(
+            checkpoints,
+            Path(work),
+            max_length=max_length,
+            max_query_tokens=max_query_tokens,
+            heads=heads,
+            wanted=wanted,
+        )
+        report = read_report(quality) if quality else None
+        spec = BundleSpec(
+            name=name or bundle.resolve().name,
+            version=version,
+            methods=tuple(method or _learned_by(checkpoints)),
+            data=_sources(data or ()),
+            quality=quality_figures(report, system) if report else {},
+            agreement=agreement_of(report, system, agreement_with) if report else None,
+            activation=original.activation,
+            storage=storage or "int8",
+        )
+        if exact:
+            if storage is not None:
+                raise ValueError(f"--exact and --storage {storage}: give one of the two")
+            spec = exactly(spec, original.model)
+        made = build_bundle(
+            bundle,
+            original.model,
+            original.tokenizer_path,
+            original.truncation,
+            pairs,
+            spec,
+            calibration=read(calibrate),
+            calibrate_heads=calibrate_heads,
+            progress=True,
+            log=log,
+        )
     if as_json:
         typer.echo(made.manifest.to_json(), nl=False)
         return
@@ -187,6 +245,20 @@ def export_command(
             f"top-1 {parity.top1_agreement:.4f}, tau {parity.kendall_tau:.4f}, "
             f"score ±{parity.max_score_difference:.4f}, nDCG {parity.ndcg_change:+.4f}"
         )
+
+
+def _to_hub_folder(
+    places: Sequence[str], folder: Path, held_out: Sequence[Pair], heads: Heads
+) -> None:
+    from retort.training.export.hub_folder import write_hub_folder
+
+    if len(places) != 1:
+        raise ValueError(f"--to-hub-folder writes one student, not {len(places)}: name one")
+    made = write_hub_folder(places[0], folder, held_out, golden=heads == "golden")
+    typer.echo(
+        f"{made.folder}: a CrossEncoder ({', '.join(made.heads)}); its scores for {made.pairs} "
+        f"pairs are at most {made.max_difference:.1g} from the student's"
+    )
 
 
 def calibrate_command(
@@ -235,33 +307,6 @@ def calibrate_command(
         typer.echo(made.manifest.to_json(), nl=False)
     else:
         typer.echo(f"{made.folder}: {made.manifest.name} {made.manifest.version}")
-
-
-def _exported(
-    specs: Sequence[str], max_length: int | None, max_query_tokens: int | None, heads: Heads
-) -> tuple[Student | Ensemble, Path, Truncation]:
-    """A checkpoint's student as it is, or an ensemble of what `specs` name."""
-    from retort.training.nn.student import golden_alone, load_student
-    from retort.training.teachers.ensemble import load_ensemble
-    from retort.training.teachers.scorers import MODEL, parse
-
-    alone = len(specs) == 1 and "=" not in specs[0] and parse(specs[0]).kind == MODEL
-    if alone:
-        if max_length or max_query_tokens:
-            raise ValueError(
-                "--max-length and --max-query-tokens are for teachers: a student keeps the "
-                "lengths that it learned with"
-            )
-        loaded = load_student(Path(specs[0]))
-        student = golden_alone(loaded.student) if heads == "golden" else loaded.student
-        return student, loaded.tokenizer_path, loaded.truncation
-    if heads != "all":
-        raise ValueError(
-            f"--heads {heads} is for a student: of teachers, leave out those that are not wanted"
-        )
-    with reading(", ".join(specs), "teachers"):
-        teachers = load_ensemble(specs, max_length, max_query_tokens)
-    return teachers.ensemble, teachers.tokenizer_path, teachers.truncation
 
 
 def _learned_by(checkpoints: Sequence[str]) -> tuple[str, ...]:

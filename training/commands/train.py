@@ -22,6 +22,11 @@ from retort.training.commands.common import (
     log,
 )
 
+FreshOption = Annotated[
+    bool,
+    typer.Option("--fresh", help="Start anew, whatever the folder holds of an earlier run."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`; the last two are what the load tests start."""
@@ -36,9 +41,14 @@ def register(app: typer.Typer) -> None:
 
 
 def teach_command(
-    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a teacher. A run that was killed continues where it stopped.
+
+    What was made from another recipe or table is refused, with what differs.
 
     Example: retort teach recipes/ce-pointwise.yaml optimiser.epochs=2
     """
@@ -46,10 +56,19 @@ def teach_command(
 
     plan = load_plan(recipe, overrides, TeacherRecipe)
     check_places(plan, recipe)
+    from retort.training.nn.processes import processes
+    from retort.training.recipes.files import is_checkpoint
     from retort.training.teachers.teach import teach
 
-    folder = teach(plan)
-    answer({"teacher": str(folder)}, f"teacher in {folder}", as_json)
+    folder = teach(plan, log, fresh=fresh)
+    if not processes().is_main_process:
+        return
+    kind = plan.shape
+    if kind != "bi-encoder":
+        kind = "cross-encoder" if is_checkpoint(folder) else "hub-cross-encoder"
+    line = f"{{name: {plan.name}, path: {folder}, kind: {kind}}}"
+    facts = {"teacher": str(folder), "kind": kind}
+    answer(facts, f"teacher in {folder}; in a recipe's `teachers`: {line}", as_json)
 
 
 def label_command(
@@ -84,9 +103,14 @@ def label_command(
 
 
 def distill_command(
-    recipe: RecipeArgument, overrides: Overrides = None, as_json: JsonOption = False
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    fresh: FreshOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Distil a student from the teachers' scores. A run that was killed continues.
+
+    What was made from another recipe, table or teacher is refused, with what differs.
 
     Example: retort distill recipes/retort-small.yaml seed=2 out=runs/seed-2
     """
@@ -95,9 +119,11 @@ def distill_command(
     plan = load_plan(recipe, overrides, DistillRecipe)
     check_places(plan, recipe, [item.name for item in plan.read_teachers])
     from retort.training.methods.distill import distill
+    from retort.training.nn.processes import processes
 
-    folder = distill(plan, log)
-    answer({"student": str(folder)}, f"student in {folder}", as_json)
+    folder = distill(plan, log, fresh=fresh)
+    if processes().is_main_process:
+        answer({"student": str(folder)}, f"student in {folder}", as_json)
 
 
 def methods_command(as_json: JsonOption = False) -> None:

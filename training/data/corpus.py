@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -75,13 +74,9 @@ def build_corpus(
     if plan:
         candidates = mine_candidates(plan, read, root, held, recipe.seed, bad, log, embedder)
         rows += [(pair, "candidates") for pair in candidates]
-    # A mined negative that a source has labelled is what that source says.
-    known = {p.key: p.label for pairs in given.values() for p in pairs if p.label is not None}
     distinct: dict[int, tuple[Pair, str]] = {}
-    for pair, source in rows:
-        if pair.label is not None:
-            pair = replace(pair, label=known.get(pair.key, pair.label))
-        distinct.setdefault(pair.key, (pair, source))
+    for row in rows:
+        distinct.setdefault(row[0].key, row)
     if not distinct:
         raise DataError(
             f"{recipe.out}: no pairs, {dropped} dropped because they are held out: name sources "

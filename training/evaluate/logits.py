@@ -33,7 +33,7 @@ def logits_of(
     for items in sets:
         key = f"{items.name} {_digest(items)}"
         if key not in known:
-            model = model or graph_model(bundle.graph_path)
+            model = model or graph_model(bundle.graph_path, bundle.manifest.inputs)
             label = f"{bundle.manifest.name} on {items.name}" if progress else ""
             known[key] = run(model, bundle.encoder(), items.pairs, progress=label)
             if path is not None:

@@ -257,7 +257,10 @@ def _by_query(
     if not names:
         return kept, {}
     if not kept:
-        raise MeasureError(f"{items.name}: no query has a relevant passage: check the labels")
+        raise MeasureError(
+            f"{items.name}: no query has a passage labelled {items.relevant:g} or more: check its "
+            "labels"
+        )
     parsed = {ir_measures.parse_measure(name): name for name in names}
     positions = {query: index for index, query in enumerate(kept)}
     values = {name: np.zeros(len(kept)) for name in names}

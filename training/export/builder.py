@@ -10,14 +10,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from retort.models.layout import INPUTS
+from retort.models.runtime.base import OUTPUT
+
 FloatArray = NDArray[np.float32]
 
 # ONNX Runtime (1.31) fuses BERT's attention only where MatMul and Unsqueeze are those of opset 12
 # and layer normalisation is spelled out; it then fuses that too, as OpenVINO does.
 OPSET = 12
 IR_VERSION = 7
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-OUTPUT = "logits"
 
 
 class GraphBuilder:

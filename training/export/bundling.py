@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from retort.models.bundle import Bundle, write_bundle
 from retort.models.encoding import PairEncoder, Truncation
+from retort.models.files import GRAPH_BYTES, MIB
 from retort.models.golden import MIN_GOLDEN_PAIRS, GoldenPair
+from retort.models.layout import PairLayout
 from retort.models.manifest import (
     Agreement,
     Architecture,
@@ -34,6 +36,7 @@ from retort.models.manifest import (
     ShapeProfile,
     WeightPrecision,
 )
+from retort.models.runtime.golden import COMPUTE_TOLERANCE, STORAGE_TOLERANCE
 from retort.models.scores import Calibration, combine
 from retort.training.data.pairs import Pair
 from retort.training.evaluate.calibration import CalibrationError, map_heads
@@ -49,13 +52,19 @@ from retort.training.export.parity import (
     measure_precisions,
 )
 from retort.training.export.storage import Storage, shrink
+from retort.training.export.traced import trace_graph
 from retort.training.nn.inference import Logits, graph_model, run, student_model
 from retort.training.nn.student import Student, reads_first_alone
+from retort.training.teachers.classifier import Classifier
 from retort.training.teachers.ensemble import CrossMember, Ensemble
+
+Exportable = Student | Ensemble | Classifier
 
 GOLDEN_PAIRS = 96
 # Golden pairs are drawn in turn from this many bands of score, so that none is left out.
 BANDS = 16
+# Bytes of a graph that are no weights: nodes and names, with much to spare.
+ROOM_FOR_NODES = 16 * MIB
 # Tokens of a pair of a question and a paragraph.
 TYPICAL = 128
 
@@ -74,13 +83,27 @@ class BundleSpec:
     data: tuple[DataSource, ...] = ()
     quality: dict[str, Figure] = field(default_factory=dict)
     agreement: Agreement | None = None
+    activation: str | None = None
     storage: Storage = "int8"
     bounds: ParityBounds = DEFAULT_BOUNDS
 
 
+def exactly(spec: BundleSpec, student: Exportable) -> BundleSpec:
+    """`spec` for scores as close to those of `student` as a bundle can have them.
+
+    Weights stay float32 where the graph's format holds so many, and become float16 otherwise. The
+    bound of a score's difference is that of the storage.
+    """
+    size = sum(parameter.numel() for parameter in student.parameters()) * 4
+    storage: Storage = "fp32" if size < GRAPH_BYTES - ROOM_FOR_NODES else "fp16"
+    bound = COMPUTE_TOLERANCE["fp32"] if storage == "fp32" else STORAGE_TOLERANCE["fp16"]
+    bounds = spec.bounds.model_copy(update={"max_score_difference": bound})
+    return replace(spec, storage=storage, bounds=bounds)
+
+
 def build_bundle(
     folder: Path,
-    student: Student | Ensemble,
+    student: Exportable,
     tokenizer: Path,
     truncation: Truncation,
     held_out: Sequence[Pair],
@@ -91,7 +114,7 @@ def build_bundle(
     progress: bool = False,
     log: Callable[[str], None] = lambda text: None,
 ) -> Bundle:
-    """Write the bundle of `student`, or of the teachers in its place, to `folder`.
+    """Write the bundle of `student`, or of a cross-encoder or teachers in its place, to `folder`.
 
     `held_out` are labelled pairs, several per query, that the student never trained on: the parity
     gate judges by them and the golden pairs are drawn from them. `calibration`, if given, are
@@ -107,7 +130,7 @@ def build_bundle(
         )
     if calibrate_heads and not calibration:
         raise BundlingError("no pairs to calibrate the heads on: give some (--calibrate)")
-    encoder = PairEncoder.from_file(tokenizer, truncation)
+    encoder = PairEncoder.from_file(tokenizer, truncation, layout_of(student))
     model = student_model(student)
     log(f"scoring {len(held_out)} held-out pairs with the PyTorch student")
     reference = run(model, encoder, held_out, progress="PyTorch" if progress else "")
@@ -136,7 +159,10 @@ def build_bundle(
         export_graph(student, graph, spec.storage)
         log(f"scoring them with the graph, {graph.stat().st_size / 1e6:.1f} MB as {spec.storage}")
         exported = run(
-            graph_model(graph), encoder, held_out, progress="ONNX Runtime" if progress else ""
+            graph_model(graph, encoder.layout.inputs),
+            encoder,
+            held_out,
+            progress="ONNX Runtime" if progress else "",
         )
         parity = measure_parity(held_out, reference, exported, spec.bounds, meaning.mean)
         check_parity(parity)
@@ -165,28 +191,37 @@ def build_bundle(
         )
 
 
-def export_graph(
-    student: Student | Ensemble, path: Path, storage: Storage = "int8"
-) -> onnx.ModelProto:
+def export_graph(student: Exportable, path: Path, storage: Storage = "int8") -> onnx.ModelProto:
     """Write `student`, or the teachers that stand in its place, to `path`; return the graph.
 
     Gain and shift are folded in. Raises `UnsupportedStudentError` or `StorageError`.
     """
-    weights: dict[str, FloatArray] = {
-        name: value.detach().float().cpu().numpy() for name, value in student.state_dict().items()
-    }
-    if isinstance(student, Ensemble):
-        full = build_ensemble_graph(student, weights)
-    else:
-        full = build_graph(student.config, student.heads, weights)
-    model = shrink(full, storage)
+    model = shrink(_full_graph(student), storage)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
     return model
 
 
-def is_trimmed(student: Student | Ensemble) -> bool:
+def _full_graph(student: Exportable) -> onnx.ModelProto:
+    if isinstance(student, Classifier):
+        return trace_graph(student)
+    weights: dict[str, FloatArray] = {
+        name: value.detach().float().cpu().numpy() for name, value in student.state_dict().items()
+    }
+    if isinstance(student, Ensemble):
+        return build_ensemble_graph(student, weights)
+    return build_graph(student.config, student.heads, weights)
+
+
+def layout_of(student: Exportable) -> PairLayout | None:
+    """How its pairs are laid out; None: as BERT's."""
+    return student.layout if isinstance(student, Classifier) else None
+
+
+def is_trimmed(student: Exportable) -> bool:
     """Whether the last layer of every encoder in its graph is computed for `[CLS]` alone."""
+    if isinstance(student, Classifier):
+        return False
     if isinstance(student, Student):
         return reads_first_alone(student.heads)
     return all(
@@ -215,7 +250,7 @@ def shape_profiles(truncation: Truncation) -> tuple[ShapeProfile, ...]:
     )
 
 
-def calibrate(student: Student | Ensemble, maps: Sequence[Calibration]) -> None:
+def calibrate(student: Exportable, maps: Sequence[Calibration]) -> None:
     """Apply one map for each head, fitted on the student's present logits, to gains and shifts.
 
     Raises `CalibrationError` if there are as many maps as another student has heads.
@@ -232,7 +267,7 @@ def calibrate(student: Student | Ensemble, maps: Sequence[Calibration]) -> None:
 
 
 def describe(
-    student: Student | Ensemble,
+    student: Exportable,
     truncation: Truncation,
     spec: BundleSpec,
     parity: Parity | None,
@@ -254,6 +289,7 @@ def describe(
             trimmed=is_trimmed(student),
         ),
         truncation=truncation,
+        layout=layout_of(student),
         heads=tuple(
             HeadInfo(
                 name=head.name,
@@ -264,6 +300,7 @@ def describe(
         ),
         calibration=meaning.mean if meaning else None,
         answerability=meaning.answerability if meaning else None,
+        activation=spec.activation,
         precision=WeightPrecision(storage=spec.storage),
         methods=spec.methods,
         data=spec.data,

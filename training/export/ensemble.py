@@ -25,7 +25,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from retort.training.export.builder import OUTPUT, FloatArray, GraphBuilder
+from retort.models.runtime.base import OUTPUT
+from retort.training.export.builder import FloatArray, GraphBuilder
 from retort.training.export.encoder import MASKED, Encoder, check_config
 from retort.training.export.graph import unit_mean, write_heads
 from retort.training.nn.student import reads_first_alone

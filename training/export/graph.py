@@ -23,7 +23,8 @@ import onnx
 from onnx import TensorProto
 from transformers import BertConfig
 
-from retort.training.export.builder import OUTPUT, FloatArray, GraphBuilder
+from retort.models.runtime.base import OUTPUT
+from retort.training.export.builder import FloatArray, GraphBuilder
 from retort.training.export.encoder import Encoder, check_config
 from retort.training.nn.student import Head, reads_first_alone
 

@@ -125,7 +125,9 @@ def measure_precisions(
         if precision == "int8" and storage != "int8":
             continue
         try:
-            backend = OpenVinoBackend(graph, precision=precision, width=width)
+            backend = OpenVinoBackend(
+                graph, precision=precision, width=width, inputs=encoder.layout.inputs
+            )
         except BackendUnavailable:
             continue
         title = f"OpenVINO {precision}" if progress else ""

@@ -44,7 +44,8 @@ def recalibrate(
     for the calibration errors.
     Raises `CalibrationError` for labels that are all alike, `BundleError` as `write_bundle` does.
     """
-    model, encoder, manifest = graph_model(bundle.graph_path), bundle.encoder(), bundle.manifest
+    encoder, manifest = bundle.encoder(), bundle.manifest
+    model = graph_model(bundle.graph_path, manifest.inputs)
 
     def scored(pairs: Sequence[Pair], title: str) -> ScoredSet:
         logits = run(model, encoder, pairs, progress=title if progress else "")

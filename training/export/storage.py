@@ -27,7 +27,8 @@ Floats = NDArray[np.float32]
 
 # Smaller tensors (biases, norms) stay as they are: they take little space and every row needs them.
 MIN_ELEMENTS = 256
-# Operators whose first input is a table of rows; of all others the last axis holds the outputs.
+# Operators whose first input is a table of rows. Of all others the last axis holds the outputs, but
+# for a Gemm that transposes its weight.
 # A table needs its scales by row: given them by column, OpenVINO 2026.4 crashes in its Gather.
 ROW_OPERATORS = frozenset({"Gather", "Slice"})
 
@@ -80,8 +81,14 @@ def shrink(model: onnx.ModelProto, storage: Storage) -> onnx.ModelProto:
 
 
 def _axes(nodes: Iterable[onnx.NodeProto]) -> dict[str, int]:
-    """The axis along which each weight gets its scales."""
-    return {node.input[0]: 0 for node in nodes if node.op_type in ROW_OPERATORS and node.input}
+    """The axis along which each weight gets its scales, where that is not the last."""
+    found = {}
+    for node in nodes:
+        if node.op_type in ROW_OPERATORS and node.input:
+            found[node.input[0]] = 0
+        elif node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute):
+            found[node.input[1]] = 0
+    return found
 
 
 Packed = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]

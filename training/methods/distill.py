@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,15 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from retort.models.encoding import PairEncoder, Truncation
+from retort.training.data.contrast import Contrast
+from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, labelled_pairs, select_all, table_digest
 from retort.training.labels.store import HiddenStates, hidden_loss, pair_keys, variance
 from retort.training.labels.targets import Targets, gather_targets
-from retort.training.methods.method import Examples, Material, Method
+from retort.training.methods.method import Examples, Headed, Material, Method
 from retort.training.methods.registry import build_method
 from retort.training.nn.backbone import Backbone, load_backbone
+from retort.training.nn.basis import FORMAT, Basis, claim, differences, refuse
 from retort.training.nn.batching import TokenBatch, TokenTable, group_numbers
 from retort.training.nn.loop import Objective, Progress, fit, set_dropout
 from retort.training.nn.losses import hard_labels
+from retort.training.nn.processes import on_main, processes
 from retort.training.nn.student import (
     Student,
     check_length,
@@ -31,29 +37,38 @@ from retort.training.nn.student import (
 )
 from retort.training.nn.vocabulary import unknown_in_pairs, unknown_warning
 from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.recipe import DistillRecipe, same_origin
-from retort.training.teachers.scorers import identity_of
+from retort.training.recipes.recipe import DistillRecipe, Stage
+from retort.training.teachers.scorers import content_identity, identity_of
 
 Record = dict[str, Any]  # a stage in a student's meta: plan, table, curve
 
 
-def distill(recipe: DistillRecipe, log: Callable[[str], None] = print) -> Path:
+def distill(
+    recipe: DistillRecipe, log: Callable[[str], None] = print, *, fresh: bool = False
+) -> Path:
     """Run all stages and return the student's folder; for m-o-m the folder of its members.
 
     Each finished stage leaves `stage-N` in the recipe's `out`, and a killed run continues there.
-    Raises `StoreError` when a pair lacks a teacher's score, and `ValueError` when a stage that is
-    there was made from other stages, tables or teachers.
+    With `fresh` nothing that is there counts. Raises `StoreError` when a pair lacks a teacher's
+    score, and `ChangedRunError` when a stage that is there, or was under way, was made from other
+    stages, tables or teachers.
     """
-    members = recipe.members()
+    log, members = on_main(log), recipe.members()
     if members == [recipe]:
-        return _distill(recipe, log)
+        return _distill(recipe, log, fresh)
     for member in members:
-        _distill(member, log)
+        _distill(member, log, fresh)
     return recipe.out / "members"
 
 
-def _distill(recipe: DistillRecipe, log: Callable[[str], None]) -> Path:
+def _distill(recipe: DistillRecipe, log: Callable[[str], None], fresh: bool) -> Path:
+    state = processes()
     torch.manual_seed(recipe.seed)
+    if fresh and state.is_main_process:
+        for number in range(1, len(recipe.stages) + 1):
+            for old in (f"stage-{number}", f"stage-{number}-run"):
+                shutil.rmtree(recipe.out / old, ignore_errors=True)
+    state.wait_for_everyone()
     run = _Run(recipe, load_backbone(recipe.student.init), build_method(recipe), log)
     student = make_student(recipe, run.backbone, run.method)
     records: list[Record] = []
@@ -61,16 +76,20 @@ def _distill(recipe: DistillRecipe, log: Callable[[str], None]) -> Path:
         folder = recipe.out / f"stage-{number}"
         record: Record = {"plan": stage.model_dump(mode="json"), "table": table_digest(stage.table)}
         records.append(record)
-        done = done_stage(folder, run.basis, records)
+        done = done_stage(folder, run.rests_on(records))
         if done is not None:
             student, record["curve"] = done
             log(f"{recipe.name}: stage {number} was finished before")
             continue
-        record["curve"] = run.stage(number, student)
-        run.save(folder, student, number, records)
+        record["curve"] = run.stage(number, student, records)
+        if state.is_main_process:
+            run.save(folder, student, number, records)
     result = recipe.out / "student"
-    meta = run.save(result, student.eval(), len(recipe.stages), records)
-    run.method.finish(student, recipe, meta, run.backbone.tokenizer_path)
+    student.eval()
+    if state.is_main_process:
+        meta = run.save(result, student, len(recipe.stages), records)
+        run.method.finish(student, recipe, meta, run.backbone.tokenizer_path)
+    state.wait_for_everyone()
     return result
 
 
@@ -82,29 +101,42 @@ def make_student(recipe: DistillRecipe, backbone: Backbone, method: Method) -> S
     return take_layers(backbone.encoder, plan.layers, method.heads())
 
 
-def done_stage(
-    folder: Path, basis: dict[str, object], records: Sequence[Record]
-) -> tuple[Student, object] | None:
+def done_stage(folder: Path, wanted: Basis) -> tuple[Student, object] | None:
     """Student and learning curve as a finished stage left them, or None.
 
-    `records` are those of the stages up to this one, without this one's curve. Raises `ValueError`
-    for a stage that came from something else.
+    `wanted` is what the stages up to this one rest on. Raises `ChangedRunError` for a stage that
+    came from something else.
     """
     if not is_checkpoint(folder):
         return None
     loaded = load_student(folder)
     kept = loaded.meta.get("stages") or []
-    found = {"basis": loaded.meta.get("basis"), "stages": [_origin(record) for record in kept]}
-    if not same_origin(found, {"basis": basis, "stages": [_origin(r) for r in records]}):
-        raise ValueError(
-            f"{folder} was made by another recipe, from other tables or from other teachers; set "
-            f"out= to a new folder, or remove {folder}"
-        )
+    found = {"basis": None, **{name: loaded.meta[name] for name in wanted if name in loaded.meta}}
+    refuse(folder, differences({**found, "stages": [_origin(one) for one in kept]}, wanted))
     return loaded.student, kept[-1].get("curve", [])
 
 
 def _origin(record: Record) -> Record:
     return {"plan": record.get("plan"), "table": record.get("table")}
+
+
+def _check_contrast(name: str, method: Method, stage: Stage, pairs: Sequence[Pair]) -> None:
+    """Raise `NothingToLearnError` where the pairs leave a loss of the stage nothing to compare."""
+    contrast = Contrast.of(pairs)
+    if stage.alpha < 1:
+        contrast.need_two_labels(stage.table)
+        if name == "infonce" or stage.listwise:
+            contrast.need_mixed_queries(stage.table, "infonce" if name == "infonce" else "listwise")
+    if isinstance(method, Headed) and method.together:
+        contrast.need_lists(stage.table, name)
+
+
+def _digest(known: Targets) -> str:
+    """sha256 of what the teachers say of the pairs."""
+    digest = hashlib.sha256()
+    for values in (known.targets, known.odds):
+        digest.update(values.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -129,8 +161,27 @@ class _Run:
             "seed": self.recipe.seed,
             "student": self.recipe.student.model_dump(mode="json"),
             "teachers": [[t.name, t.head, self.identities[t.name]] for t in self.method.teachers],
+            "options": self.recipe.options,
+            "sources": {t.name: t.sources for t in self.method.teachers},
         }
-        return {**basis, "options": self.recipe.options} if self.recipe.options else basis
+        hidden = self.recipe.hidden_teacher
+        if hidden is not None and any(stage.hidden for stage in self.recipe.stages):
+            basis["hidden"] = hidden.name
+        return basis
+
+    @cached_property
+    def backbone_identity(self) -> str:
+        """What the student is cut from."""
+        return content_identity(self.backbone.encoder, table_digest(self.backbone.tokenizer_path))
+
+    def rests_on(self, records: Sequence[Record]) -> Basis:
+        """What the stages of `records` rest on."""
+        return {
+            "format": FORMAT,
+            "basis": self.basis,
+            "backbone_weights": self.backbone_identity,
+            "stages": [_origin(record) for record in records],
+        }
 
     @cached_property
     def chosen(self) -> list[PairTable]:
@@ -148,18 +199,28 @@ class _Run:
         """Write the student after stage `number`; what it carries of its making is returned."""
         recipe = self.recipe.model_dump(mode="json")
         meta: dict[str, object] = {
-            "name": self.recipe.name, "recipe": recipe, "basis": self.basis, "stages": records,
-        }  # fmt: skip
+            **self.rests_on(records),
+            "name": self.recipe.name,
+            "recipe": recipe,
+            "stages": records,
+        }
         path = self.backbone.tokenizer_path
         save_student(folder, student, path, self.truncation(number), meta)
         return meta
 
-    def stage(self, number: int, student: Student) -> list[tuple[int, float]]:
-        """Train `student` in place through stage `number`, from 1; returns its learning curve."""
+    def stage(
+        self, number: int, student: Student, records: Sequence[Record]
+    ) -> list[tuple[int, float]]:
+        """Train `student` in place through stage `number`, from 1; returns its learning curve.
+
+        `records` are those of the stages up to this one. Raises `ChangedRunError` where a run of
+        this stage is under way that rests on something else, and `NothingToLearnError`.
+        """
         recipe, method = self.recipe, self.method
         stage, own = recipe.stages[number - 1], self.chosen[number - 1]
-        folder, seed = recipe.out / f"stage-{number}", recipe.seed + number
+        folder, seed = recipe.out / f"stage-{number}-run", recipe.seed + number
         check_length(student, self.truncation(number))
+        _check_contrast(recipe.method, method, stage, own.pairs)
         encoder = PairEncoder.from_file(self.backbone.tokenizer_path, self.truncation(number))
         unknown = unknown_in_pairs(self.backbone.tokenizer_path, own.pairs)
         if warning := unknown_warning(recipe.student.init, unknown):
@@ -169,6 +230,8 @@ class _Run:
         # The labelled pairs of all stages calibrate the teachers.
         labelled = labelled_pairs(self.chosen) if asked else PairTable([], [])
         known = gather_targets(recipe.store, asked, self.identities, own, labelled)
+        # What the store says depends on its scales too, which it fixed when it was first filled.
+        claim(folder, {**self.rests_on(records), "targets": _digest(known)})
         material = Material(
             own.pairs, own.sources, tokens, stage, self.backbone.tokenizer_path, seed, folder
         )
@@ -180,7 +243,7 @@ class _Run:
         return fit(
             ready.module(student), tokens, ready.units(material),
             self._objective(ready, material, known), stage.optimiser,
-            folder=folder.with_name(folder.name + "-run"), seed=seed,
+            folder=folder, seed=seed,
             checkpoint_steps=recipe.checkpoint_steps, title=f"{recipe.name} stage {number}",
             divisions=ready.divisions(material),
         )  # fmt: skip

@@ -148,6 +148,19 @@ def query_units(pairs: Sequence[Pair], *, mixed: bool) -> list[Rows]:
     return units
 
 
+def dealt(units: Sequence[Rows], right: NDArray[np.bool_], most: int | None) -> list[Rows]:
+    """Units of at most `most` rows; a longer one is dealt into several, as cards are.
+
+    Its right rows, of `right` (rows,), are dealt first, so that each part has its share of them.
+    """
+    parts: list[Rows] = []
+    for unit in units:
+        hands = 1 if most is None else -(-len(unit) // most)
+        order = unit[np.argsort(~right[unit], kind="stable")] if hands > 1 else unit
+        parts += [order[hand::hands] for hand in range(hands)]
+    return parts
+
+
 def group_numbers(pairs: Sequence[Pair]) -> Tensor:
     """A number for each pair's query, (pairs,)."""
     numbers: dict[str, int] = {}

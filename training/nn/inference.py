@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from retort.models.encoding import Batch, EncodedPair, PairEncoder
-from retort.models.runtime.base import INPUTS
+from retort.models.layout import INPUTS, Input
 from retort.training.data.pairs import Pair
 from retort.training.nn.batch_size import BatchSize, padded, scoring_size
 
@@ -95,11 +95,14 @@ def student_model(student: nn.Module, device: str | torch.device = "cpu") -> Mod
     return model
 
 
-def graph_model(graph: Path, threads: int = 0) -> Model:
-    """The ONNX graph at `graph` in ONNX Runtime on the CPU; `threads` 0 takes all cores."""
+def graph_model(graph: Path, inputs: Sequence[Input] = INPUTS, threads: int = 0) -> Model:
+    """The ONNX graph at `graph`, which takes `inputs`, in ONNX Runtime on the CPU.
+
+    `threads` 0 takes all cores.
+    """
     from retort.models.runtime.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(graph, threads=threads).infer
+    return OnnxRuntimeBackend(graph, inputs=inputs, threads=threads).infer
 
 
 def compiled_model(module: nn.Module) -> Model:

@@ -1,8 +1,9 @@
 """The loop: one way of training for every teacher and every method.
 
-`accelerate` brings mixed precision, several GPUs and whole-state checkpoints. Which rows meet in
-which step follows from seed and epoch alone, so a run that was killed goes on from its last
-checkpoint and ends where an uninterrupted run ends, bit for bit on one machine.
+`accelerate` brings mixed precision, several processes and whole-state checkpoints. Which rows meet
+in which step follows from seed and epoch alone, so a run that was killed goes on from its last
+checkpoint and ends where an uninterrupted run ends, bit for bit on one machine, and several
+processes take the steps of one (`processes.py`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from retort.training.nn.batch_size import BatchSize
 from retort.training.nn.batching import Rows, TokenBatch, TokenTable, epoch_batches
+from retort.training.nn.processes import Shared, add_gradients, processes
 from retort.training.recipes.recipe import Optimiser
 
 
@@ -40,9 +43,16 @@ class Progress:
 
 Objective = Callable[[nn.Module, TokenBatch, Progress], Tensor]
 
+# Where a run's checkpoint is; the second name is that of one that was being swapped in.
+CHECKPOINTS = ("checkpoint", "checkpoint.tmp")
+PROGRESS_FILE = "progress.json"  # written last: a checkpoint that has it is whole
 CURVE_STEPS = 50  # between two points of a learning curve
 WATCHED_STEPS = 3  # a rate that is far too high shows at once
-_WORDS = "embeddings.word_embeddings.weight"
+# The word embeddings of an encoder, by the ends of the names that architectures give them.
+_WORDS = (
+    "embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight", "wte.weight",
+    "embed_tokens.weight",
+)  # fmt: skip
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
@@ -88,7 +98,10 @@ def fit(
     mixes rows of different `divisions` (rows,). Checkpoints go to
     `folder/checkpoint` and are found there again. Raises `ValueError` if the loss is not finite.
     """
-    torch.manual_seed(seed)
+    # A process of its own drops other activations.
+    torch.manual_seed(seed + 1_000_003 * processes().process_index)
+    # The library keeps a process's first precision; the stages of a student may differ in theirs.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         mixed_precision=plan.precision,
         cpu=not torch.cuda.is_available(),
@@ -97,13 +110,17 @@ def fit(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not (plan.freeze_words and name.endswith(_WORDS)))
     batches = plan_batches(units, table.lengths, plan, seed, divisions)
-    steps = math.ceil(len(batches) / accelerator.num_processes)
+    steps = len(batches)
     optimiser = torch.optim.AdamW(_groups(model, plan), lr=plan.lr, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: linear_schedule(step, steps, plan.warmup)
     )
     run = torch.compile(model, dynamic=True) if plan.compile else model
-    wrapped, optimiser, schedule = accelerator.prepare(run, optimiser, schedule)
+    several = accelerator.num_processes > 1
+    # "Evaluation" leaves out the library's own wrapper for several processes, and nothing else.
+    prepared = accelerator.prepare_model(run, evaluation_mode=True)
+    optimiser, schedule = accelerator.prepare(optimiser, schedule)
+    wrapped = Shared(prepared) if several else prepared
     state = _resume(accelerator, folder)
     table.to(accelerator.device)
     total = torch.tensor(state.total, device=accelerator.device)
@@ -113,11 +130,12 @@ def fit(
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     for step in bar:
-        number = step * accelerator.num_processes + accelerator.process_index
-        batch = table.gather(batches[number % len(batches)])
+        batch = table.gather(batches[step])
         with accelerator.autocast():
             loss = objective(wrapped, batch, Progress(step, steps, seed))
         accelerator.backward(loss)
+        if several:
+            add_gradients(wrapped.parameters())
         accelerator.clip_grad_norm_(wrapped.parameters(), plan.clip)
         optimiser.step()
         schedule.step()
@@ -139,7 +157,8 @@ def fit(
         if state.step % checkpoint_steps == 0 and state.step < steps:
             state.total = float(total)
             _save(accelerator, folder, state)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    if accelerator.is_main_process:
+        shutil.rmtree(folder / CHECKPOINTS[0], ignore_errors=True)
     return state.curve
 
 
@@ -172,20 +191,21 @@ class _State:
 
 def _save(accelerator: Accelerator, folder: Path, state: _State) -> None:
     """Write next to the old checkpoint and swap, so that a kill at any time leaves a whole one."""
-    target, fresh = folder / "checkpoint", folder / "checkpoint.tmp"
+    target, fresh = (folder / name for name in CHECKPOINTS)
     if accelerator.is_main_process:
         shutil.rmtree(fresh, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(fresh))
+    accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (fresh / "progress.json").write_text(json.dumps(asdict(state)))
+        (fresh / PROGRESS_FILE).write_text(json.dumps(asdict(state)))
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
 
 
 def _resume(accelerator: Accelerator, folder: Path) -> _State:
-    for name in ("checkpoint", "checkpoint.tmp"):
-        progress = folder / name / "progress.json"
+    for name in CHECKPOINTS:
+        progress = folder / name / PROGRESS_FILE
         if progress.is_file():
             accelerator.load_state(str(folder / name))
             state = _State(**json.loads(progress.read_text()))

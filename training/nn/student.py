@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -242,8 +243,13 @@ def narrow(wide: Student, width: int) -> Student:
 
 def check_length(student: Student, truncation: Truncation) -> None:
     """Raise `ValueError` if the encoder has no positions for pairs as long as `truncation` says."""
-    places = student.config.max_position_embeddings
-    if truncation.max_length > places and not is_bi_lstm(student.config):
+    if not is_bi_lstm(student.config):
+        check_places(student.config.max_position_embeddings, truncation)
+
+
+def check_places(places: int, truncation: Truncation) -> None:
+    """Raise `ValueError` where `places` positions are too few for a pair's tokens."""
+    if truncation.max_length > places:
         raise ValueError(
             f"max_length is {truncation.max_length}, and the encoder has positions for {places} "
             "tokens: give a smaller max_length, or a backbone that reads more"
@@ -276,22 +282,29 @@ def save_student(
     truncation: Truncation,
     meta: Mapping[str, Any],
 ) -> None:
-    """Write the checkpoint into a temporary folder, then rename it over an older one."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    """Write the checkpoint; it takes an older one's place when it is whole."""
     state = {
         name: value.detach().contiguous().clone() for name, value in student.state_dict().items()
     }
-    save_file(state, temporary / "model.safetensors")
-    shutil.copyfile(tokenizer_path, temporary / "tokenizer.json")
     description = {
         "config": student.config.to_dict(),
         "heads": [asdict(head) for head in student.heads],
         "truncation": asdict(truncation),
         "meta": dict(meta),
     }
-    (temporary / CHECKPOINT_FILE).write_text(json.dumps(description, indent=1) + "\n")
+    with replacing(folder) as whole:
+        save_file(state, whole / "model.safetensors")
+        shutil.copyfile(tokenizer_path, whole / "tokenizer.json")
+        (whole / CHECKPOINT_FILE).write_text(json.dumps(description, indent=1) + "\n")
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into, which takes the place and name of `folder` at the end."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 

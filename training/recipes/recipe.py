@@ -261,8 +261,10 @@ class MetaPlan(_Part):
 class TeacherRecipe(_Part):
     """A teacher fine-tuned from a backbone with one objective.
 
-    `layers` keeps these layers of the backbone alone (from 0), `width` cuts it narrower: teachers
-    of several capacities for SKD.
+    A cross-encoder from a BERT encoder is a checkpoint, which has a student's shape: `layers` keeps
+    some of its layers alone (from 0), `width` cuts it narrower, for SKD's teachers of several
+    capacities. From a backbone of any other architecture, or from a cross-encoder that is there, it
+    is a folder of the hub's shape, which `shape: hub-cross-encoder` gives for BERT too.
     """
 
     kind: Literal["teacher"] = Field(description="What the recipe makes.")
@@ -279,11 +281,22 @@ class TeacherRecipe(_Part):
     width: int | None = Field(
         None, ge=32, description="Cut every hidden state to this width; none for its own."
     )
-    shape: Literal["cross-encoder", "bi-encoder"] = Field(
-        "cross-encoder", description="One encoder for both texts, or one for each."
+    shape: Literal["cross-encoder", "hub-cross-encoder", "bi-encoder"] = Field(
+        "cross-encoder",
+        description="One encoder for both texts, or one for each; hub-cross-encoder leaves a "
+        "folder that transformers loads, as an architecture other than BERT always does.",
     )
     objective: Literal["pointwise", "margin", "listwise", "infonce", "meta"] = Field(
         "pointwise", description="What it learns; meta is one teacher of several domains."
+    )
+    listwise: float = Field(
+        0.0, ge=0, description="Added to pointwise: the weight of the objective listwise."
+    )
+    list_passages: int | None = Field(
+        None,
+        ge=2,
+        description="At most this many passages of a query are compared; a query with more is "
+        "several lists. None for all.",
     )
     meta: MetaPlan = Field(MetaPlan(), description="Settings of the objective meta.")
     table: Path = Field(description="The pairs to learn from.")
@@ -298,6 +311,45 @@ class TeacherRecipe(_Part):
     checkpoint_steps: int = Field(
         200, ge=1, description="Steps between checkpoints, from which a killed run resumes."
     )
+
+    @property
+    def compares(self) -> bool:
+        """Whether the loss of a batch compares the passages of a query."""
+        return self.objective in ("margin", "listwise") or self.listwise > 0
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        mistakes = [*self._mistakes()]
+        if mistakes:
+            raise Mistakes(mistakes)
+        return self
+
+    def _mistakes(self) -> Iterator[tuple[str, str]]:
+        bi = self.shape == "bi-encoder"
+        if bi != (self.objective == "infonce"):
+            yield (
+                "objective",
+                f"{self.objective} for a {self.shape}: a bi-encoder learns infonce, and a "
+                "cross-encoder one of the others (listwise is InfoNCE over a query's passages)",
+            )
+        if self.listwise and self.objective != "pointwise":
+            yield (
+                "listwise",
+                f"a weight of {self.listwise:g} next to {self.objective}: it is added to pointwise "
+                "alone; leave it out",
+            )
+        if self.list_passages and not self.compares:
+            yield (
+                "list_passages",
+                f"{self.objective} compares no passages: leave it out, or set listwise to a weight",
+            )
+        if self.shape != "hub-cross-encoder":
+            return
+        for name in ("layers", "width"):
+            if getattr(self, name) is not None:
+                yield name, "for shape cross-encoder: a hub-cross-encoder keeps its own; leave out"
+        if self.objective == "meta":
+            yield "objective", "meta needs a student's shape: set shape=cross-encoder"
 
 
 class TeacherRef(_Part):
@@ -567,34 +619,3 @@ def problem_of(fault: Any) -> str:
             problem = str(fault["msg"]).removeprefix("Value error, ")
     whole = fault["type"].startswith(("missing", "value_error", "union_tag"))
     return problem if whole else problem + f", found {fault['input']!r}"[:200]
-
-
-# The parts of recipes in records of what something was made from, by the name of their field.
-_RECORDED: dict[str, type[BaseModel]] = {
-    "recipe": TeacherRecipe,
-    "plan": Stage,
-    "student": StudentPlan,
-}
-
-
-def same_origin(found: object, wanted: object) -> bool:
-    """Whether a record of what something was made from says what is wanted.
-
-    Records are plain values, as JSON has them: a teacher's recipe and table, a student's basis and
-    stages, a study's basis. A part that an older version wrote has fewer fields: those that are
-    missing have their defaults.
-    """
-    return _filled(found) == _filled(wanted)
-
-
-def _filled(value: object, field: str = "") -> object:
-    if isinstance(value, dict):
-        if field in _RECORDED:
-            try:
-                return _RECORDED[field].model_validate(value)
-            except ValidationError:
-                pass
-        return {name: _filled(item, name) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_filled(item) for item in value]
-    return value

@@ -169,6 +169,8 @@ def read_record(kind: type[Model], path: Path, advice: str) -> Model:
         found = kind.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StudyFileError(f"{path}: not there: {advice}") from None
+    except UnicodeDecodeError:
+        raise StudyFileError(f"{path}: not UTF-8: {advice}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"

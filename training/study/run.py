@@ -27,6 +27,7 @@ from retort.training.labels.store import ScoreStore, StoreError, pair_keys
 from retort.training.labels.targets import scored_by
 from retort.training.methods.distill import distill
 from retort.training.methods.registry import build_method
+from retort.training.nn.basis import differences, refusal
 from retort.training.nn.student import load_student
 from retort.training.recipes.recipe import DistillRecipe, TeacherRef
 from retort.training.recipes.study import PLACE, TEACHERS, Cell, Dataset, StudyRecipe
@@ -270,12 +271,10 @@ def _is_wanted(folder: Path, results: Sequence[Path], made_from: Basis, redo: bo
     path = folder / BASIS_FILE
     if path.is_file():
         others.append(json.loads(path.read_text(encoding="utf-8")))
-    if any(other != made_from for other in others):
+    changed = next((other for other in others if other != made_from), None)
+    if changed is not None:
         if not redo:
-            raise StaleRunError(
-                f"{folder} was made by another recipe, from other tables or by other teachers: run "
-                "with --redo to make it again, or set out= to a new folder"
-            )
+            raise StaleRunError(refusal(folder, differences(changed, made_from), "--redo"))
         for place in {folder, *results}:
             shutil.rmtree(place, ignore_errors=True)
     return True

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 import transformers
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from torch import Tensor
 
 from retort.cross_encoder import SMALL, fast_tokenizer, load_cross_encoder, stay_offline
 from retort.training.nn.backbone import locate_backbone
@@ -119,16 +120,11 @@ def classifier_of(student: Student) -> transformers.BertForSequenceClassificatio
     head: tanh(x) differs from x by a share of x²/3, here about a hundred-thousandth. Raises
     `ValueError` for a head that is not linear.
     """
-    kinds = sorted({head.kind for head in student.heads} - {"linear"})
-    if kinds:
-        raise ValueError(f"the checkpoint has a {kinds[0]} head: a CrossEncoder has linear ones")
+    weight, bias = linear_maps(student)
     config = transformers.BertConfig.from_dict({**student.config.to_dict(), "num_labels": 1})
     model = transformers.BertForSequenceClassification(config)
     model.eval()
     model.bert.load_state_dict(student.encoder.state_dict(), strict=False)
-    maps = [head.linear for head in student.head_bank if isinstance(head, LinearHead)]
-    weight = torch.cat([linear.weight for linear in maps]) * student.gain[:, None]
-    bias = torch.cat([linear.bias for linear in maps]) * student.gain + student.shift
     assert model.bert.pooler is not None
     with torch.no_grad():
         pooler = model.bert.pooler.dense
@@ -137,3 +133,16 @@ def classifier_of(student: Student) -> transformers.BertForSequenceClassificatio
         model.classifier.weight.copy_(weight.mean(0, keepdim=True) / SMALL)
         model.classifier.bias.copy_(bias.mean(0, keepdim=True))
     return model
+
+
+def linear_maps(student: Student) -> tuple[Tensor, Tensor]:
+    """A checkpoint's heads as weight (heads, width) and bias (heads,), gain and shift folded in.
+
+    Raises `ValueError` for a head that is not linear.
+    """
+    kinds = sorted({head.kind for head in student.heads} - {"linear"})
+    if kinds:
+        raise ValueError(f"the checkpoint has a {kinds[0]} head: a CrossEncoder has linear ones")
+    maps = [head.linear for head in student.head_bank if isinstance(head, LinearHead)]
+    weight = torch.cat([linear.weight for linear in maps]) * student.gain[:, None]
+    return weight, torch.cat([linear.bias for linear in maps]) * student.gain + student.shift

@@ -25,15 +25,16 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from retort.models.encoding import Truncation
+from retort.models.layout import bert_layout
 from retort.training.nn.backbone import (
     BackboneError,
     load_backbone,
-    quiet,
     read_config,
     tokenizer_file,
 )
 from retort.training.nn.encoders import BiEncoder, split_segments
 from retort.training.nn.student import Head, Student, load_student
+from retort.training.teachers.classifier import LoadedClassifier, load_classifier
 from retort.training.teachers.scorers import Spec, parse
 
 # What an ensemble's pair may hold where no member says: what the checkpoints here learned with.
@@ -223,28 +224,27 @@ def _load(spec: Spec) -> _Loaded:
 
 
 def _hub(name: str, place: str) -> _Loaded:
-    found, config = read_config(place)
-    if config.model_type != "bert":
+    known = load_classifier(name, place)
+    member = bert_member(known)
+    if member is None or known.layout != bert_layout(known.tokenizer):
         raise BackboneError(
-            f"{place}: a {config.model_type} model; a graph is written for BERT alone. It can "
-            "still label pairs and be evaluated, as hub-cross-encoder"
+            f"{place}: a {known.classifier.config.model_type} model; one graph of several teachers "
+            "is written for BERT alone, laid out as BERT's pairs are. Export it as a bundle of its "
+            "own"
         )
-    if config.num_labels not in (1, 2):
-        raise BackboneError(
-            f"{place}: {config.num_labels} outputs; a ranker has one, or two of which the second "
-            "says yes"
-        )
-    config._attn_implementation = "eager"
-    with quiet():
-        model = BertForSequenceClassification.from_pretrained(found, config=config).eval()
+    return _Loaded(name, member, tokenizer_file(read_config(place)[0]), known.truncation)
+
+
+def bert_member(known: LoadedClassifier) -> HubMember | None:
+    """A BERT with one output, or two, as a member; None for any other model."""
+    model = known.classifier.model
+    if not isinstance(model, BertForSequenceClassification) or model.bert.pooler is None:
+        return None
     rows, offsets = model.classifier.weight, model.classifier.bias
-    two = config.num_labels == 2
-    weight = rows[1] - rows[0] if two else rows[0]
-    bias = offsets[1] - offsets[0] if two else offsets[0]
-    pooler = model.bert.pooler
-    if pooler is None:
-        raise BackboneError(f"{place}: a classifier without a pooler is none of BERT's")
-    member = HubMember(model.bert, pooler.dense, weight, bias)
-    longest = min(config.max_position_embeddings, 512)
-    truncation = Truncation(longest, max(1, min(64, longest // 4)))
-    return _Loaded(name, member, tokenizer_file(found), truncation)
+    if len(rows) > 2:
+        return None
+    wanted = known.classifier.wanted
+    weight, bias = rows[wanted], offsets[wanted]
+    if len(rows) == 2:
+        weight, bias = weight - rows[1 - wanted], bias - offsets[1 - wanted]
+    return HubMember(model.bert, model.bert.pooler.dense, weight, bias)

@@ -17,7 +17,7 @@ length or another backend is another identity.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,7 +49,7 @@ from retort.training.nn.inference import (
     student_model,
 )
 from retort.training.nn.student import Student, load_student
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.files import Place, is_checkpoint
 from retort.training.recipes.recipe import TeacherRef
 from retort.training.teachers.given import load_given
 
@@ -123,6 +123,9 @@ def load_scorer(reference: Reference) -> Scorer:
 
     Raises `UnknownScorerError`, `CheckpointError`, `BackboneError` or `Unreadable`.
     """
+    place = Place("", reference.path, "teacher", reference.kind)
+    if reference.kind in TEACHERS and (fault := place.fault()):
+        raise UnknownScorerError(f"{reference.name}={reference.path}: {fault}")
     with reading(reference.path, f"a {reference.kind}"):
         if reference.kind == "cross-encoder":
             return load_cross_encoder(reference)
@@ -141,8 +144,13 @@ def identity_of(teacher: TeacherRef) -> str:
 
 def content_identity(module: nn.Module, *facts: object) -> str:
     """16 hex digits of the hash of all weights and of the facts given."""
+    return state_identity(module.state_dict(), *facts)
+
+
+def state_identity(state: Mapping[str, Tensor], *facts: object) -> str:
+    """As `content_identity`, of some weights by name."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     digest.update(repr(facts).encode())
@@ -225,7 +233,7 @@ class BiEncoderScorer(Scorer):
         return self.query_vectors(texts)
 
     def _embed(self, texts: set[str], progress: bool) -> None:
-        cls, sep = self.encoder.special_ids
+        (cls,), (sep,) = self.encoder.layout.before, self.encoder.layout.after
         new = sorted(texts - self._vectors.keys(), key=lambda text: (len(text), text))
         bar = tqdm(total=len(new), desc=self.name, disable=not progress, mininterval=10)
         for start in range(0, len(new), 64):

@@ -15,7 +15,8 @@ from onnx import TensorProto, numpy_helper
 
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.encoding import Batch, Truncation
-from retort.models.runtime.base import INPUTS, BackendUnavailable
+from retort.models.layout import INPUTS
+from retort.models.runtime.base import BackendUnavailable
 from retort.models.runtime.half import half_graph, halve
 from retort.models.runtime.onnxruntime import open_session
 from retort.models.scores import combine

@@ -21,7 +21,7 @@ READING = Reading()
 
 
 def estimate(queries: list[str], passages: list[str], reading: Reading = READING) -> int:
-    return estimate_tokens(queries, passages, TRUNCATION, reading)
+    return estimate_tokens(queries, passages, TRUNCATION, 3, reading)
 
 
 def test_an_estimate_counts_every_window_and_never_more_than_the_longest_pairs() -> None:

@@ -117,7 +117,10 @@ def test_build_then_teach_label_and_distil(tmp_path: Path, pairs_file: Path) -> 
         f"table: {tmp_path / 'table.parquet'}\nout: {tmp_path / 'ce'}\n"
         f"length: {length}\noptimiser: {small}\n"
     )
-    assert invoke("teach", str(teacher))[0] == 0
+    code, out, _ = invoke("teach", str(teacher), "--json")
+    assert json.loads(out) == {"teacher": str(tmp_path / "ce"), "kind": "cross-encoder"}
+    assert invoke("teach", str(teacher), "seed=2")[0] == 1
+    assert invoke("teach", str(teacher), "seed=2", "--fresh")[0] == 0
     recipe = tmp_path / "distill.yaml"
     recipe.write_text(
         f"kind: distill\nname: small\nout: {tmp_path / 'out'}\nstore: {tmp_path / 'scores'}\n"

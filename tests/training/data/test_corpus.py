@@ -13,7 +13,7 @@ from retort.training.data.leaks import LeakError
 from retort.training.data.pairs import Pair
 from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.data.table import read_table, write_table
-from retort.training.recipes.load import parse_recipe
+from retort.training.recipes.load import RecipeError, parse_recipe
 from retort.training.recipes.recipe import CorpusRecipe
 
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Cairo", "Delhi", "Tokyo", "Quito"]
@@ -103,6 +103,48 @@ def test_a_teams_own_files_make_a_corpus_without_any_public_set(tmp_path: Path) 
     assert [pair.query for pair in table.pairs] == ["who is it", "is it Ada", "what is ada"] or [
         pair.query for pair in table.pairs
     ] == ["who is it", "what is ada", "is it Ada"]
+
+
+def test_labels_that_contradict_each_other_are_settled_and_told(tmp_path: Path) -> None:
+    (tmp_path / "one.tsv").write_text("who\tAda\t1\nwho\tBob\t1\nwho\tCid\t0\n")
+    (tmp_path / "two.csv").write_text("Frage,Antwort,Note\nwho,Bob,0\nwhat,Ada,4\n")
+    columns = {"query": "Frage", "passage": "Antwort", "label": "Note"}
+    values = {
+        "kind": "corpus",
+        "out": "table",
+        "labelled": [{"source": str(tmp_path / name)} for name in ("one.tsv", "two.csv")],
+        "files": {str(tmp_path / "two.csv"): {"columns": columns, "largest": 5}},
+    }
+    plan = parse_recipe(values)
+    assert isinstance(plan, CorpusRecipe)
+    told: list[str] = []
+    table = build_corpus(plan, None, BadRows(), told.append)
+    labels = {(pair.query, pair.passage): pair.label for pair in table.pairs}
+    assert labels == {
+        ("who", "Ada"): 1.0, ("who", "Bob"): 0.5, ("who", "Cid"): 0.0, ("what", "Ada"): 0.8,
+    }  # fmt: skip
+    assert "1 pairs have contradictory labels: settled by mean" in told
+    assert any("grades from 0 to 5" in line for line in told)
+    plan = parse_recipe({**values, "contradictions": "refuse"})
+    assert isinstance(plan, CorpusRecipe)
+    with pytest.raises(DataError, match="1 pairs have contradictory labels"):
+        build_corpus(plan, None, BadRows(), told.append)
+
+
+def test_a_layout_of_a_file_that_is_no_source_is_a_mistake() -> None:
+    values = {"kind": "corpus", "out": "table", "files": {"mine.csv": {"largest": 5}}}
+    with pytest.raises(RecipeError, match=r"files\.mine\.csv.*no source of this recipe"):
+        parse_recipe(values)
+
+
+def test_no_label_that_reaches_the_threshold_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "mine.tsv"
+    path.write_text("who\tAda\t0.8\nwho\tBob\t0\n")
+    values = {"kind": "corpus", "out": "table", "positives": [{"source": str(path)}]}
+    plan = parse_recipe(values)
+    assert isinstance(plan, CorpusRecipe)
+    with pytest.raises(DataError, match=r"no pair of 2 is labelled 1 or more .*highest is 0\.8"):
+        build_corpus(plan, None, BadRows(), lambda text: None)
 
 
 def own_recipe(tmp_path: Path, pairs: list[Pair], **fields: object) -> CorpusRecipe:

@@ -55,3 +55,28 @@ def test_a_headline_that_the_set_does_not_measure_is_refused() -> None:
 def test_a_published_score_counts_as_relevant_from_one_half() -> None:
     pairs = tuple(Pair("q", str(label), label) for label in (0.49, 0.5, 1.0))
     assert EvaluationSet("set", pairs).labels.tolist() == [0, 1, 1]
+
+
+def test_the_pairs_of_a_set_may_be_of_any_format(tmp_path: Path) -> None:
+    write_sets(tmp_path, [EvaluationSet("near", PAIRS)])
+    (tmp_path / "near.jsonl").unlink()
+    with pytest.raises(EvaluationSetError, match=r"none of near\.tsv"):
+        read_sets(tmp_path)
+    (tmp_path / "near.csv").write_text("question,answer,grade\nwho?,a,2\nwho?,b,1\nwho?,c,0\n")
+    (items,) = read_sets(tmp_path)
+    assert items.gains.tolist() == [1.0, 0.5, 0.0]
+    assert items.largest == 2.0
+    assert items.labels.tolist() == [1, 1, 0]
+    (tmp_path / "near.tsv").write_text("q\tp\t1\n")
+    with pytest.raises(EvaluationSetError, match=r"near\.tsv, near\.csv"):
+        read_sets(tmp_path)
+
+
+def test_graded_sets_refuse_what_has_no_grade(tmp_path: Path) -> None:
+    pairs = (Pair("q", "a", 0.5), Pair("q", "b", 1.0))
+    with pytest.raises(EvaluationSetError, match="missed have no grade"):
+        EvaluationSet("set", pairs, missed={"q": 1})
+    with pytest.raises(
+        EvaluationSetError, match="relevant from 4: give a label above 0 and up to 3"
+    ):
+        EvaluationSet("set", pairs, relevant=4 / 3, largest=3.0)

@@ -108,6 +108,16 @@ def test_one_passage_a_query_is_a_classification() -> None:
     assert divide(single, "mine", 0.1, 0.2).measure.kind == "classification"
 
 
+def test_parts_of_graded_pairs_keep_the_scale(tmp_path: Path) -> None:
+    given = [Pair(f"q {q}", f"p {p}", p / 4) for q in range(50) for p in range(5)]
+    write_parts(tmp_path, divide(given, "mine", 0.2, 0.2, relevant=0.75, largest=4.0))
+    (items,) = read_sets(tmp_path / "measure")
+    assert (items.relevant, items.largest, items.kind) == (0.75, 4.0, "ranking")
+    assert items.labels[:5].tolist() == [0, 0, 0, 1, 1]
+    train = read_file(tmp_path / "train.jsonl", BadRows())
+    assert {pair.label for pair in train.pairs} == {0.0, 0.25, 0.5, 0.75, 1.0}
+
+
 @pytest.mark.parametrize(
     ("given", "shares", "message"),
     [
@@ -115,6 +125,14 @@ def test_one_passage_a_query_is_a_classification() -> None:
         (pairs(), (0.5, 0.5), "leave nothing to learn from"),
         (pairs(), (0.0, 0.0), "leave nothing to learn from"),
         ([Pair(f"q {q}", "p", 1.0) for q in range(99)], (0.1, 0.2), "nothing wrong to tell"),
+        (
+            [Pair(f"q {q}", "p", 0.4) for q in range(99)],
+            (0.1, 0.2),
+            r"is 0\.4.*nothing right",
+        ),
+        ([Pair("q", f"p {p}", p % 2) for p in range(9)], (0.1, 0.2), "9 pairs of 1 query"),
+        ([], (0.1, 0.2), "0 pairs"),
+        (pairs(4), (0.0001, 0.2), "none of the 4 queries falls into the share that chooses"),
     ],
 )
 def test_what_cannot_measure_is_refused(

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+import pytrec_eval
+from sklearn.metrics import ndcg_score
 
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
@@ -15,9 +17,11 @@ from retort.training.evaluate.measures import (
     correct,
     equal_mass_error,
     expected_calibration_error,
+    judged_queries,
     noise_floor,
     query_values,
     reliability,
+    whole_gains,
 )
 
 
@@ -156,3 +160,62 @@ def test_few_pairs_look_uncalibrated_by_chance_and_the_floor_says_by_how_much() 
     assert noise_floor(many) < 0.03 < noise_floor(few)
     errors = [equal_mass_error(draw.uniform(size=100) < few, few) for _ in range(100)]
     assert np.mean(errors) == pytest.approx(noise_floor(few), abs=0.01)
+
+
+def graded(queries: int = 40, passages: int = 14, largest: int = 3) -> EvaluationSet:
+    """Queries whose passages have grades from 0 to `largest`; a third of them have none above 1."""
+    draw = np.random.default_rng(1)
+    pairs = []
+    for query in range(queries):
+        top = largest if query % 3 else 1
+        grades = np.concatenate(([min(query % 3, 1)], draw.integers(0, top + 1, passages - 1)))
+        pairs += [
+            Pair(f"q{query}", f"p{number}", grade / largest) for number, grade in enumerate(grades)
+        ]
+    return EvaluationSet("graded", tuple(pairs), largest=float(largest))
+
+
+def test_graded_measures_are_those_of_trec_eval_and_of_scikit_learn() -> None:
+    items = graded()
+    scores = np.random.default_rng(2).normal(size=len(items.pairs))
+    found = query_values(items, scores)
+    qrels: dict[str, dict[str, int]] = {}
+    run: dict[str, dict[str, float]] = {}
+    for pair, score in zip(items.pairs, scores, strict=True):
+        qrels.setdefault(pair.query, {})[pair.passage] = round((pair.label or 0.0) * 3)
+        run.setdefault(pair.query, {})[pair.passage] = float(score)
+
+    def trec(measure: str, level: int) -> dict[str, float]:
+        judge = pytrec_eval.RelevanceEvaluator(qrels, {measure}, relevance_level=level)
+        name = measure.replace(".", "_")
+        return {query: values[name] for query, values in judge.evaluate(run).items()}
+
+    gains = trec("ndcg_cut.10", 1)
+    assert found.values["nDCG@10"] == pytest.approx([gains[q] for q in found.graded_ids], abs=1e-9)
+    precision = trec("map", 2)  # relevant from half of 3 on
+    assert found.values["AP"] == pytest.approx([precision[q] for q in found.query_ids], abs=1e-9)
+    assert len(found.query_ids) < len(found.graded_ids)
+    assert set(found.graded_ids) == {q for q, own in qrels.items() if any(own.values())}
+    for query, value in zip(found.graded_ids, found.values["nDCG@10"], strict=True):
+        truth, given = [[*qrels[query].values()]], [[*run[query].values()]]
+        assert value == pytest.approx(ndcg_score(truth, given, k=10), abs=1e-9)
+    assert judged_queries(items) == len(found.query_ids)
+    assert judged_queries(items, graded=True) == len(found.graded_ids)
+
+
+def test_a_passage_is_relevant_from_the_label_that_the_set_says() -> None:
+    pairs = tuple(Pair("q", f"p{grade}", grade / 3) for grade in range(4))
+    for relevant, expected in ((1 / 3, [0, 1, 1, 1]), (2 / 3, [0, 0, 1, 1]), (1.0, [0, 0, 0, 1])):
+        items = EvaluationSet("set", pairs, relevant=relevant)
+        assert items.labels.tolist() == expected
+        best_last = query_values(items, [4.0, 3.0, 2.0, 1.0]).values
+        assert best_last["RR"][0] == 1 / (5 - sum(expected))
+        assert best_last["nDCG@10"][0] == pytest.approx(0.6139, abs=1e-4)
+
+
+def test_gains_are_whole_and_in_proportion() -> None:
+    assert whole_gains(np.array([0.0, 1 / 3, 1.0])).tolist() == [0, 1, 3]
+    assert whole_gains(np.array([0.0, 1.0])).tolist() == [0, 1]
+    # As Parquet keeps them, in single precision.
+    assert whole_gains(np.array([0.2, 0.6], dtype=np.float32).astype(float)).tolist() == [1, 3]
+    assert whole_gains(np.array([0.12345, 0.98765])).tolist() == [1234, 9876]

@@ -180,7 +180,7 @@ def test_int8_of_the_shipped_student_ranks_as_its_graph_does() -> None:
         for passage in (*bundle.golden[:4], query)
     ]
     encoder = bundle.encoder()
-    reference = run(graph_model(bundle.graph_path, 1), encoder, pairs)
+    reference = run(graph_model(bundle.graph_path, threads=1), encoder, pairs)
     found = measure_precisions(
         bundle.graph_path, "int8", bundle.manifest.architecture.width, encoder, pairs, reference,
         BOUNDS,

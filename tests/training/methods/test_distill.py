@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from retort.training.data.contrast import NothingToLearnError
 from retort.training.data.evaluation_set import write_pairs
 from retort.training.data.pairs import Pair
-from retort.training.data.table import PairTable, select, write_table
+from retort.training.data.table import PairTable, select, table_digest, write_table
 from retort.training.labels.label import label, label_recipe
 from retort.training.labels.store import (
     HiddenStates,
@@ -22,6 +23,7 @@ from retort.training.labels.store import (
     variance,
 )
 from retort.training.methods.distill import distill
+from retort.training.nn.basis import ChangedRunError
 from retort.training.nn.student import load_student
 from retort.training.recipes.load import parse_recipe
 from retort.training.recipes.recipe import DistillRecipe, TeacherRecipe, TeacherRef
@@ -76,7 +78,7 @@ def make_recipe(tmp_path: Path, table: Path, **changes: object) -> DistillRecipe
     return recipe
 
 
-def teach_ce(tmp_path: Path, table: Path, **changes: object) -> Path:
+def teacher_recipe(tmp_path: Path, table: Path, **changes: object) -> TeacherRecipe:
     recipe = parse_recipe(
         {
             "kind": "teacher",
@@ -91,7 +93,11 @@ def teach_ce(tmp_path: Path, table: Path, **changes: object) -> Path:
         }
     )
     assert isinstance(recipe, TeacherRecipe)
-    return teach(recipe)
+    return recipe
+
+
+def teach_ce(tmp_path: Path, table: Path, *, fresh: bool = False, **changes: object) -> Path:
+    return teach(teacher_recipe(tmp_path, table, **changes), quiet, fresh=fresh)
 
 
 @pytest.mark.slow
@@ -127,7 +133,7 @@ def test_the_whole_road_in_small(tmp_path: Path, table: Path) -> None:
     distill(recipe, quiet)
     assert (folder / "model.safetensors").read_bytes() == before
     # Another recipe does not take over its stages.
-    with pytest.raises(ValueError, match="made by another recipe"):
+    with pytest.raises(ChangedRunError, match="seed: 1, now 9"):
         distill(make_recipe(tmp_path, table, seed=9), quiet)
     # The same recipe elsewhere gives the same student.
     elsewhere = make_recipe(tmp_path, table, out=str(tmp_path / "again"))
@@ -159,12 +165,12 @@ def test_hidden_states_are_kept_and_matched(tmp_path: Path, table: Path) -> None
         encoded = [loaded.encoder().encode(pair.query, [pair.passage])[0] for pair in pairs]
         batch = loaded.encoder().collate(encoded)
         with torch.inference_mode():
-            _, hidden = loaded.student.eval().forward_hidden(
+            _, states = loaded.student.eval().forward_first(
                 torch.from_numpy(batch.input_ids),
                 torch.from_numpy(batch.attention_mask),
                 torch.from_numpy(batch.token_type_ids),
             )
-        return float(hidden_loss(hidden, targets, variance(targets)))
+        return float(hidden_loss(states, targets, variance(targets)))
 
     assert distance(distill(recipe, quiet)) < 0.7 * distance(distill(plain, quiet))
     bi = load_scorer(TeacherRef(name="bi", path=backbone, kind="bi-encoder"))
@@ -178,8 +184,10 @@ def test_a_stage_of_another_table_or_teacher_is_not_taken_over(tmp_path: Path, t
     distill(recipe, quiet)
     pairs = make_pairs()[:40]
     write_table(table, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
-    with pytest.raises(ValueError, match="from other tables"):
+    with pytest.raises(ChangedRunError, match=r"stages\.0\.table: content"):
         distill(recipe, quiet)
+    distill(recipe, quiet, fresh=True)
+    assert load_student(recipe.out / "student").meta["stages"][0]["table"] == table_digest(table)
 
 
 @pytest.mark.slow
@@ -212,3 +220,19 @@ def test_a_vocabulary_that_does_not_know_the_pairs_is_told(tmp_path: Path) -> No
         said: list[str] = []
         say(said.append)
         assert any(line.startswith("warning: the vocabulary of") for line in said)
+
+
+def test_a_stage_that_teaches_nothing_is_refused(tmp_path: Path) -> None:
+    pairs = [Pair(f"q{n}", f"p{n}", 1.0) for n in range(4)]
+    table = tmp_path / "right.parquet"
+    write_table(table, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
+    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH}
+    backbone = save_backbone(tmp_path / "backbone")
+    teachers = [{"name": "bi", "path": str(backbone), "kind": "bi-encoder"}]
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"method": "none", "teachers": [], "stages": [{**stage, "alpha": 0.0}]}, "one label"),
+        ({"method": "ranknet", "teachers": teachers, "stages": [stage]}, "each of the 4 queries"),
+    ]
+    for changes, words in cases:
+        with pytest.raises(NothingToLearnError, match=words):
+            distill(make_recipe(tmp_path, table, **changes), quiet)

@@ -74,6 +74,20 @@ def test_a_killed_run_ends_where_an_uninterrupted_run_ends(tmp_path: Path) -> No
     assert not (tmp_path / "killed/checkpoint").exists()
 
 
+def test_stages_may_differ_in_precision(tmp_path: Path) -> None:
+    def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
+        seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
+        out: Tensor = module(*batch.inputs)
+        return out.pow(2).mean()
+
+    seen: list[torch.dtype | None] = []
+    for number, precision in enumerate(("no", "bf16", "no")):
+        plan = PLAN.model_copy(update={"precision": precision, "epochs": 0.1})
+        fit(student(), table(), single_units(4), objective, plan, folder=tmp_path / str(number),
+            seed=1, checkpoint_steps=100, title="test")  # fmt: skip
+    assert seen == [None, torch.bfloat16, None]
+
+
 def test_the_words_stay_when_they_are_frozen(tmp_path: Path) -> None:
     model = student()
     before = model.encoder.embeddings.word_embeddings.weight.detach().clone()

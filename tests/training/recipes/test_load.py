@@ -123,10 +123,12 @@ def test_unreadable_recipes_are_named(tmp_path: Path) -> None:
 
 
 def test_the_shipped_models_corpus_is_shippable_and_leaks_nothing() -> None:
-    shipped = load_recipe(next(path for path in RECIPES if path.stem == "retort-small"))
-    assert isinstance(shipped, DistillRecipe)
-    assert {stage.table.stem for stage in shipped.stages} == {"stage1", "labelled"}
-    for stem in ("stage1", "labelled"):
+    tables = {"candidates", "labelled-wide"}
+    for name in ("retort-small", "retort-base"):
+        shipped = load_recipe(ROOT / "recipes" / f"{name}.yaml")
+        assert isinstance(shipped, DistillRecipe)
+        assert {stage.table.stem for stage in shipped.stages} == tables
+    for stem in tables:
         recipe = load_recipe(ROOT / "recipes" / f"{stem}.yaml")
         assert isinstance(recipe, CorpusRecipe)
         plan = recipe.questions

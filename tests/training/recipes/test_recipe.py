@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from retort.training.recipes.load import RecipeError, parse_recipe
-from retort.training.recipes.recipe import DistillRecipe, TeacherRecipe, same_origin
+from retort.training.recipes.recipe import DistillRecipe
 
 PLAN: dict[str, Any] = {
     "kind": "distill", "name": "s", "out": "o", "store": "x",
@@ -62,25 +62,3 @@ def test_which_teachers_a_method_reads(
     method: str, changes: dict[str, object], read: list[str]
 ) -> None:
     assert [t.name for t in distill(method=method, **changes).read_teachers] == read
-
-
-def test_an_origin_of_an_older_version_has_its_missing_fields_by_default() -> None:
-    wanted = {
-        "basis": {"seed": 1, "student": {"layers": [1], "dropout": 0.0}},
-        "stages": [{"plan": {"table": "t", "alpha": 1.0, "match": "scores"}, "table": "abc"}],
-    }
-    older = {
-        "basis": {"seed": 1, "student": {"layers": [1]}},
-        "stages": [{"plan": {"table": "t"}, "table": "abc"}],
-    }
-    assert same_origin(older, wanted)
-    assert not same_origin({**older, "stages": []}, wanted)
-    other = {"plan": {"table": "t", "alpha": 0.9}, "table": "abc"}
-    assert not same_origin({**older, "stages": [other]}, wanted)
-    assert not same_origin({**older, "stages": [{**other, "plan": {"no": "plan"}}]}, wanted)
-    teacher = TeacherRecipe(kind="teacher", name="t", table="t.parquet", out="o")
-    record = teacher.model_dump(mode="json")
-    del record["meta"]
-    assert same_origin({"recipe": record}, {"recipe": teacher.model_dump()})
-    assert not same_origin({"recipe": {**record, "seed": 2}}, {"recipe": teacher.model_dump()})
-    assert not same_origin({"recipe": None}, {"recipe": teacher.model_dump()})

@@ -64,7 +64,7 @@ def test_a_bi_encoder_gives_cosines(tiny_bundle: Bundle, tmp_path: Path) -> None
     student = save_checkpoint(tiny_bundle, tmp_path / "bi")
     teacher = load(f"bi-encoder:{tmp_path / 'bi'}")
     encoder = tiny_bundle.encoder()
-    cls, sep = encoder.special_ids
+    (cls,), (sep,) = encoder.layout.before, encoder.layout.after
     vectors = []
     with torch.inference_mode():
         for text in encoder.encode_passages([QUERY, *PASSAGES[:2]]):

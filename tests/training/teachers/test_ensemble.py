@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertForSequenceClassification, DistilBertConfig
+from transformers import BertForSequenceClassification
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.pairs import Pair
@@ -23,6 +23,7 @@ from retort.training.teachers.ensemble import (
     load_ensemble,
 )
 from retort.training.teachers.scorers import MODEL, load_scorer, parse
+from tests import architectures
 from tests.tiny_texts import PASSAGES, QUERIES
 from tests.training.backbones import save_backbone, save_cross_encoder
 from tests.training.saved_teachers import save_checkpoint, save_teachers
@@ -38,7 +39,7 @@ def bi_member(tmp_path: Path) -> tuple[BiMember, PairEncoder]:
 
 
 def cosines_apart(bi_encoder: BiEncoder, encoder: PairEncoder) -> list[float]:
-    cls, sep = encoder.special_ids
+    (cls,), (sep,) = encoder.layout.before, encoder.layout.after
 
     def vector(text: str) -> torch.Tensor:
         ids = torch.tensor([[cls, *encoder.encode_passages([text])[0].ids, sep]])
@@ -133,9 +134,9 @@ def test_members_with_unlike_tokenizers_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
-    DistilBertConfig(dim=32, n_heads=2, n_layers=1).save_pretrained(tmp_path / "other")
-    with pytest.raises(BackboneError, match="a distilbert model; a graph is written for BERT"):
-        load_ensemble([f"hub-cross-encoder:{tmp_path / 'other'}"])
+    other = architectures.save_cross_encoder(tmp_path / "other", "distilbert")
+    with pytest.raises(BackboneError, match="a distilbert model; one graph of several teachers"):
+        load_ensemble([f"hub-cross-encoder:{other}"])
     place = save_cross_encoder(tmp_path / "three", 3)
-    with pytest.raises(BackboneError, match="3 outputs; a ranker has one, or two"):
+    with pytest.raises(BackboneError, match="3 outputs, LABEL_0, LABEL_1, LABEL_2: say which"):
         load_ensemble([f"hub-cross-encoder:{place}"])

@@ -1,0 +1,288 @@
+"""The classifier: a cross-encoder of any architecture, with its own tokenizer, as one logit a pair.
+
+It takes a student's place when a bundle is made, as an ensemble does. How its pairs are laid out is
+read off its own tokenizer, and has to hold for the pairs that ship with Retort.
+
+One output is the logit. Of two, the second says yes, and the logit is how far it is above the
+first. Of more, one has to be named, and the logit is its log-odds against all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from retort.models.encoding import PairEncoder, Truncation
+from retort.models.layout import INPUTS, NEEDED, PairLayout
+from retort.models.manifest import LONGEST_PAIR_TOKENS
+from retort.training.data.pairs import Pair
+from retort.training.nn.backbone import BackboneError, quiet, read_config
+from retort.training.nn.student import Head
+from retort.training.teachers.activation import read_activation
+
+# What is read of a pair where nobody says: more is read in windows.
+LONGEST = 512
+# Any two texts, to see where a tokenizer puts its special tokens.
+QUERY, PASSAGE = "who was it", "it was the man in the town"
+
+
+class Classifier(nn.Module):
+    """A sequence classifier as one head: token ids in, logits (batch, 1) out.
+
+    `wanted` is which of its outputs says yes.
+    """
+
+    gain: Tensor
+    shift: Tensor
+
+    def __init__(
+        self, name: str, model: PreTrainedModel, layout: PairLayout, wanted: int = 0
+    ) -> None:
+        super().__init__()
+        self.heads = (Head(name),)
+        self.model = model
+        self.layout = layout
+        self.wanted = wanted
+        self.register_buffer("gain", torch.ones(1))
+        self.register_buffer("shift", torch.zeros(1))
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration."""
+        config: PretrainedConfig = self.model.config
+        return config
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor:
+        """Inputs of shape (batch, sequence), int64; logits (batch, 1), float32."""
+        every = zip(INPUTS, (input_ids, attention_mask, token_type_ids), strict=True)
+        own = {name: value for name, value in every if name in self.layout.inputs}
+        outputs: Tensor = self.model(**own).logits.float()
+        logit = outputs[:, self.wanted]
+        others = [column for column in range(outputs.shape[1]) if column != self.wanted]
+        if others:
+            logit = logit - torch.logsumexp(outputs[:, others], dim=1)
+        return logit[:, None] * self.gain + self.shift
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedClassifier:
+    """A classifier in float32 and evaluation mode, and what belongs to it.
+
+    `activation` is what sentence-transformers' `CrossEncoder` applies to the logits.
+    """
+
+    classifier: Classifier
+    tokenizer: Tokenizer
+    truncation: Truncation
+    activation: str
+
+    @property
+    def layout(self) -> PairLayout:
+        """How its pairs are laid out."""
+        return self.classifier.layout
+
+
+def load_classifier(
+    name: str,
+    place: str,
+    samples: Sequence[Pair] = (),
+    *,
+    wanted: str | None = None,
+    max_length: int | None = None,
+    max_query_tokens: int | None = None,
+) -> LoadedClassifier:
+    """The sequence classifier of a folder or hub name, whatever its architecture and dtype.
+
+    Its layout has to hold for the pairs of `samples`. `wanted` names one of several outputs, by its
+    label or number. A pair is as long as is said here, or else as model and tokenizer can read, at
+    most `LONGEST` tokens, half of it a query. Raises `BackboneError` for what is no cross-encoder,
+    and says what to do.
+    """
+    found, config = read_config(place)
+    activation = read_activation(found, config, place)
+    model = _load_model(found, config, place)
+    tokenizer = load_tokenizer(found, place)
+    layout = read_layout(tokenizer, takes_types(model), place)
+    readable = min(positions(model), int(tokenizer.model_max_length), LONGEST_PAIR_TOKENS)
+    if max_length and max_length > readable:
+        raise BackboneError(
+            f"{place} reads {readable} tokens at most: give a smaller --max-length than "
+            f"{max_length}"
+        )
+    longest = max_length or min(readable, LONGEST)
+    truncation = Truncation(
+        longest, max_query_tokens or max(1, longest // 2 - layout.special_tokens)
+    )
+    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    check_vocabulary(own, config, place)
+    check_layout(tokenizer, PairEncoder(own, truncation, layout), samples, place)
+    return LoadedClassifier(
+        Classifier(name, model, layout, _column(config, wanted, place)).eval(),
+        Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
+        truncation,
+        activation,
+    )
+
+
+def read_layout(tokenizer: Any, takes_types: bool, place: str) -> PairLayout:
+    """How `tokenizer`, one of transformers', lays out a pair.
+
+    `takes_types` says that its model takes token types. Raises `BackboneError` for a layout that is
+    not query first, passage second, and for token types other than 0 and then 1.
+    """
+    encoded = tokenizer(QUERY, PASSAGE)
+    ids, owners = encoded["input_ids"], encoded.sequence_ids(0)
+    if 0 not in owners or 1 not in owners:
+        raise BackboneError(f"{place}: its tokenizer makes no tokens of {QUERY!r}: save it again")
+    query = [place for place, owner in enumerate(owners) if owner == 0]
+    passage = [place for place, owner in enumerate(owners) if owner == 1]
+    start, end = query[-1] + 1, passage[0]
+    solid = len(query) == start - query[0] and len(passage) == passage[-1] + 1 - end
+    if not solid or start > end:
+        raise BackboneError(f"{place}: its tokenizer does not put the query before the passage")
+    types = encoded.get("token_type_ids") if takes_types else None
+    boundary, inputs = end - start, NEEDED
+    if types is not None and any(types):
+        first = types.index(1) if 1 in types else 0
+        if not start <= first <= end or types != [0] * first + [1] * (len(types) - first):
+            raise BackboneError(
+                f"{place}: its tokenizer gives the token types {types}: a pair has 0 up to its "
+                "passage and 1 from there on"
+            )
+        boundary, inputs = first - start, INPUTS
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(
+            f"{place}: its tokenizer has no token to pad with: set tokenizer.pad_token and "
+            "model.config.pad_token_id, and save both again"
+        )
+    return PairLayout(
+        before=tuple(ids[: query[0]]),
+        between=tuple(ids[start:end]),
+        after=tuple(ids[passage[-1] + 1 :]),
+        boundary=boundary,
+        pad_id=tokenizer.pad_token_id,
+        inputs=inputs,
+    )
+
+
+def positions(model: PreTrainedModel) -> int:
+    """How many tokens a model has positions for.
+
+    RoBERTa and those that came of it begin to count after the padding token's own position.
+    """
+    tables = [
+        module.num_embeddings - (-1 if module.padding_idx is None else module.padding_idx) - 1
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings")
+    ]
+    known = getattr(model.config, "max_position_embeddings", None) or 0
+    return min([*tables, int(known) if known > 0 else LONGEST_PAIR_TOKENS])
+
+
+def _load_model(found: Path | str, config: PretrainedConfig, place: str) -> PreTrainedModel:
+    try:
+        with quiet():
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                found, config=config, dtype=torch.float32, output_loading_info=True
+            )
+    except (OSError, ValueError) as error:
+        raise BackboneError(
+            f"{place}: a {config.model_type} model that transformers cannot load as a sequence "
+            f"classifier ({str(error).splitlines()[0]})"
+        ) from error
+    if missing := sorted(report["missing_keys"]):
+        kind = " ".join(config.architectures or ["an unknown class"])
+        raise BackboneError(
+            f"{place}: no cross-encoder: its checkpoint, of {kind}, lacks {', '.join(missing[:3])}"
+            f"{' and more' if len(missing) > 3 else ''}, and random weights would rank at random. "
+            "Name one that was trained to classify pairs (…ForSequenceClassification)"
+        )
+    loaded: PreTrainedModel = model.eval()
+    return loaded
+
+
+def load_tokenizer(found: Path | str, place: str) -> Any:
+    """The fast tokenizer of `place`, found at `found`. Raises `BackboneError` for none of words."""
+    advice = "save the tokenizer of its base model there, with tokenizer.save_pretrained"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(found)
+    except (OSError, ValueError) as error:
+        raise BackboneError(
+            f"{place}: no tokenizer that transformers can load "
+            f"({str(error).splitlines()[0]}): {advice}"
+        ) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise BackboneError(f"{place}: no fast tokenizer (tokenizer.json): {advice}")
+    # Where there is none, transformers makes one of special tokens alone.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise BackboneError(f"{place}: no tokenizer: {advice}")
+    return tokenizer
+
+
+def takes_types(model: PreTrainedModel) -> bool:
+    """Whether a model tells token types apart."""
+    known = "token_type_ids" in signature(model.forward).parameters
+    return known and getattr(model.config, "type_vocab_size", 0) > 1
+
+
+def _column(config: PretrainedConfig, wanted: str | None, place: str) -> int:
+    """Which output says yes."""
+    labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
+    count = len(labels)
+    if wanted is None:
+        if count > 2:
+            raise BackboneError(
+                f"{place}: {count} outputs, {', '.join(labels)}: say which one is a ranker's, as "
+                f"in --class {labels[0]}"
+            )
+        return count - 1
+    if count == 1:
+        raise BackboneError(f"{place}: one output: leave out --class {wanted}")
+    if wanted in labels:
+        return labels.index(wanted)
+    if wanted.isdecimal() and int(wanted) < count:
+        return int(wanted)
+    raise BackboneError(f"{place}: no output {wanted}: there are {', '.join(labels)}")
+
+
+def check_vocabulary(tokenizer: Tokenizer, config: PretrainedConfig, place: str) -> None:
+    """Raise `BackboneError` for a tokenizer with tokens that the model does not know."""
+    last = max(tokenizer.get_vocab().values())
+    if last >= config.vocab_size:
+        raise BackboneError(
+            f"{place}: its tokenizer has a token with id {last}, and the model knows "
+            f"{config.vocab_size}: save both from one model"
+        )
+
+
+def check_layout(tokenizer: Any, encoder: PairEncoder, samples: Sequence[Pair], place: str) -> None:
+    """Raise `BackboneError` unless pairs are encoded here as `tokenizer` encodes them."""
+    for pair in (Pair(QUERY, PASSAGE), *samples):
+        with quiet():
+            theirs = tokenizer(pair.query, pair.passage)
+        ours = encoder.encode(pair.query, [pair.passage])[0]
+        if ours.truncated:
+            continue
+        types = theirs.get("token_type_ids") if INPUTS[-1] in encoder.layout.inputs else None
+        own = [0] * ours.boundary + [1] * (len(ours) - ours.boundary)
+        if ours.ids.tolist() != theirs["input_ids"] or types not in (None, own):
+            raise BackboneError(
+                f"{place}: its tokenizer does not lay out every pair alike, for instance "
+                f"{pair.query!r} and {pair.passage[:80]!r}: such a model can neither "
+                "be taught nor become a bundle"
+            )
