@@ -19,6 +19,7 @@ from retort.training.commands.common import (
     Overrides,
     RecipeArgument,
     answer,
+    check_places,
     load_plan,
     log,
 )
@@ -68,6 +69,7 @@ def list_command(as_json: JsonOption = False) -> None:
     Example: retort data list
     """
     from retort.training.data.catalog import CATALOG, QUESTION_LISTS
+    from retort.training.data.readers.hub import HUB_SETS
 
     if as_json:
         rows: list[dict[str, Any]] = [
@@ -82,7 +84,8 @@ def list_command(as_json: JsonOption = False) -> None:
             {"name": q.name, "licence": q.licence, "shippable": q.shippable}
             for q in QUESTION_LISTS.values()
         ]
-        typer.echo(json.dumps({"datasets": rows, "questions": lists}, indent=1))
+        hub = [f"hub:{name}" for name in HUB_SETS]
+        typer.echo(json.dumps({"datasets": rows, "questions": lists, "hub": hub}, indent=1))
         return
     for dataset in CATALOG.values():
         splits = ", ".join(s.name + (" (held out)" if s.held_out else "") for s in dataset.splits)
@@ -91,6 +94,8 @@ def list_command(as_json: JsonOption = False) -> None:
             f"{dataset.name:14} {dataset.summary}\n{'':14} {splits}; {dataset.licence}{ship}"
         )
     typer.echo(f"{'questions':14} {', '.join([*QUESTION_LISTS, 'web-queries'])}")
+    typer.echo(f"{'hub':14} {', '.join(f'hub:{name}/SPLIT' for name in HUB_SETS)}")
+    typer.echo("`retort data fetch` says where they come from, and gets what it may")
 
 
 def fetch_command(
@@ -206,6 +211,7 @@ def build_command(
     from retort.training.recipes.recipe import CorpusRecipe
 
     plan = load_plan(recipe, overrides, CorpusRecipe)
+    check_places(plan, recipe)
     bad = BadRows(skip_bad, offered=True)
     embedder = None
     if plan.dense_teacher is not None:

@@ -229,7 +229,10 @@ def parse_source(source: str) -> tuple[CatalogSet, Split]:
     """`name/split` to the data set and split. Raises `DataError` with what there is."""
     name, _, split = source.partition("/")
     if name not in CATALOG:
-        raise DataError(f"no data set {name!r}: there are {', '.join(sorted(CATALOG))}")
+        raise DataError(
+            f"{source}: no file or folder, and no data set {name!r}: there are "
+            f"{', '.join(sorted(CATALOG))}"
+        )
     dataset = CATALOG[name]
     return dataset, dataset.split(split)
 
