@@ -215,7 +215,7 @@ def build_command(
     bad = BadRows(skip_bad, offered=True)
     embedder = None
     if plan.dense_teacher is not None:
-        from retort.training.teachers.scorers import load_embedder
+        from retort.training.teachers.scoring.bi_encoder import load_embedder
 
         embedder = load_embedder(plan.dense_teacher)
     table = build_corpus(plan, data, bad, log, embedder)

@@ -46,9 +46,11 @@ Example:
     --teacher teachers --undistilled plain --out docs/quality.json --report docs/quality.md
 
 A system is NAME=WHAT. WHAT is a checkpoint folder, a bundle (path or name), a teacher
-(`cross-encoder:FOLDER`, `bi-encoder:PLACE`, `hub-cross-encoder:NAME`), an .npz of scores by set,
-or `ensemble:a,b` of other systems. A bundle is measured as it is served: calibrated, and with long
-passages read in windows; teachers and checkpoints read as much of a pair as they learned with.
+(`cross-encoder:FOLDER`, `bi-encoder:PLACE`, `hub-cross-encoder:NAME`, or the URL of a ranker's
+route), an .npz of scores by set, or `ensemble:a,b` of other systems. Options of a teacher follow a
+`#`, as in `hub-cross-encoder:models/nli#output=entailment`. A bundle is measured as it is served:
+calibrated, and with long passages read in windows; teachers and checkpoints read as much of a pair
+as they learned with.
 
 `retort evaluate --from docs/quality.json --report docs/quality.md` writes the page again.
 """
@@ -132,7 +134,7 @@ def evaluate_command(
         chosen = read_measured(sets, only, layout, contradictions, relevant)
         for warning in leak_warnings(specs, chosen):
             log(warning)
-        scores, calibrated = score_sets(specs, chosen, progress=True)
+        scores, calibrated = score_sets(specs, chosen, progress=True, log=log)
         if keep is not None:
             for name, by_set in scores.items():
                 write_scores(keep / f"{name}.npz", by_set)

@@ -20,7 +20,8 @@ from retort.training.data.mining.bm25 import bm25_scores
 from retort.training.data.pairs import Pair
 from retort.training.evaluate.bootstrap import resample_means
 from retort.training.evaluate.trust import Sentences
-from retort.training.teachers.scorers import BundleScorer, Scorer
+from retort.training.teachers.scoring.bundle import BundleScorer
+from retort.training.teachers.scoring.scorer import Scorer
 
 Floats = NDArray[np.float64]
 

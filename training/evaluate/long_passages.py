@@ -14,7 +14,7 @@ from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.long_sets import DEPTHS, depth_of
 from retort.training.evaluate.bootstrap import resample_means
 from retort.training.evaluate.trust import Depth, LongSet
-from retort.training.teachers.scorers import BundleScorer
+from retort.training.teachers.scoring.bundle import BundleScorer
 
 CUT = Reading(score="first")
 

@@ -22,7 +22,7 @@ from retort.training.evaluate.measures import (
     reliability,
 )
 from retort.training.evaluate.trust import Curve, Heads
-from retort.training.teachers.scorers import BundleScorer
+from retort.training.teachers.scoring.bundle import BundleScorer
 
 Floats = NDArray[np.float64]
 

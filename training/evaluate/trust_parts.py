@@ -18,7 +18,9 @@ from retort.training.evaluate.long_passages import measure_depths
 from retort.training.evaluate.probabilities import answerable_curves, head_agreement, score_curves
 from retort.training.evaluate.questions import measure_questions
 from retort.training.evaluate.trust import PARTS, TrustReport
-from retort.training.teachers.scorers import FLOAT32, load_bundle, load_scorer, parse
+from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scoring.bundle import FLOAT32, load_bundle
+from retort.training.teachers.scoring.scorer import parse
 
 # So many lists, that a sound model would show an error of about 0.03 by chance.
 ANSWER_LISTS = 600

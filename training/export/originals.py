@@ -14,7 +14,7 @@ from retort.training.export.samples import sample_pairs
 from retort.training.nn.student import Student, golden_alone, load_student
 from retort.training.teachers.classifier import Classifier, LoadedClassifier, load_classifier
 from retort.training.teachers.ensemble import Ensemble, bert_member, load_ensemble
-from retort.training.teachers.scorers import MODEL, parse
+from retort.training.teachers.scoring.scorer import MODEL, parse
 
 Heads = Literal["all", "golden"]
 CROSS_ENCODER = "hub-cross-encoder"

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from retort.training.data.pairs import Pair
 from retort.training.data.table import select_all
+from retort.training.labels.engines import check_kept, find_earlier
 from retort.training.labels.store import (
     HiddenStates,
     ScoreStore,
@@ -21,7 +22,9 @@ from retort.training.labels.targets import scored_by
 from retort.training.nn.vocabulary import tokenizer_of, unknown_in_pairs, unknown_warning
 from retort.training.recipes.recipe import DistillRecipe
 from retort.training.teachers.given import GivenScores, load_given
-from retort.training.teachers.scorers import CrossEncoder, Scorer, load_scorer
+from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scoring.checkpoint import CrossEncoder
+from retort.training.teachers.scoring.scorer import Scorer
 
 
 def label_recipe(
@@ -96,9 +99,37 @@ def label(
     """Score the pairs that have no score yet; resumable after a kill. Fixes the scale.
 
     With `hidden` a cross-encoder's `[CLS]` vectors are kept too, and a pair that lacks one is
-    scored again. Raises `TypeError` for a teacher that has none.
+    scored again. Raises as `score_missing`, and `StoreError` for scores that are all alike.
     """
+    started = time.monotonic()
+    scores, scored = score_missing(teacher, pairs, store, log, hidden=hidden)
+    scale = scores.calibrate(pair_keys(pairs))
+    seconds = time.monotonic() - started
+    about = f" ({teacher.about})" if teacher.about else ""
+    log(
+        f"{teacher.name}{about}: {scored} pairs in {seconds:.0f} s, {len(pairs) - scored} "
+        f"were there; mean {scale.mean:.3f}, deviation {scale.deviation:.3f}"
+    )
+    return scores
+
+
+def score_missing(
+    teacher: Scorer,
+    pairs: Sequence[Pair],
+    store: ScoreStore,
+    log: Callable[[str], None] = print,
+    *,
+    hidden: bool = False,
+) -> tuple[TeacherScores, int]:
+    """As `label`, without a scale; the second is how many pairs were scored.
+
+    What is kept is first held against what the teacher says here and now (`engines.py`). Raises
+    `StoreError` if that is something else, `TypeError` for hidden states of a teacher that has
+    none.
+    """
+    find_earlier(teacher, store, log)
     scores = store.teacher(teacher.name, teacher.identity)
+    check_kept(teacher, pairs, scores, log)
     states = HiddenStates(scores.folder / "hidden", teacher.name) if hidden else None
     keys = pair_keys(pairs)
     wanting = np.isnan(scores.lookup(keys))
@@ -107,25 +138,18 @@ def label(
     missing = np.flatnonzero(wanting)
     missing = missing[np.unique(keys[missing], return_index=True)[1]]
     missing.sort()
-    started = time.monotonic()
     bar = tqdm(total=len(missing), desc=f"{teacher.name} labels", unit="pair", mininterval=10)
     for start in range(0, len(missing), teacher.block_pairs):
         rows = missing[start : start + teacher.block_pairs]
         block = [pairs[row] for row in rows]
         if states is None:
-            logits = teacher.score(block)
+            logits = teacher.logits(block)
         elif isinstance(teacher, CrossEncoder):
             logits, vectors = teacher.represent(block)
             states.add(keys[rows], vectors)
         else:
             raise TypeError(f"{teacher.name} is no cross-encoder of ours: it has no hidden states")
-        scores.add(keys[rows], logits)
+        scores.add(keys[rows], logits, teacher.engine)
         bar.update(len(rows))
     bar.close()
-    scale = scores.calibrate(keys)
-    seconds = time.monotonic() - started
-    log(
-        f"{teacher.name}: {len(missing)} pairs in {seconds:.0f} s, {len(pairs) - len(missing)} "
-        f"were there; mean {scale.mean:.3f}, deviation {scale.deviation:.3f}"
-    )
-    return scores
+    return scores, len(missing)

@@ -3,7 +3,7 @@
 One folder per teacher, named by its identity, holds parquet parts of (pair key, logit) and
 `teacher.json` with its scale: mean and deviation over a fixed sample, by which students learn
 standardised logits. A part is written whole or not at all, so a killed labelling run loses at most
-the block it was in.
+the block it was in. It says which engine computed it.
 
 Beside the scores, `hidden` holds a cross-encoder's `[CLS]` vectors, float16, where stages match
 them. One score says little of a pair; the vector it was read from says more. Patient knowledge
@@ -16,6 +16,7 @@ is for a standardised logit.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,11 +30,14 @@ from torch import Tensor
 
 from retort.failures import reading
 from retort.training.data.pairs import Pair
+from retort.training.teachers.scoring.constant import is_constant
 
 Keys = NDArray[np.uint64]
 Floats = NDArray[np.float32]
 Vectors = NDArray[np.float16]
 
+PARTS = "part-*.parquet"
+ENGINE = "engine"  # in the metadata of a part
 SAMPLE = 20_000
 VARIANCE_SAMPLE = 20_000
 
@@ -57,14 +61,15 @@ def pair_keys(pairs: Sequence[Pair]) -> Keys:
 
 
 class TeacherScores:
-    """One teacher's logits by pair."""
+    """One teacher's logits by pair; `engines` are those that computed them, "" where unknown."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.name = name
         folder.mkdir(parents=True, exist_ok=True)
-        tables = [_read_part(path) for path in sorted(folder.glob("part-*.parquet"))]
+        tables = [_read_part(path) for path in sorted(folder.glob(PARTS))]
         self._parts = len(tables)
+        self.engines = {_engine(table) for table in tables}
         self._keys: Keys = np.empty(0, np.uint64)
         self._values: Floats = np.empty(0, np.float32)
         self._merge(
@@ -89,26 +94,37 @@ class TeacherScores:
             found[hit] = self._values[places[hit]]
         return found
 
-    def add(self, keys: Keys, scores: ArrayLike) -> None:
-        """Keep scores; they are on disk when this returns."""
+    def add(self, keys: Keys, scores: ArrayLike, engine: str = "") -> None:
+        """Keep scores that `engine` computed; they are on disk when this returns."""
         logits = np.asarray(scores, dtype=np.float32)
         if not np.isfinite(logits).all():
             raise StoreError(f"{self.name}: a logit that is not finite; nothing was kept")
         path = self.folder / f"part-{self._parts:05}.parquet"
         temporary = path.with_suffix(".tmp")
-        pq.write_table(pa.table({"key": keys, "logit": logits}), temporary, compression="zstd")
+        table = pa.table({"key": keys, "logit": logits}, metadata={ENGINE: engine})
+        pq.write_table(table, temporary, compression="zstd")
         temporary.replace(path)
         self._parts += 1
+        self.engines.add(engine)
         self._merge([keys], [logits])
 
     def calibrate(self, keys: Keys) -> Scale:
-        """Fix the scale on the first `SAMPLE` of these pairs; a scale once fixed stays."""
+        """Fix the scale on the first `SAMPLE` of these pairs; a scale once fixed stays.
+
+        Raises `StoreError` for scores that differ by no more than rounding.
+        """
         path = self.folder / "teacher.json"
         if not path.is_file():
             sample = self.lookup(keys[:SAMPLE])
             sample = sample[np.isfinite(sample)]
-            if len(sample) < 2 or float(sample.std()) == 0.0:
+            if len(sample) < 2:
                 raise StoreError(f"{self.name}: {len(sample)} scores do not make a scale")
+            if is_constant(sample, " ".join(self.engines)):
+                raise StoreError(
+                    f"{self.name}: {len(sample)} scores do not make a scale: all are "
+                    f"{float(sample.mean()):.4g}, up to rounding ({float(sample.std()):.1e}): it "
+                    "has collapsed, or does not read its pairs; check its weights and tokenizer"
+                )
             scale = Scale(float(sample.mean()), float(sample.std()), len(sample))
             path.write_text(json.dumps({"name": self.name, **asdict(scale)}, indent=1) + "\n")
         return self.scale()
@@ -138,6 +154,11 @@ class TeacherScores:
         return ((logits - scale.mean) / scale.deviation).astype(np.float32)
 
 
+def _engine(table: pa.Table) -> str:
+    found = (table.schema.metadata or {}).get(ENGINE.encode(), b"")
+    return str(found, "utf-8")
+
+
 class ScoreStore:
     """All teachers' scores under one folder."""
 
@@ -147,6 +168,15 @@ class ScoreStore:
     def teacher(self, name: str, identity: str) -> TeacherScores:
         """The scores of the teacher with this identity."""
         return TeacherScores(self.root / identity, name)
+
+    def has(self, identity: str) -> bool:
+        """Whether there are scores under this identity."""
+        return any((self.root / identity).glob(PARTS))
+
+    def adopt(self, identity: str, former: str) -> None:
+        """Keep the scores of `former` under `identity` from now on."""
+        shutil.rmtree(self.root / identity, ignore_errors=True)  # without scores
+        (self.root / former).rename(self.root / identity)
 
 
 class HiddenStates:

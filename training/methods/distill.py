@@ -38,7 +38,8 @@ from retort.training.nn.student import (
 from retort.training.nn.vocabulary import unknown_in_pairs, unknown_warning
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import DistillRecipe, Stage
-from retort.training.teachers.scorers import content_identity, identity_of
+from retort.training.teachers.scorers import identity_of
+from retort.training.teachers.scoring.identity import content_identity
 
 Record = dict[str, Any]  # a stage in a student's meta: plan, table, curve
 

@@ -18,6 +18,7 @@ from retort.models.manifest import MANIFEST_FILE
 from retort.training.nn.from_bundle import encoder_of
 from retort.training.nn.student import load_student
 from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.kinds import package_folder, package_of
 
 
 class BackboneError(ValueError):
@@ -44,18 +45,17 @@ def locate_backbone(name: str) -> Path | str:
     A folder stays a folder; anything else is taken for a name on the hub.
     Raises `BackboneError` when a package is not installed or carries no model.
     """
-    if not name.startswith("package:"):
+    package = package_of(name)
+    if not package:
         return Path(name) if Path(name).is_dir() else name
-    module = name.removeprefix("package:")
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+    if importlib.util.find_spec(package) is None:
         raise BackboneError(
-            f"{name}: the package {module} is not installed; install Retort's `train` extra"
+            f"{name}: the package {package} is not installed; install Retort's `train` extra"
         )
-    found = sorted(Path(spec.origin).parent.rglob("config.json"), key=lambda path: len(path.parts))
-    if not found:
-        raise BackboneError(f"{name}: the package {module} carries no config.json")
-    return found[0].parent
+    folder = package_folder(package)
+    if folder is None:
+        raise BackboneError(f"{name}: the package {package} carries no config.json")
+    return folder
 
 
 def load_backbone(name: str, attention: str = "eager") -> Backbone:

@@ -29,6 +29,8 @@ Logits = NDArray[np.float32]
 Model = Callable[[Batch], Logits]
 Function = Callable[..., Logits]
 
+BACKENDS = ("torch-cuda-bf16", "openvino-bf16", "openvino-f32")
+
 
 def encode_pairs(encoder: PairEncoder, pairs: Sequence[Pair]) -> list[EncodedPair]:
     """Encode pairs in order, each distinct text once."""
@@ -133,10 +135,10 @@ def compile_module(module: nn.Module, inputs: Sequence[str]) -> Function:
 
 
 def backend_name() -> str:
-    """What `compile_module` uses here; part of the key under which scores are kept."""
+    """What `compile_module` uses here, with its precision."""
     if torch.cuda.is_available():
-        return "torch-cuda-bf16"
-    return "openvino-bf16" if _has_bf16() else "openvino-f32"
+        return BACKENDS[0]
+    return BACKENDS[1] if _has_bf16() else BACKENDS[2]
 
 
 def _has_bf16() -> bool:

@@ -32,7 +32,7 @@ from retort.failures import reading
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.nn.encoders import BiLstm, bi_lstm_config, is_bi_lstm
 from retort.training.nn.first import encode_first
-from retort.training.recipes.files import CHECKPOINT_FILE
+from retort.training.recipes.kinds import CHECKPOINT_FILE
 
 HeadKind = Literal["linear", "cosine"]
 

@@ -16,11 +16,18 @@ from typing import Any, Literal
 
 import yaml
 
+from retort.training.recipes.kinds import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    PACKAGE,
+    URLS,
+    find_kind,
+    kind_fault,
+    package_of,
+)
 from retort.training.recipes.syntax import read_yaml
 
-CHECKPOINT_FILE = "student.json"
 INDEX_FILE = "sets.json"  # of a folder of evaluation sets
-CONFIG_FILE = "config.json"  # of a model that transformers saved
 
 What = Literal["table", "source", "measured", "questions", "teacher", "backbone", "sets"]
 
@@ -77,15 +84,14 @@ _NOTHING: dict[What, str] = {
 }
 _NO_TEACHER = {
     "given": "no such file",
-    "cross-encoder": "no such folder; make it with `retort teach`, or write kind: "
-    "hub-cross-encoder for a model of Hugging Face",
+    "cross-encoder": "no such folder; make it with `retort teach`, or write its kind: "
+    "hub-cross-encoder for a model of Hugging Face, bundle for the name of one",
     "hub-cross-encoder": "no such folder; put your cross-encoder there, or name a model on the hub",
 }
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # Folders of one's own, which no owner of models on the hub is named like.
 _OWN_FOLDERS = ("models", "runs")
-_PACKAGE = "package:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ class Place:
         """Whether it is a file or folder, and nothing of a catalog, of a package or of the hub."""
         if self.what in ("table", "sets") or self.kind == "cross-encoder":
             return True
-        if self.path.startswith(("hub:", _PACKAGE)):
+        if self.path.startswith(("hub:", PACKAGE, *URLS)):
             return False
         if self.what in ("source", "questions") or self.kind == "given":
             return bool(Path(self.path.removesuffix(".gz")).suffix)
@@ -114,9 +120,7 @@ class Place:
     @property
     def package(self) -> str:
         """The Python package that holds it; "" where none does."""
-        name = self.path.removeprefix(_PACKAGE)
-        modelled = self.what in ("teacher", "backbone")
-        return name if modelled and name != self.path and name.isidentifier() else ""
+        return package_of(self.path) if self.what in ("teacher", "backbone") else ""
 
     @property
     def hub_name(self) -> bool:
@@ -152,19 +156,13 @@ class Place:
             return ""
         if self.what in ("sets", "measured"):
             return "" if (path / INDEX_FILE).is_file() else f"no evaluation sets: no {INDEX_FILE}"
-        ours, theirs = is_checkpoint(path), (path / CONFIG_FILE).is_file()
-        if self.kind == "cross-encoder" and not ours:
-            return (
-                "a model of Hugging Face: write kind: hub-cross-encoder"
-                if theirs
-                else f"no teacher that `retort teach` made: no {CHECKPOINT_FILE}"
-            )
-        if self.kind == "hub-cross-encoder" and not theirs:
-            return (
-                "a teacher that `retort teach` made: write kind: cross-encoder"
-                if ours
-                else f"no model of Hugging Face: no {CONFIG_FILE}"
-            )
+        if self.what == "teacher":
+            lacks = {"cross-encoder": CHECKPOINT_FILE, "hub-cross-encoder": CONFIG_FILE}
+            lack = lacks.get(self.kind)
+            if fault := kind_fault(self.kind, self.path):
+                return fault
+            if lack and not (path / lack).is_file():
+                return f"no {self.kind}: no {lack}"
         return ""
 
 
@@ -191,8 +189,12 @@ def places(values: dict[str, Any]) -> Iterator[Place]:
     for pattern, what in _FIELDS.get(str(values.get("kind")), {}).items():
         for path, value, parent in _matches(values, pattern.split("."), "", {}):
             if isinstance(value, str):
-                kind = str(parent.get("kind", "cross-encoder")) if what == "teacher" else ""
-                yield Place(path, value, what, kind)
+                yield Place(path, value, what, _kind(parent, value) if what == "teacher" else "")
+
+
+def _kind(teacher: dict[str, Any], place: str) -> str:
+    """A teacher's kind, as written or as found; what is not there yet is taken for one of ours."""
+    return str(teacher.get("kind") or find_kind(place) or "cross-encoder")
 
 
 def absent(values: dict[str, Any], folder: Path) -> list[Absent]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from retort.training.recipes.contradictions import Contradictions
+from retort.training.recipes.kinds import Kind
 from retort.training.recipes.methods import METHODS, OneOptions, SkdOptions
 
 
@@ -352,6 +353,30 @@ class TeacherRecipe(_Part):
             yield "objective", "meta needs a student's shape: set shape=cross-encoder"
 
 
+class HttpPart(_Part):
+    """How the server of a teacher of kind `http` is asked."""
+
+    shape: Literal["retort", "tei", "cohere", "vllm"] | None = Field(
+        None,
+        description="The shape of its route: Retort's `/score`, text-embeddings-inference's "
+        "`/rerank`, Cohere's and Jina's `/v1/rerank`, vLLM's `/score`; none to try them.",
+    )
+    model: str | None = Field(None, description="The name of its model, where requests have one.")
+    key: str | None = Field(
+        None, description="The environment variable that holds its API key; none for no key."
+    )
+    scores: Literal["probability", "raw"] | None = Field(
+        None,
+        description="What its scores are; of a probability the label is its logit. None: raw for "
+        "tei, which is asked for them, a probability for the others.",
+    )
+    passages: int = Field(32, ge=1, description="At most this many passages per request.")
+    concurrency: int = Field(4, ge=1, description="Requests at a time.")
+    timeout: float = Field(
+        600.0, gt=0, description="Seconds for a request with all its further attempts."
+    )
+
+
 class TeacherRef(_Part):
     """A teacher by name and place; `head` is the shape of the soft head that imitates it.
 
@@ -361,12 +386,19 @@ class TeacherRef(_Part):
     """
 
     name: str = Field(description="Its name in the store and in reports.")
-    path: str = Field(description="Its place.")
-    kind: Literal["cross-encoder", "bi-encoder", "hub-cross-encoder", "given"] = Field(
-        "cross-encoder",
-        description="cross-encoder: trained by `retort teach`; hub-cross-encoder: any of Hugging "
-        "Face; bi-encoder: of either; given: scores in a file.",
+    path: str = Field(description="Its place: a folder, a model of the hub, a URL or a file.")
+    kind: Kind | None = Field(
+        None,
+        description="cross-encoder: made by `retort teach`; hub-cross-encoder: any of Hugging "
+        "Face; bi-encoder: of either; bundle: of Retort; http: any ranker's server; given: scores "
+        "in a file. None: found from the place.",
     )
+    output: int | str | None = Field(
+        None,
+        description="Of a hub-cross-encoder with several outputs, the class whose log-odds is the "
+        "score, by number from 0 or by label.",
+    )
+    http: HttpPart = Field(HttpPart(), description="Of kind http, how its server is asked.")
     column: str | None = Field(
         None, description="Of kind given, the column of the Parquet file that has its scores."
     )
@@ -506,7 +538,7 @@ class DistillRecipe(_Part):
                     f"{teacher.name} is of kind {teacher.kind}: a teacher of kind given needs a "
                     "column, and no other has one",
                 )
-            if teacher.hidden and teacher.kind != "cross-encoder":
+            if teacher.hidden and teacher.kind not in (None, "cross-encoder"):
                 yield (
                     f"teachers.{number}.hidden",
                     f"{teacher.name} is a {teacher.kind}; only a cross-encoder has hidden states",
@@ -536,7 +568,9 @@ class DistillRecipe(_Part):
                 f"{self.method} needs at least {spec.teachers} teacher{'s' * (spec.teachers > 1)}, "
                 f"the recipe has {len(self.teachers)}: add them under teachers",
             )
-        if spec.one_cross_encoder and [t.kind for t in self.teachers] != ["cross-encoder"]:
+        if spec.one_cross_encoder and [t.kind or "cross-encoder" for t in self.teachers] != [
+            "cross-encoder"
+        ]:
             found = ", ".join(f"{t.name} ({t.kind})" for t in self.teachers) or "none"
             yield (
                 "teachers",

@@ -21,6 +21,7 @@ from retort.training.data.pairs import Pair
 from retort.training.evaluate.calibration import fit
 from retort.training.evaluate.evaluation import point_values
 from retort.training.evaluate.measures import correct
+from retort.training.labels.label import score_missing
 from retort.training.labels.store import ScoreStore, pair_keys
 from retort.training.nn.encoders import is_bi_lstm
 from retort.training.nn.inference import Logits, Model, compile_module, run, student_model
@@ -215,14 +216,7 @@ def _score(store: Path, reference: TeacherRef, sets: Sequence[EvaluationSet]) ->
     scores = ScoreStore(store).teacher(reference.name, identity(reference))
     if np.isnan(scores.lookup(keys)).any():
         with locked(store / LOCK_FILE):
-            # Another run may have written since: read the store again.
-            scores = ScoreStore(store).teacher(reference.name, identity(reference))
-            missing = np.flatnonzero(np.isnan(scores.lookup(keys)))
-            missing = missing[np.unique(keys[missing], return_index=True)[1]]
-            teacher = load_scorer(reference)
-            for start in range(0, len(missing), teacher.block_pairs):
-                rows = missing[start : start + teacher.block_pairs]
-                scores.add(keys[rows], teacher.score([pairs[row] for row in rows], progress=True))
+            scores, _ = score_missing(load_scorer(reference), pairs, ScoreStore(store))
     found = scores.lookup(keys).astype(np.float64)
     ends = np.cumsum([len(item.pairs) for item in sets])
     parts = np.split(found, ends[:-1])

@@ -9,19 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from torch import nn
-from transformers import BertConfig
+from transformers import BertConfig, BertModel, PretrainedConfig
 
 from retort.models.encoding import Batch, Truncation
 from retort.models.runtime.options import usable_cores
 from retort.training.data.pairs import Pair
 from retort.training.methods.distill import make_student
 from retort.training.methods.registry import build_method
-from retort.training.nn.backbone import load_backbone
+from retort.training.nn.backbone import BackboneError, load_backbone
 from retort.training.nn.encoders import BiEncoder
 from retort.training.nn.inference import backend_name, compile_module
 from retort.training.nn.student import LoadedStudent, load_student
@@ -36,7 +36,9 @@ from retort.training.study.records import (
     now,
     write_record,
 )
-from retort.training.teachers.scorers import HubCrossEncoder, load_scorer
+from retort.training.teachers.scorers import kind_of, load_scorer
+from retort.training.teachers.scoring.bi_encoder import BiEncoderScorer
+from retort.training.teachers.scoring.hub import HubCrossEncoder, SentenceCrossEncoder
 
 TOKENS = 128
 QUERY_TOKENS = 24
@@ -160,30 +162,45 @@ def _pairs(loaded: LoadedStudent) -> Timed:
 
 
 def _teacher(reference: TeacherRef) -> Timed:
-    if reference.kind == "cross-encoder":
+    kind = kind_of(reference)
+    if kind == "cross-encoder":
         return _pairs(load_student(Path(reference.path)))
-    if reference.kind == "bi-encoder":
-        encoder = load_backbone(reference.path).encoder
-        function = compile_module(BiEncoder(encoder), ("input_ids", "attention_mask"))
-        # A new question's passages are in no cache: both texts are encoded.
-        query = _batch(encoder.config, 0, QUERY_TOKENS)
-        passage = _batch(encoder.config, QUERY_TOKENS, TOKENS)
-
-        def both() -> None:
-            function(query.input_ids, query.attention_mask)
-            function(passage.input_ids, passage.attention_mask)
-
-        return _timed(both, encoder, encoder.config)
+    if kind == "bi-encoder":
+        try:
+            return _texts(load_backbone(reference.path).encoder)
+        except BackboneError:  # no BERT: by its own library, as any other
+            pass
     teacher = load_scorer(reference)
-    assert isinstance(teacher, HubCrossEncoder)
-    pairs = [Pair("what is it " * 8, "it is what it is " * 20)] * BATCH_PAIRS
-    config = cast(BertConfig, teacher.module.config)
-    return _timed(lambda: teacher.score(pairs), teacher.module, config)
+    asked = count()
+
+    def score() -> None:
+        # New texts, so that no bi-encoder finds them among those that it knows.
+        pairs = [Pair(f"{next(asked)} " * 24, f"{next(asked)} " * 100) for _ in range(BATCH_PAIRS)]
+        teacher.score(pairs)
+
+    module = nn.Module()
+    if isinstance(teacher, HubCrossEncoder | SentenceCrossEncoder | BiEncoderScorer):
+        module = teacher.module
+    return _timed(score, module, getattr(module, "config", None))
 
 
-def _timed(ask: Ask, model: nn.Module, config: BertConfig) -> Timed:
+def _texts(encoder: BertModel) -> Timed:
+    function = compile_module(BiEncoder(encoder), ("input_ids", "attention_mask"))
+    # A new question's passages are in no cache: both texts are encoded.
+    query = _batch(encoder.config, 0, QUERY_TOKENS)
+    passage = _batch(encoder.config, QUERY_TOKENS, TOKENS)
+
+    def both() -> None:
+        function(query.input_ids, query.attention_mask)
+        function(passage.input_ids, passage.attention_mask)
+
+    return _timed(both, encoder, encoder.config)
+
+
+def _timed(ask: Ask, model: nn.Module, config: PretrainedConfig | None) -> Timed:
+    """Parameters and layers are 0 of a teacher that is elsewhere."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Timed(ask, parameters, config.num_hidden_layers)
+    return Timed(ask, parameters, getattr(config, "num_hidden_layers", 0))
 
 
 def _batch(config: BertConfig, start: int, end: int) -> Batch:

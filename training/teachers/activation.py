@@ -10,8 +10,8 @@ from transformers import PretrainedConfig
 from transformers.utils.hub import cached_file
 
 from retort.training.nn.backbone import BackboneError
+from retort.training.recipes.kinds import MODULES_FILE, SENTENCE_FILE
 
-SETTINGS, MODULES = "config_sentence_transformers.json", "modules.json"
 TRANSFORMER = "Transformer"
 
 
@@ -21,7 +21,10 @@ def read_activation(found: Path | str, config: PretrainedConfig, place: str) -> 
     Raises `BackboneError` for a folder whose `CrossEncoder` does more than classify a pair: one
     with a prompt, or with modules after the transformer.
     """
-    settings, modules = _read(found, SETTINGS) or {}, _read(found, MODULES) or []
+    settings, modules = (
+        read_settings(found, SENTENCE_FILE) or {},
+        read_settings(found, MODULES_FILE) or [],
+    )
     kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
     if kinds and kinds != [TRANSFORMER]:
         raise BackboneError(
@@ -44,7 +47,8 @@ def read_activation(found: Path | str, config: PretrainedConfig, place: str) -> 
     return "Sigmoid" if config.num_labels == 1 else "Identity"
 
 
-def _read(found: Path | str, name: str) -> Any:
+def read_settings(found: Path | str, name: str) -> Any:
+    """The content of a JSON file of a folder or a model on the hub; None where there is none."""
     path = cached_file(
         str(found),
         name,

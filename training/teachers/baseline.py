@@ -26,7 +26,7 @@ from retort.cross_encoder import SMALL, fast_tokenizer, load_cross_encoder, stay
 from retort.training.nn.backbone import locate_backbone
 from retort.training.nn.student import LinearHead, Student, load_student
 from retort.training.recipes.files import is_checkpoint
-from retort.training.teachers.scorers import MODEL, Spec
+from retort.training.teachers.scoring.scorer import MODEL, Spec
 
 PREDICT_BATCH = 32  # the library's default
 

@@ -12,15 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -32,6 +29,14 @@ from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import BackboneError, quiet, read_config
 from retort.training.nn.student import Head
 from retort.training.teachers.activation import read_activation
+from retort.training.teachers.pretrained import (
+    check_vocabulary,
+    load_sequence_classifier,
+    load_tokenizer,
+    log_odds,
+    output_column,
+    positions,
+)
 
 # What is read of a pair where nobody says: more is read in windows.
 LONGEST = 512
@@ -72,11 +77,7 @@ class Classifier(nn.Module):
         every = zip(INPUTS, (input_ids, attention_mask, token_type_ids), strict=True)
         own = {name: value for name, value in every if name in self.layout.inputs}
         outputs: Tensor = self.model(**own).logits.float()
-        logit = outputs[:, self.wanted]
-        others = [column for column in range(outputs.shape[1]) if column != self.wanted]
-        if others:
-            logit = logit - torch.logsumexp(outputs[:, others], dim=1)
-        return logit[:, None] * self.gain + self.shift
+        return log_odds(outputs, self.wanted)[:, None] * self.gain + self.shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def load_classifier(
     """
     found, config = read_config(place)
     activation = read_activation(found, config, place)
-    model = _load_model(found, config, place)
+    model = load_sequence_classifier(found, config, place)
     tokenizer = load_tokenizer(found, place)
     layout = read_layout(tokenizer, takes_types(model), place)
     readable = min(positions(model), int(tokenizer.model_max_length), LONGEST_PAIR_TOKENS)
@@ -132,7 +133,7 @@ def load_classifier(
     check_vocabulary(own, config, place)
     check_layout(tokenizer, PairEncoder(own, truncation, layout), samples, place)
     return LoadedClassifier(
-        Classifier(name, model, layout, _column(config, wanted, place)).eval(),
+        Classifier(name, model, layout, output_column(config, wanted, place, "--class ")).eval(),
         Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
         truncation,
         activation,
@@ -180,94 +181,10 @@ def read_layout(tokenizer: Any, takes_types: bool, place: str) -> PairLayout:
     )
 
 
-def positions(model: PreTrainedModel) -> int:
-    """How many tokens a model has positions for.
-
-    RoBERTa and those that came of it begin to count after the padding token's own position.
-    """
-    tables = [
-        module.num_embeddings - (-1 if module.padding_idx is None else module.padding_idx) - 1
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings")
-    ]
-    known = getattr(model.config, "max_position_embeddings", None) or 0
-    return min([*tables, int(known) if known > 0 else LONGEST_PAIR_TOKENS])
-
-
-def _load_model(found: Path | str, config: PretrainedConfig, place: str) -> PreTrainedModel:
-    try:
-        with quiet():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                found, config=config, dtype=torch.float32, output_loading_info=True
-            )
-    except (OSError, ValueError) as error:
-        raise BackboneError(
-            f"{place}: a {config.model_type} model that transformers cannot load as a sequence "
-            f"classifier ({str(error).splitlines()[0]})"
-        ) from error
-    if missing := sorted(report["missing_keys"]):
-        kind = " ".join(config.architectures or ["an unknown class"])
-        raise BackboneError(
-            f"{place}: no cross-encoder: its checkpoint, of {kind}, lacks {', '.join(missing[:3])}"
-            f"{' and more' if len(missing) > 3 else ''}, and random weights would rank at random. "
-            "Name one that was trained to classify pairs (…ForSequenceClassification)"
-        )
-    loaded: PreTrainedModel = model.eval()
-    return loaded
-
-
-def load_tokenizer(found: Path | str, place: str) -> Any:
-    """The fast tokenizer of `place`, found at `found`. Raises `BackboneError` for none of words."""
-    advice = "save the tokenizer of its base model there, with tokenizer.save_pretrained"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(found)
-    except (OSError, ValueError) as error:
-        raise BackboneError(
-            f"{place}: no tokenizer that transformers can load "
-            f"({str(error).splitlines()[0]}): {advice}"
-        ) from error
-    if not getattr(tokenizer, "is_fast", False):
-        raise BackboneError(f"{place}: no fast tokenizer (tokenizer.json): {advice}")
-    # Where there is none, transformers makes one of special tokens alone.
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise BackboneError(f"{place}: no tokenizer: {advice}")
-    return tokenizer
-
-
 def takes_types(model: PreTrainedModel) -> bool:
     """Whether a model tells token types apart."""
     known = "token_type_ids" in signature(model.forward).parameters
     return known and getattr(model.config, "type_vocab_size", 0) > 1
-
-
-def _column(config: PretrainedConfig, wanted: str | None, place: str) -> int:
-    """Which output says yes."""
-    labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
-    count = len(labels)
-    if wanted is None:
-        if count > 2:
-            raise BackboneError(
-                f"{place}: {count} outputs, {', '.join(labels)}: say which one is a ranker's, as "
-                f"in --class {labels[0]}"
-            )
-        return count - 1
-    if count == 1:
-        raise BackboneError(f"{place}: one output: leave out --class {wanted}")
-    if wanted in labels:
-        return labels.index(wanted)
-    if wanted.isdecimal() and int(wanted) < count:
-        return int(wanted)
-    raise BackboneError(f"{place}: no output {wanted}: there are {', '.join(labels)}")
-
-
-def check_vocabulary(tokenizer: Tokenizer, config: PretrainedConfig, place: str) -> None:
-    """Raise `BackboneError` for a tokenizer with tokens that the model does not know."""
-    last = max(tokenizer.get_vocab().values())
-    if last >= config.vocab_size:
-        raise BackboneError(
-            f"{place}: its tokenizer has a token with id {last}, and the model knows "
-            f"{config.vocab_size}: save both from one model"
-        )
 
 
 def check_layout(tokenizer: Any, encoder: PairEncoder, samples: Sequence[Pair], place: str) -> None:

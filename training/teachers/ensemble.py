@@ -35,7 +35,7 @@ from retort.training.nn.backbone import (
 from retort.training.nn.encoders import BiEncoder, split_segments
 from retort.training.nn.student import Head, Student, load_student
 from retort.training.teachers.classifier import LoadedClassifier, load_classifier
-from retort.training.teachers.scorers import Spec, parse
+from retort.training.teachers.scoring.scorer import Spec, parse
 
 # What an ensemble's pair may hold where no member says: what the checkpoints here learned with.
 DEFAULT_TRUNCATION = Truncation(128, 48)

@@ -27,14 +27,17 @@ from retort.training.recipes.recipe import TeacherRecipe
 from retort.training.teachers.classifier import (
     Classifier,
     check_layout,
-    check_vocabulary,
-    load_tokenizer,
-    positions,
     read_layout,
     takes_types,
 )
+from retort.training.teachers.pretrained import (
+    check_vocabulary,
+    first_of,
+    load_tokenizer,
+    positions,
+)
 from retort.training.teachers.pupil import Pupil
-from retort.training.teachers.scorers import state_identity
+from retort.training.teachers.scoring.identity import state_identity
 
 TAUGHT_FILE = "taught.json"  # how the teacher in a folder of the hub's shape was made
 _HEADED = "ForSequenceClassification"
@@ -122,7 +125,7 @@ def _load_model(
     lacking = sorted(key for key in new if key.startswith(prefix) and ".pooler." not in key)
     if lacking:
         raise BackboneError(
-            f"{name}: its weights lack {', '.join(lacking[:3])}{' and more' * (len(lacking) > 3)} "
+            f"{name}: its weights lack {first_of(lacking)} "
             "of the encoder: a backbone is a trained model, saved whole"
         )
     loaded: PreTrainedModel = model

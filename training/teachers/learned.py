@@ -12,8 +12,9 @@ from retort.failures import reading
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.leaks import HeldOut
 from retort.training.data.table import table_digest, table_queries
-from retort.training.recipes.files import CHECKPOINT_FILE, is_checkpoint
-from retort.training.teachers.scorers import parse
+from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.kinds import CHECKPOINT_FILE
+from retort.training.teachers.scoring.scorer import parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from retort.training.teachers.baseline import PREDICT_BATCH, Baseline, load_baseline
-from retort.training.teachers.scorers import parse
+from retort.training.teachers.scoring.scorer import parse
 
 WARM_PASSAGES = 8
 

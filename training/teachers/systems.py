@@ -8,7 +8,7 @@ A system is a scorer (see `scorers.py`), or scores of scorers:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from retort.failures import reading
 from retort.training.data.evaluation_set import EvaluationSet
-from retort.training.teachers.scorers import UnknownScorerError, load_scorer, parse
+from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scoring.constant import is_constant
+from retort.training.teachers.scoring.scorer import UnknownScorerError, parse
 
 Floats = NDArray[np.float64]
 
@@ -37,11 +39,15 @@ def write_scores(path: Path, scores: Mapping[str, ArrayLike]) -> None:
 
 
 def score_sets(
-    systems: Mapping[str, str], sets: Sequence[EvaluationSet], progress: bool = False
+    systems: Mapping[str, str],
+    sets: Sequence[EvaluationSet],
+    progress: bool = False,
+    log: Callable[[str], None] = print,
 ) -> tuple[dict[str, dict[str, Floats]], set[str]]:
     """Scores by system and set, and the names of the systems that give probabilities.
 
-    `systems` maps names to specs. Raises `UnknownScorerError`.
+    `systems` maps names to specs; `log` is told of a system whose scores are all alike. Raises
+    `UnknownScorerError`.
     """
     scores: dict[str, dict[str, Floats]] = {}
     calibrated: set[str] = set()
@@ -51,11 +57,13 @@ def score_sets(
             continue
         if spec.endswith(".npz"):
             scores[name] = read_scores(Path(spec))
+            _warn(name, scores[name], "", log)
             continue
         scorer = load_scorer(parse(f"{name}={spec}"))
         scores[name] = {
             item.name: np.asarray(scorer.score(item.pairs, progress), np.float64) for item in sets
         }
+        _warn(name, scores[name], scorer.engine, log)
         if scorer.probabilities:
             calibrated.add(name)
     for name, spec in ensembles.items():
@@ -69,6 +77,15 @@ def score_sets(
         names = [item.name for item in sets]
         scores[name] = members_mean([scores[member] for member in members], names)
     return scores, calibrated
+
+
+def _warn(name: str, by_set: Mapping[str, Floats], engine: str, log: Callable[[str], None]) -> None:
+    every = np.concatenate([np.ravel(scores) for scores in by_set.values()])
+    if is_constant(every, engine):
+        log(
+            f"{name}: all scores are {every.mean():.4g}, up to rounding ({every.std():.1e}): its "
+            "figures are those of a list in any order; check its weights and tokenizer"
+        )
 
 
 def members_mean(

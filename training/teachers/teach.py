@@ -57,7 +57,7 @@ from retort.training.recipes.recipe import TeacherRecipe
 from retort.training.teachers.hub_pupil import TAUGHT_FILE, is_for_hub, load_hub_pupil
 from retort.training.teachers.meta_teacher import meta_objective, save_knowledge
 from retort.training.teachers.pupil import Pupil
-from retort.training.teachers.scorers import content_identity
+from retort.training.teachers.scoring.identity import content_identity
 
 
 def teach(

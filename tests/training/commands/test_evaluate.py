@@ -114,7 +114,7 @@ def test_evaluate_prints_json_and_keeps_scores(work: Path) -> None:
         (["evaluate"], "nothing to measure: give a folder of sets"),
         (["evaluate", "nowhere", "--system=a=b"], "sets.json: not there"),
         (["evaluate", "nowhere", "--system=a"], "--system 'a': write NAME=VALUE"),
-        (["export", "nowhere", "out", "--held-out=pairs.jsonl"], "nowhere"),
+        (["export", "nowhere", "out", "--held-out=pairs.jsonl"], "pairs.jsonl: no such file"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(arguments: list[str], message: str) -> None:

@@ -23,7 +23,7 @@ def contrast(*queries: tuple[float | None, ...]) -> Contrast:
 def test_queries_are_counted_by_what_they_have() -> None:
     found = contrast((1.0, 0.0), (1.0,), (1.0, 0.9), (0.0,), (0.2, None), (0.5,))
     assert found == Contrast(
-        9, (0.0, 0.2, 0.5, 0.9, 1.0), mixed=1, right_alone=2, wrong_alone=3, several=3
+        9, (0.0, 0.2, 0.5, 0.9, 1.0), mixed=1, right_alone=3, wrong_alone=2, several=3
     )
     found.need_two_labels("t")
     found.need_mixed_queries("t", "listwise")

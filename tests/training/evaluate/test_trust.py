@@ -39,7 +39,7 @@ from retort.training.evaluate.trust import (
 )
 from retort.training.evaluate.trust_parts import measure_trust
 from retort.training.export.recalibrate import recalibrate
-from retort.training.teachers.scorers import FLOAT32, BundleScorer, load_bundle
+from retort.training.teachers.scoring.bundle import FLOAT32, BundleScorer, load_bundle
 from tests.tiny_texts import WORDS
 
 # The tiny bundle says yes where the passage has the question's word.

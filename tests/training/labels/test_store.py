@@ -22,7 +22,7 @@ from retort.training.labels.store import (
     pair_keys,
     variance,
 )
-from retort.training.teachers.scorers import Scorer
+from retort.training.teachers.scoring.scorer import Scorer
 
 PAIRS = [Pair(f"q{n}", f"p{n}") for n in range(10)]
 

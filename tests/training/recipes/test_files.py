@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 
-from retort.training.recipes.files import (
-    CHECKPOINT_FILE,
-    CONFIG_FILE,
-    Place,
-    absent,
-    not_yet,
-    obstacles,
-    places,
-)
+from retort.training.recipes.files import Place, absent, not_yet, obstacles, places
+from retort.training.recipes.kinds import CHECKPOINT_FILE, CONFIG_FILE
 
 
 @pytest.fixture(autouse=True)

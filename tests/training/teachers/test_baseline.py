@@ -15,7 +15,7 @@ from retort.models.scores import combine
 from retort.training.nn.encoders import BiEncoder
 from retort.training.nn.student import Head, Student, save_student
 from retort.training.teachers.baseline import Baseline, load_baseline
-from retort.training.teachers.scorers import parse
+from retort.training.teachers.scoring.scorer import parse
 from retort.training.teachers.server import mean_score
 from tests.loadtest.tiny_teacher import save_tiny_teacher
 from tests.tiny import make_student

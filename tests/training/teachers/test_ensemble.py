@@ -22,7 +22,8 @@ from retort.training.teachers.ensemble import (
     EnsembleError,
     load_ensemble,
 )
-from retort.training.teachers.scorers import MODEL, load_scorer, parse
+from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scoring.scorer import MODEL, parse
 from tests import architectures
 from tests.tiny_texts import PASSAGES, QUERIES
 from tests.training.backbones import save_backbone, save_cross_encoder

@@ -29,6 +29,7 @@ SCORES = np.linspace(-3, 3, KNOWN).astype(np.float32)
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "table.parquet"
     write_table(path, PairTable(PAIRS, ("made",) * len(PAIRS), {}))
+    save_backbone(tmp_path / "backbone")
     known = PAIRS[:KNOWN]
     columns = {
         "query": [pair.query for pair in known],
@@ -81,7 +82,6 @@ def test_pairs_that_are_not_on_file_have_no_target(tmp_path: Path, table: Path) 
 
 
 def test_a_student_learns_from_them(tmp_path: Path, table: Path) -> None:
-    save_backbone(tmp_path / "backbone")
     plan = recipe(tmp_path, table)
     label_recipe(plan, [], log=lambda text: None)
     folder = distill(plan, log=lambda text: None)

@@ -18,7 +18,8 @@ from retort.training.nn.basis import ChangedRunError
 from retort.training.recipes.load import RecipeError, load_recipe
 from retort.training.recipes.recipe import TeacherRecipe
 from retort.training.teachers.hub_pupil import load_hub_pupil
-from retort.training.teachers.scorers import Spec, load_scorer
+from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scoring.scorer import Spec
 from retort.training.teachers.teach import teach as run_teach
 from tests.architectures import save_causal_lm, save_cross_encoder, save_encoder
 from tests.training.methods.test_distill import make_pairs, teach_ce, teacher_recipe

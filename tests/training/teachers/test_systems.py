@@ -14,7 +14,7 @@ from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
 from retort.training.nn.inference import run, student_model
 from retort.training.nn.student import Student, save_student
-from retort.training.teachers.scorers import UnknownScorerError
+from retort.training.teachers.scoring.scorer import UnknownScorerError
 from retort.training.teachers.systems import (
     members_mean,
     read_scores,
@@ -103,5 +103,5 @@ def test_an_ensemble_of_unknown_systems_is_refused(items: EvaluationSet) -> None
 
 
 def test_a_system_that_is_nothing_is_named(items: EvaluationSet) -> None:
-    with pytest.raises(UnknownScorerError, match="student=nowhere: no checkpoint"):
+    with pytest.raises(UnknownScorerError, match="student=nowhere: no teacher"):
         score_sets({"student": "nowhere"}, [items])

@@ -1,0 +1,1 @@
+"""Scorers by kind: what each kind of teacher says of a pair."""
