@@ -94,7 +94,7 @@ def place_warning(place: str, pairs: Sequence[Pair]) -> str:
     """As `unknown_warning`, of the model at a place; "" also where no `tokenizer.json` is there."""
     try:
         tokenizer = tokenizer_of(place)
-    except (BackboneError, OSError):  # its tokenizer is of another form, which tells no such thing
+    except BackboneError:  # its tokenizer is of another form, which tells no such thing
         return ""
     return unknown_warning(place, unknown_in_pairs(tokenizer, pairs))
 
