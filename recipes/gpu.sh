@@ -16,7 +16,8 @@ weights=${1:?name the folder of a 12-layer encoder}
 to=${2:-runs/gpu}
 mkdir -p "$to"
 
-teach=(backbone="$weights" out="$to/mpnet" table=runs/data/labelled-wide.parquet)
+teach=(backbone="$weights" shape=hub-cross-encoder out="$to/mpnet" \
+    table=runs/data/labelled-wide.parquet)
 learn=(out="$to/student" store="$to/scores" teachers.0.path="$to/mpnet")
 few=() one=()
 if [[ ${TRY:-} ]]; then

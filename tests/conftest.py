@@ -25,6 +25,23 @@ def fake_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_fake_bundle(tmp_path_factory.mktemp("fake") / "fake")
 
 
+@pytest.fixture(scope="session")
+def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny RoBERTa that classifies pairs, of random weights."""
+    # Not at the top: most tests need no PyTorch.
+    from tests.architectures import save_cross_encoder
+
+    return save_cross_encoder(tmp_path_factory.mktemp("hub") / "roberta", "roberta")
+
+
+@pytest.fixture(scope="session")
+def roberta_bundle(roberta: Path) -> Bundle:
+    """The bundle of `roberta`."""
+    from tests.cross_encoders import make_bundle
+
+    return make_bundle(roberta, roberta.parent / "bundle")
+
+
 @pytest.fixture(autouse=True)
 def own_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory

@@ -21,6 +21,8 @@ from retort.models.runtime.base import BackendUnavailable, Graph
 logger = logging.getLogger("retort")
 
 LARGEST = 65504.0
+# A single number so large is no weight but stands for infinity, as in the attention of padding.
+ENDLESS = 1e38
 # What attention becomes when it is fused.
 ATTENTIONS = frozenset({"Attention", "MultiHeadAttention"})
 # An encoder ends in one of these, fused with the node before it or not.
@@ -78,11 +80,9 @@ def halve(model: Any) -> None:
     if not encoder:
         raise BackendUnavailable("the graph has no layer normalisation to halve: ask for fp32")
     floats = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+    _part(graph, encoder, sorted(floats & _read(encoder) & _read(heads)))
+    floats = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT}
     weights = floats & _read(encoder)
-    if shared := sorted(weights & _read(heads)):
-        raise BackendUnavailable(
-            f"encoder and heads share the weight {shared[0]}, so it cannot be halved: ask for fp32"
-        )
     for tensor in graph.initializer:
         if tensor.name in weights:
             _halve_tensor(tensor)
@@ -106,6 +106,18 @@ def halve(model: Any) -> None:
     graph.node.extend([*encoder, *casts, *heads])
     # They hold the old types.
     del graph.value_info[:]
+
+
+def _part(graph: Any, encoder: Sequence[Any], shared: Sequence[str]) -> None:
+    """Give the encoder weights of its own in place of those that the heads read too, in place."""
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    own = {name: f"{name}_encoder" for name in shared}
+    for name, copy in own.items():
+        tensor = graph.initializer.add()
+        tensor.CopyFrom(known[name])
+        tensor.name = copy
+    for node in encoder:
+        node.input[:] = [own.get(name, name) for name in node.input]
 
 
 def tell_lengths(model: Any) -> None:
@@ -181,6 +193,8 @@ def _halve_tensor(tensor: Any) -> None:
     from onnx import numpy_helper
 
     values = numpy_helper.to_array(tensor)
+    if values.size == 1 and np.abs(values).item() >= ENDLESS:
+        values = np.clip(values, -LARGEST, LARGEST)
     largest = float(np.abs(values).max(initial=0.0))
     if largest > LARGEST:
         raise BackendUnavailable(

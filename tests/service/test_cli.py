@@ -118,7 +118,7 @@ def test_every_setting_but_secrets_is_a_flag_with_the_fields_help_default_and_va
     fields = Settings.model_fields
     switches = {flag(f"no_{name}") for name, field in fields.items() if field.annotation is bool}
     flags = {flag(name) for name in fields.keys() - SECRETS}
-    assert options("serve") == flags | switches | {"--settings", "--help"}
+    assert options("serve") == flags | switches | {"--settings", "--model", "--help"}
     for parameter in COMMANDS["serve"].params:
         if parameter.name in fields:
             field = fields[parameter.name]

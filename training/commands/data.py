@@ -19,6 +19,7 @@ from retort.training.commands.common import (
     Overrides,
     RecipeArgument,
     answer,
+    check_places,
     load_plan,
     log,
 )
@@ -53,6 +54,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     data = typer.Typer(no_args_is_help=True, help="List, read and build training data.")
     data.command("list")(list_command)
+    data.command("fetch")(fetch_command)
     data.command("show")(show_command)
     data.command("build")(build_command)
     data.command("sets")(sets_command)
@@ -67,6 +69,7 @@ def list_command(as_json: JsonOption = False) -> None:
     Example: retort data list
     """
     from retort.training.data.catalog import CATALOG, QUESTION_LISTS
+    from retort.training.data.readers.hub import HUB_SETS
 
     if as_json:
         rows: list[dict[str, Any]] = [
@@ -81,7 +84,8 @@ def list_command(as_json: JsonOption = False) -> None:
             {"name": q.name, "licence": q.licence, "shippable": q.shippable}
             for q in QUESTION_LISTS.values()
         ]
-        typer.echo(json.dumps({"datasets": rows, "questions": lists}, indent=1))
+        hub = [f"hub:{name}" for name in HUB_SETS]
+        typer.echo(json.dumps({"datasets": rows, "questions": lists, "hub": hub}, indent=1))
         return
     for dataset in CATALOG.values():
         splits = ", ".join(s.name + (" (held out)" if s.held_out else "") for s in dataset.splits)
@@ -90,6 +94,62 @@ def list_command(as_json: JsonOption = False) -> None:
             f"{dataset.name:14} {dataset.summary}\n{'':14} {splits}; {dataset.licence}{ship}"
         )
     typer.echo(f"{'questions':14} {', '.join([*QUESTION_LISTS, 'web-queries'])}")
+    typer.echo(f"{'hub':14} {', '.join(f'hub:{name}/SPLIT' for name in HUB_SETS)}")
+    typer.echo("`retort data fetch` says where they come from, and gets what it may")
+
+
+def fetch_command(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of `retort data list`; none for all.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say where the sets come from; download nothing.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download data sets whose licences allow it, and say how to get the others.
+
+    A file that is there is left as it is, and one that came in part is continued.
+
+    Example: retort data fetch squad-nqg qed selqa
+    """
+    from retort.training.data.catalog import data_place
+    from retort.training.data.fetch.download import DownloadError, fetch, held
+    from retort.training.data.fetch.origins import wanted
+
+    root = data_place(data)
+    faults, told = [], []
+    for item in wanted(names or []):
+        try:
+            new = [] if dry_run else fetch(item, root, log)
+            lacking = [file for file in item.origin.files if held(root / item.folder, file) is None]
+        except DownloadError as error:
+            faults.append(f"{item.name}: {error}")
+            continue
+        told.append(
+            {
+                "name": item.name, "licence": item.licence, "page": item.origin.page,
+                "folder": str(root / item.folder), "files": len(item.origin.files),
+                "new": len(new), "lacking": len(lacking), "by_hand": item.origin.by_hand,
+                "hub": item.origin.hub and f"hub:{item.origin.hub}/SPLIT",
+            }
+        )  # fmt: skip
+    answer(told, "\n".join(_place_lines(told)), as_json)
+    if faults:
+        raise DownloadError("\n  ".join(["these sets are not whole:", *faults]))
+
+
+def _place_lines(told: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for item in told:
+        files, new, lacking = item["files"], item["new"], item["lacking"]
+        state = f"{files - lacking} of {files} files are there" + (f", {new} new" if new else "")
+        lines += [f"{item['name']:14} {item['licence']}; {item['page'] or 'not published'}"]
+        lines += [f"{'':14} {item['folder']}" + (f": {state}" if files else "")]
+        lines += [f"{'':14} by hand: {item['by_hand']}"] if item["by_hand"] else []
+        lines += [f"{'':14} or as {item['hub']} in a recipe"] if item["hub"] else []
+    return lines
 
 
 def show_command(
@@ -151,6 +211,7 @@ def build_command(
     from retort.training.recipes.recipe import CorpusRecipe
 
     plan = load_plan(recipe, overrides, CorpusRecipe)
+    check_places(plan, recipe)
     bad = BadRows(skip_bad, offered=True)
     embedder = None
     if plan.dense_teacher is not None:

@@ -180,11 +180,10 @@ def export_command(
         from retort.training.evaluate.evaluation import read_report
         from retort.training.export.bundling import (
             BundleSpec,
-            agreement_of,
             build_bundle,
             exactly,
-            quality_figures,
         )
+        from retort.training.export.figures import agreement_of, quality_figures
         from retort.training.export.originals import load_original
         from retort.training.export.samples import sample_pairs
 
@@ -288,7 +287,7 @@ def calibrate_command(
     """Score the pairs, fit, and write the bundle."""
     from retort.models.bundle import find_bundle, read_bundle
     from retort.training.evaluate.evaluation import read_report
-    from retort.training.export.bundling import quality_figures
+    from retort.training.export.figures import quality_figures
     from retort.training.export.recalibrate import recalibrate
 
     read = partial(read_labelled, layout=layout_of(columns, largest), rule=contradictions)

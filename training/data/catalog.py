@@ -203,16 +203,25 @@ _LISTS = (
 QUESTION_LISTS = {item.name: item for item in _LISTS}
 
 
-def data_root(given: Path | None = None) -> Path:
-    """The folder of data sets: what was given, else RETORT_DATA. Raises `DataError`."""
+def data_place(given: Path | None = None) -> Path:
+    """Where data sets are kept: what was given, else RETORT_DATA. Raises `DataError`."""
     root = given or (Path(os.environ["RETORT_DATA"]) if os.environ.get("RETORT_DATA") else None)
     if root is None:
         raise DataError(
             "no data folder: pass --data FOLDER or set RETORT_DATA to the folder that holds the "
-            "data sets (`retort data list` names them)"
+            "data sets (`retort data list` names them, `retort data fetch` gets them)"
         )
+    return root
+
+
+def data_root(given: Path | None = None) -> Path:
+    """The folder of data sets, which is there. Raises `DataError`."""
+    root = data_place(given)
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; point --data or RETORT_DATA at the data sets")
+        raise DataError(
+            f"{root}: no such folder; point --data or RETORT_DATA at the data sets, or get them "
+            "with `retort data fetch`"
+        )
     return root
 
 
@@ -220,7 +229,10 @@ def parse_source(source: str) -> tuple[CatalogSet, Split]:
     """`name/split` to the data set and split. Raises `DataError` with what there is."""
     name, _, split = source.partition("/")
     if name not in CATALOG:
-        raise DataError(f"no data set {name!r}: there are {', '.join(sorted(CATALOG))}")
+        raise DataError(
+            f"{source}: no file or folder, and no data set {name!r}: there are "
+            f"{', '.join(sorted(CATALOG))}"
+        )
     dataset = CATALOG[name]
     return dataset, dataset.split(split)
 

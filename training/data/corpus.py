@@ -49,7 +49,10 @@ def build_corpus(
             log(f"{source}: {found.graded}")
         return found.pairs
 
-    held = HeldOut(p for source in recipe.held_out for p in read_held_out(source, read))
+    held = HeldOut(
+        (p for source in recipe.held_out for p in read_held_out(source, read)),
+        passages=recipe.held_out_passages,
+    )
     # What any source says of a query counts, whatever part of the source is learned from.
     answers = known_answers(pair for source in dict.fromkeys(trained) for pair in read(source))
     given: dict[str, list[Pair]] = {}

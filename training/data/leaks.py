@@ -70,14 +70,18 @@ def apart(source: str, other: str) -> bool:
 
 
 class HeldOut:
-    """Recognises held-out text in any spelling of case, spacing and punctuation."""
+    """Recognises held-out text in any spelling of case, spacing and punctuation.
 
-    def __init__(self, pairs: Iterable[Pair]) -> None:
+    Without `passages`, only questions are held out.
+    """
+
+    def __init__(self, pairs: Iterable[Pair], *, passages: bool = True) -> None:
         self.queries: set[str] = set()
         self.passages: set[str] = set()
         for pair in pairs:
             self.queries.add(normalise(pair.query))
-            self.passages.add(normalise(pair.passage))
+            if passages:
+                self.passages.add(normalise(pair.passage))
         self.queries -= INSTRUCTIONS
 
     def has_query(self, query: str) -> bool:

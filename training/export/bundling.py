@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from retort.models.bundle import Bundle, write_bundle
 from retort.models.encoding import PairEncoder, Truncation
-from retort.models.files import GRAPH_BYTES, MIB
+from retort.models.files import GIB, GRAPH_BYTES, MIB
 from retort.models.golden import MIN_GOLDEN_PAIRS, GoldenPair
 from retort.models.layout import PairLayout
 from retort.models.manifest import (
@@ -40,7 +40,6 @@ from retort.models.runtime.golden import COMPUTE_TOLERANCE, STORAGE_TOLERANCE
 from retort.models.scores import Calibration, combine
 from retort.training.data.pairs import Pair
 from retort.training.evaluate.calibration import CalibrationError, map_heads
-from retort.training.evaluate.evaluation import EvaluationReport
 from retort.training.export.builder import FloatArray
 from retort.training.export.calibrating import Meaning, ScoredSet, find_meaning
 from retort.training.export.ensemble import build_ensemble_graph
@@ -51,7 +50,7 @@ from retort.training.export.parity import (
     measure_parity,
     measure_precisions,
 )
-from retort.training.export.storage import Storage, shrink
+from retort.training.export.storage import Storage, StorageError, shrink
 from retort.training.export.traced import trace_graph
 from retort.training.nn.inference import Logits, graph_model, run, student_model
 from retort.training.nn.student import Student, reads_first_alone
@@ -88,14 +87,18 @@ class BundleSpec:
     bounds: ParityBounds = DEFAULT_BOUNDS
 
 
+def float_bytes(student: Exportable) -> int:
+    """How many bytes its weights have in float32."""
+    return 4 * sum(parameter.numel() for parameter in student.parameters())
+
+
 def exactly(spec: BundleSpec, student: Exportable) -> BundleSpec:
     """`spec` for scores as close to those of `student` as a bundle can have them.
 
     Weights stay float32 where the graph's format holds so many, and become float16 otherwise. The
     bound of a score's difference is that of the storage.
     """
-    size = sum(parameter.numel() for parameter in student.parameters()) * 4
-    storage: Storage = "fp32" if size < GRAPH_BYTES - ROOM_FOR_NODES else "fp16"
+    storage: Storage = "fp32" if float_bytes(student) < GRAPH_BYTES - ROOM_FOR_NODES else "fp16"
     bound = COMPUTE_TOLERANCE["fp32"] if storage == "fp32" else STORAGE_TOLERANCE["fp16"]
     bounds = spec.bounds.model_copy(update={"max_score_difference": bound})
     return replace(spec, storage=storage, bounds=bounds)
@@ -196,6 +199,12 @@ def export_graph(student: Exportable, path: Path, storage: Storage = "int8") -> 
 
     Gain and shift are folded in. Raises `UnsupportedStudentError` or `StorageError`.
     """
+    size = float_bytes(student)
+    if storage == "fp32" and size >= GRAPH_BYTES - ROOM_FOR_NODES:
+        raise StorageError(
+            f"{size / GIB:.1f} GiB of weights in fp32, and ONNX's format ends at "
+            f"{GRAPH_BYTES / GIB:.0f}: store them as fp16 or int8"
+        )
     model = shrink(_full_graph(student), storage)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -359,53 +368,3 @@ def _spread(indices: NDArray[np.int64], scores: NDArray[np.float64], count: int)
         places = np.unique(np.linspace(0, len(rest) - 1, missing).astype(int))
         picked += [rest[place] for place in places]
     return sorted(picked[:count] if missing < 0 else picked, key=lambda index: scores[index])
-
-
-def quality_figures(report: EvaluationReport, system: str | None = None) -> dict[str, Figure]:
-    """A system's headline figure on each set, the student's where none is named.
-
-    The student's say how much of the teacher it retained. Raises `BundlingError` for a system that
-    the report does not have.
-    """
-    name = system or report.roles.student
-    figures: dict[str, Figure] = {}
-    for item in report.sets:
-        if name not in item.systems:
-            raise BundlingError(
-                f"no figures of {name} on {item.name}: there are {', '.join(item.systems)}"
-            )
-        of_pairs = item.kind == "classification"
-        count = item.pairs if of_pairs else item.queries
-        unit = "pairs" if of_pairs else "queries"
-        estimate = item.systems[name].measures[item.headline]
-        note = f"n counts {unit}"
-        retained = item.comparisons[item.headline].retained
-        if retained is not None and name == report.roles.student:
-            note = f"{retained.value:.1%} of the teachers' ensemble; {note}"
-        figures[f"{item.name} {item.headline}"] = Figure(
-            value=estimate.value, low=estimate.low, high=estimate.high, n=count, note=note
-        )
-        error = item.systems[name].calibration_error
-        if error is not None:
-            figures[f"{item.name} calibration error"] = Figure(value=error, n=item.pairs)
-    return figures
-
-
-def agreement_of(
-    report: EvaluationReport, system: str | None = None, teacher: str | None = None
-) -> Agreement | None:
-    """The student's top-1 agreement with `teacher`, the report's own where none is named.
-
-    None for a bundle of a system other than the student, for a report without a teacher, and for
-    one from before agreement was measured. Raises `BundlingError` where a named teacher has none.
-    """
-    if system is not None and system != report.roles.student:
-        return None
-    found = report.agreement.get(teacher or report.roles.teacher or "")
-    if found is None and teacher is not None:
-        known = ", ".join(report.agreement) or "none"
-        raise BundlingError(
-            f"no agreement with {teacher}: there is one with {known}; measure it with "
-            "`retort evaluate`"
-        )
-    return found

@@ -27,6 +27,7 @@ from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
+from transformers import BertModel
 
 from retort.cross_encoder import fast_tokenizer
 from retort.models.bundle import find_bundle, read_bundle
@@ -125,7 +126,7 @@ def _save(
         tokens.save_pretrained(folder)
         return
     with tempfile.TemporaryDirectory() as work:
-        student.encoder.save_pretrained(work)
+        _with_pooler(student.encoder).save_pretrained(work)
         tokens.save_pretrained(work)
         modules: list[nn.Module] = [
             Transformer(work),
@@ -133,6 +134,13 @@ def _save(
             *mean_modules(*linear_maps(student), calibration or Calibration()),
         ]
         CrossEncoder(modules=modules, device="cpu").save_pretrained(str(folder))
+
+
+def _with_pooler(encoder: BertModel) -> BertModel:
+    """The encoder with a pooler that nothing reads: transformers warns of a folder without one."""
+    whole = BertModel(encoder.config)
+    whole.load_state_dict(encoder.state_dict(), strict=False)
+    return whole
 
 
 def mean_modules(weight: Tensor, bias: Tensor, calibration: Calibration) -> list[nn.Module]:

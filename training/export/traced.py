@@ -53,8 +53,18 @@ def trace_graph(classifier: Classifier) -> onnx.ModelProto:
         ) from error
     assert program is not None
     model = program.model_proto
+    _forget_source(model)
     _name_axes(model)
     return model
+
+
+def _forget_source(model: onnx.ModelProto) -> None:
+    """Leave out, in place, where in whose files each node comes from: half of a small graph."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("metadata_props")
+    # Shapes with names that the exporter made up; a runtime infers them again.
+    graph.ClearField("value_info")
 
 
 def _name_axes(model: onnx.ModelProto) -> None:

@@ -19,10 +19,10 @@ from retort.training.labels.store import (
     pair_keys,
 )
 from retort.training.labels.targets import scored_by
-from retort.training.nn.vocabulary import tokenizer_of, unknown_in_pairs, unknown_warning
+from retort.training.nn.vocabulary import place_warning
 from retort.training.recipes.recipe import DistillRecipe
 from retort.training.teachers.given import GivenScores, load_given
-from retort.training.teachers.scorers import load_scorer
+from retort.training.teachers.scorers import kind_of, load_scorer
 from retort.training.teachers.scoring.checkpoint import CrossEncoder
 from retort.training.teachers.scoring.scorer import Scorer
 
@@ -33,8 +33,7 @@ def label_recipe(
     """Score what lacks a score; `only` names teachers, none for all. Scores kept, by teacher."""
     chosen = select_all(recipe.stages)
     pairs = [pair for selection in chosen for pair in selection.pairs]
-    init = recipe.student.init
-    if warning := unknown_warning(init, unknown_in_pairs(tokenizer_of(init), pairs)):
+    if warning := place_warning(recipe.student.init, pairs):
         log(f"{warning} (student.init)")
     store = ScoreStore(recipe.store)
     counts = {}
@@ -52,6 +51,8 @@ def label_recipe(
             counts[reference.name] = len(keep_given(load_given(reference), every, store, log))
             continue
         teacher = load_scorer(reference)
+        if kind_of(reference) != "http" and (warning := place_warning(reference.path, every)):
+            log(f"{warning} (the teacher {reference.name})")
         if reference.hidden and matched:
             label(teacher, matched, store, log, hidden=True)
         counts[reference.name] = len(label(teacher, every, store, log))

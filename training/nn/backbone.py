@@ -114,4 +114,9 @@ def tokenizer_file(place: Path | str) -> Path:
         return path
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(place, "tokenizer.json"))
+    try:
+        return Path(hf_hub_download(place, "tokenizer.json"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(
+            f"{place}: neither a folder with a tokenizer nor reachable: {error}"
+        ) from error

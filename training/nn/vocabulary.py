@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from retort.failures import reading
 from retort.models.bundle import find_bundle, read_bundle
 from retort.training.data.pairs import Pair
-from retort.training.nn.backbone import is_bundle, locate_backbone, tokenizer_file
+from retort.training.nn.backbone import BackboneError, is_bundle, locate_backbone, tokenizer_file
 from retort.training.recipes.files import is_checkpoint
 
 UNKNOWN_BOUND = 0.05  # a larger share of unknown tokens is warned of; of English texts it is below
@@ -88,6 +88,15 @@ def unknown_warning(name: str, found: Unknown) -> str:
         f"warning: the vocabulary of {name} does not know these texts: {found}. Texts that read "
         "alike to it get the same score; take a model of their language"
     )
+
+
+def place_warning(place: str, pairs: Sequence[Pair]) -> str:
+    """As `unknown_warning`, of the model at a place; "" also where no `tokenizer.json` is there."""
+    try:
+        tokenizer = tokenizer_of(place)
+    except BackboneError:  # its tokenizer is of another form, which tells no such thing
+        return ""
+    return unknown_warning(place, unknown_in_pairs(tokenizer, pairs))
 
 
 def tokenizer_of(place: str) -> Path:

@@ -152,6 +152,11 @@ class CorpusRecipe(_Part):
         description="What you measure on: sources, or folders of evaluation sets, whose questions "
         "and passages are dropped.",
     )
+    held_out_passages: bool = Field(
+        True,
+        description="Drop passages of `held_out` too; false for its questions alone, where "
+        "questions share their passages.",
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -384,7 +384,8 @@ def _plain(value: BaseModel) -> dict[str, Any]:
 def _one_teacher(row: Row, same: Sequence[TeacherRef], datasets: int) -> TeacherRef:
     """A teacher of several datasets, for the pairs of all of them."""
     first = same[0]
-    if any((t.path, t.kind) != (first.path, first.kind) for t in same):
+    alike = {"sources": None}
+    if any(t.model_copy(update=alike) != first.model_copy(update=alike) for t in same):
         raise ValueError(f"row {row.name}: {first.name} is another teacher in each dataset")
     if datasets > 1 and len(same) < datasets and any(t.sources is None for t in same):
         raise ValueError(

@@ -121,7 +121,9 @@ def classifier_of(student: Student) -> transformers.BertForSequenceClassificatio
     `ValueError` for a head that is not linear.
     """
     weight, bias = linear_maps(student)
-    config = transformers.BertConfig.from_dict({**student.config.to_dict(), "num_labels": 1})
+    # Without its two labels, as transformers warns of names that are not as many as the outputs.
+    told = {k: v for k, v in student.config.to_dict().items() if k not in ("id2label", "label2id")}
+    config = transformers.BertConfig.from_dict({**told, "num_labels": 1})
     model = transformers.BertForSequenceClassification(config)
     model.eval()
     model.bert.load_state_dict(student.encoder.state_dict(), strict=False)

@@ -17,10 +17,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import (
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PretrainedConfig, PreTrainedModel
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.layout import INPUTS, NEEDED, PairLayout
@@ -37,6 +34,7 @@ from retort.training.teachers.pretrained import (
     output_column,
     positions,
 )
+from retort.training.teachers.scoring.folder import TRANSFORMER_FILE, read_folder
 
 # What is read of a pair where nobody says: more is read in windows.
 LONGEST = 512
@@ -116,10 +114,17 @@ def load_classifier(
     """
     found, config = read_config(place)
     activation = read_activation(found, config, place)
+    folder = read_folder(found, place)
+    if not folder.plain:
+        raise BackboneError(
+            f"{place}: its CrossEncoder changes texts before it reads them (its "
+            f"{TRANSFORMER_FILE}), which a bundle cannot: it can still label pairs"
+        )
     model = load_sequence_classifier(found, config, place)
     tokenizer = load_tokenizer(found, place)
     layout = read_layout(tokenizer, takes_types(model), place)
-    readable = min(positions(model), int(tokenizer.model_max_length), LONGEST_PAIR_TOKENS)
+    limit = folder.max_tokens or int(tokenizer.model_max_length)
+    readable = min(positions(model), limit, LONGEST_PAIR_TOKENS)
     if max_length and max_length > readable:
         raise BackboneError(
             f"{place} reads {readable} tokens at most: give a smaller --max-length than "

@@ -14,6 +14,7 @@ from retort.training.data.leaks import HeldOut
 from retort.training.data.table import table_digest, table_queries
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.kinds import CHECKPOINT_FILE
+from retort.training.teachers.hub_pupil import TAUGHT_FILE
 from retort.training.teachers.scoring.scorer import parse
 
 
@@ -32,12 +33,13 @@ def learned_from(checkpoint: str | Path) -> list[Learned]:
 
 
 def _tables(checkpoint: Path, seen: set[Path]) -> Iterator[Learned]:
-    if checkpoint.resolve() in seen or not is_checkpoint(checkpoint):
+    path = checkpoint / (CHECKPOINT_FILE if is_checkpoint(checkpoint) else TAUGHT_FILE)
+    if path.resolve() in seen or not path.is_file():
         return
-    seen.add(checkpoint.resolve())
-    path = checkpoint / CHECKPOINT_FILE
+    seen.add(path.resolve())
     with reading(path, "a checkpoint"):
-        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["meta"]
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    meta = record.get("meta", record)
     recipe = meta.get("recipe") or {}
     records = [(s.get("plan") or {}, s.get("table")) for s in meta.get("stages") or []]
     for plan, digest in records or [(recipe, meta.get("table"))]:

@@ -52,6 +52,7 @@ from retort.training.nn.student import (
     save_student,
     take_layers,
 )
+from retort.training.nn.vocabulary import place_warning
 from retort.training.recipes.files import is_checkpoint
 from retort.training.recipes.recipe import TeacherRecipe
 from retort.training.teachers.hub_pupil import TAUGHT_FILE, is_for_hub, load_hub_pupil
@@ -74,6 +75,8 @@ def teach(
     table = read_table(recipe.table)
     chosen = table.of_sources(recipe.sources).labelled()
     check_contrast(recipe, chosen.pairs)
+    if warning := place_warning(recipe.backbone, chosen.pairs):
+        log(f"{warning} (backbone)")
     torch.manual_seed(recipe.seed)
     pupil = load_hub_pupil(recipe) if is_for_hub(recipe) else _load_pupil(recipe)
     basis: Basis = {

@@ -209,6 +209,26 @@ def test_what_is_measured_is_left_out_by_the_path_of_a_file_and_of_a_folder(
         assert "stage 1: 4 questions left out because they are held out" in said
 
 
+def test_passages_that_questions_share_can_stay(tmp_path: Path) -> None:
+    """One handbook answers what is trained on and what is measured."""
+    pairs = [Pair(p.query, q.passage, float(p is q)) for p in POSITIVES for q in POSITIVES]
+    write_sets(tmp_path / "measure", [EvaluationSet("clicks", tuple(pairs[-8:]))])
+    mine = str(tmp_path / "mine.jsonl")
+    plan = own_recipe(
+        tmp_path,
+        pairs[:-8],
+        labelled=[{"source": mine}],
+        questions={"queries_of": [mine], "passages": [mine], "near": 7, "deep": 0},
+        held_out=[str(tmp_path / "measure")],
+        held_out_passages=False,
+    )
+    table = build_corpus(plan, None, BadRows(), lambda text: None)
+    assert len(table) == 7 * 8
+    plan = plan.model_copy(update={"held_out_passages": True})
+    with pytest.raises(DataError, match="no passages are left, of 8 read"):
+        build_corpus(plan, None, BadRows(), lambda text: None)
+
+
 def test_a_measured_file_that_is_trained_on_is_refused_however_its_path_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from retort.models.encoding import Batch, PairEncoder
 from retort.training.data.pairs import Pair
-from retort.training.export.bundling import export_graph
+from retort.training.export import bundling
+from retort.training.export.bundling import BundleSpec, exactly, export_graph
 from retort.training.export.storage import Storage, StorageError, quantise, shrink
 from retort.training.nn.inference import graph_model, run, student_model
 from retort.training.nn.student import Student
@@ -113,3 +114,17 @@ def holding(weights: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)])
     model.ir_version = 7
     return model
+
+
+def test_more_than_a_graph_can_hold_is_stored_small_or_refused(
+    tiny_student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = BundleSpec("m", "1")
+    exact = exactly(spec, tiny_student)
+    assert (exact.storage, exact.bounds.max_score_difference) == ("fp32", 1e-3)
+    monkeypatch.setattr(bundling, "GRAPH_BYTES", bundling.ROOM_FOR_NODES)
+    exact = exactly(spec, tiny_student)
+    assert (exact.storage, exact.bounds.max_score_difference) == ("fp16", 5e-3)
+    with pytest.raises(StorageError, match="store them as fp16 or int8"):
+        export_graph(tiny_student, tmp_path / "model.onnx", "fp32")
+    export_graph(tiny_student, tmp_path / "model.onnx", "fp16")

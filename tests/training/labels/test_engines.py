@@ -51,9 +51,7 @@ def test_scores_of_another_engine_serve_if_they_agree(tmp_path: Path) -> None:
 def test_scores_of_another_engine_are_refused_if_they_differ(tmp_path: Path) -> None:
     store = ScoreStore(tmp_path)
     label(Moved(engine="gpu"), PAIRS[:40], store, lambda text: None)
-    with pytest.raises(
-        StoreError, match=r"cpu gives other scores than those that gpu left.*0\.05\d of a"
-    ):
+    with pytest.raises(StoreError, match=r"cpu gives other scores .* gpu left.*0\.05\d of a"):
         label(Moved(engine="cpu", off=2 * TOLERANCE), PAIRS, store, lambda text: None)
     assert len(store.teacher("t", "abc")) == 40
 

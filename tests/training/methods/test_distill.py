@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from retort.training.data.contrast import NothingToLearnError
 from retort.training.data.evaluation_set import write_pairs
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, select, table_digest, write_table
@@ -212,27 +212,28 @@ def test_the_undistilled_student_has_one_head(tmp_path: Path, table: Path) -> No
 
 def test_a_vocabulary_that_does_not_know_the_pairs_is_told(tmp_path: Path) -> None:
     table = tmp_path / "chinese.jsonl"
-    write_pairs(table, [Pair(f"长城{n}在哪里", "大熊猫吃竹子", float(n % 2)) for n in range(8)])
+    write_pairs(
+        table, [Pair(f"长城{n}在哪里", f"{w} 熊猫", float(n % 2)) for n, w in enumerate(WORDS)]
+    )
     optimiser = {**OPTIMISER, "epochs": 0.5}
     stage = {"table": str(table), "optimiser": optimiser, "length": LENGTH, "alpha": 0.0}
-    recipe = make_recipe(tmp_path, table, method="none", teachers=[], stages=[stage])
-    for say in (lambda log: label_recipe(recipe, (), log), lambda log: distill(recipe, log)):
+    teachers = [{"name": "bi", "path": str(tmp_path / "backbone"), "kind": "bi-encoder"}]
+    recipe = make_recipe(tmp_path, table, method="none", teachers=teachers, stages=[stage])
+
+    def told(do: Callable[[Callable[[str], None]], object]) -> list[str]:
         said: list[str] = []
-        say(said.append)
-        assert any(line.startswith("warning: the vocabulary of") for line in said)
+        do(said.append)
+        warnings = [line for line in said if line.startswith("warning: the vocabulary of")]
+        return [line.rpartition("(")[2] for line in warnings]
 
-
-def test_a_stage_that_teaches_nothing_is_refused(tmp_path: Path) -> None:
-    pairs = [Pair(f"q{n}", f"p{n}", 1.0) for n in range(4)]
-    table = tmp_path / "right.parquet"
-    write_table(table, PairTable(tuple(pairs), ("made",) * len(pairs), {}))
-    stage = {"table": str(table), "optimiser": OPTIMISER, "length": LENGTH}
-    backbone = save_backbone(tmp_path / "backbone")
-    teachers = [{"name": "bi", "path": str(backbone), "kind": "bi-encoder"}]
-    cases: list[tuple[dict[str, object], str]] = [
-        ({"method": "none", "teachers": [], "stages": [{**stage, "alpha": 0.0}]}, "one label"),
-        ({"method": "ranknet", "teachers": teachers, "stages": [stage]}, "each of the 4 queries"),
-    ]
-    for changes, words in cases:
-        with pytest.raises(NothingToLearnError, match=words):
-            distill(make_recipe(tmp_path, table, **changes), quiet)
+    assert told(lambda log: label_recipe(recipe, (), log)) == ["student.init)", "the teacher bi)"]
+    assert told(lambda log: distill(recipe, log)) == ["student.init)"]
+    teacher = parse_recipe(
+        {
+            "kind": "teacher", "name": "ce", "backbone": str(tmp_path / "backbone"),
+            "table": str(table), "out": str(tmp_path / "ce"), "optimiser": optimiser,
+            "length": LENGTH,
+        }
+    )  # fmt: skip
+    assert isinstance(teacher, TeacherRecipe)
+    assert told(lambda log: teach(teacher, log)) == ["backbone)"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from retort.models.encoding import Truncation
@@ -64,6 +65,15 @@ def test_a_student_learned_what_it_began_from_learned(
     table.unlink()
     (line,) = leak_warnings({"s": str(second)}, [SET])
     assert "not there any more" in line
+
+
+def test_a_teacher_in_the_hubs_shape_has_its_record_too(tmp_path: Path) -> None:
+    table = tmp_path / "table.jsonl"
+    write_pairs(table, MEASURED[:2])
+    record = {"recipe": {"table": str(table)}, "table": table_digest(table)}
+    (tmp_path / "taught.json").write_text(json.dumps(record))
+    (line,) = leak_warnings({"t": f"hub-cross-encoder:{tmp_path}"}, [SET])
+    assert "2 of the 10 queries of mine" in line
 
 
 def test_the_queries_of_a_table_are_read_without_its_passages(tmp_path: Path) -> None:

@@ -77,6 +77,6 @@ def test_a_teacher_that_is_not_there_ends_it_with_a_sentence() -> None:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "no/such: no folder with a config.json" in done.stderr
     assert "Traceback" not in done.stderr

@@ -103,5 +103,5 @@ def test_an_ensemble_of_unknown_systems_is_refused(items: EvaluationSet) -> None
 
 
 def test_a_system_that_is_nothing_is_named(items: EvaluationSet) -> None:
-    with pytest.raises(UnknownScorerError, match="student=nowhere: no teacher"):
+    with pytest.raises(UnknownScorerError, match="student=nowhere: no checkpoint"):
         score_sets({"student": "nowhere"}, [items])

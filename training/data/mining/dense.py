@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
-BLOCK_COSINES = 2**26  # 256 MB of them at a time
+BLOCK_COSINES = 2**24  # 64 MB of them at a time
 
 
 class Embedder(Protocol):
@@ -34,15 +34,11 @@ def nearest(
     rows = max(1, BLOCK_COSINES // len(pool))
     for start in range(0, len(asked), rows):
         cosines = asked[start : start + rows] @ pool.T
-        best = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        best.sort(axis=1)
-        values = np.take_along_axis(cosines, best, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        yield from zip(
-            np.take_along_axis(best, order, axis=1),
-            np.take_along_axis(values, order, axis=1),
-            strict=True,
-        )
+        least = np.partition(cosines, len(pool) - k, axis=1)[:, len(pool) - k]
+        for own, low in zip(cosines, least, strict=True):
+            best = np.flatnonzero(own >= low)
+            best = best[np.argsort(-own[best], kind="stable")[:k]]
+            yield best, own[best]
 
 
 def unit(vectors: Vectors) -> Vectors:

@@ -61,7 +61,7 @@ def locate(root: Path, name: str) -> Path:
             return path
     raise DataError(
         f"{root / name}: no such file, nor {name}.gz. Point --data (or RETORT_DATA) at the folder "
-        "that holds the data sets, one folder each."
+        "that holds the data sets, one folder each; `retort data fetch` gets them, or says how."
     )
 
 

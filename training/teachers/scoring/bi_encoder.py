@@ -234,6 +234,6 @@ def _about(
     model: sentence_transformers.SentenceTransformer, folder: SentenceFolder, tokens: int
 ) -> str:
     prompts = ", ".join(f"{name} {prompt!r}" for name, prompt in folder.prompts.items())
-    pooled = "by its own modules" if folder.modules else "the means over a text's tokens"
+    pooled = "vectors by its own modules" if folder.modules else "the means over a text's tokens"
     added = f", with the prompts {prompts}" if prompts else ""
     return f"the {model.similarity_fn_name} of {pooled}, {tokens} tokens of a text at most{added}"

@@ -15,7 +15,6 @@ from retort.models.reading.windows import READING, Reading
 from retort.models.runtime.options import RuntimeOptions
 from retort.ranker import Ranker
 from retort.training.data.pairs import Pair
-from retort.training.recipes.kinds import KINDS
 from retort.training.teachers.scoring.scorer import Reference, Scorer, UnknownScorerError
 
 BLOCK_PAIRS = 1_024
@@ -58,8 +57,8 @@ def find_and_load_bundle(reference: Reference) -> BundleScorer:
         bundle = read_bundle(find_bundle(reference.path))
     except BundleError as error:
         raise UnknownScorerError(
-            f"{reference.name}={reference.path}: no teacher (of the kinds {', '.join(KINDS)}), no "
-            f"checkpoint, no .npz of scores, and no bundle ({error})"
+            f"{reference.name}={reference.path}: no checkpoint (student.json), no model of Hugging "
+            f"Face, no URL, no .npz of scores, and no bundle ({error})"
         ) from error
     return load_bundle(reference.name, bundle)
 

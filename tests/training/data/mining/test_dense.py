@@ -34,6 +34,11 @@ def test_the_nearest_come_first_whatever_the_block(monkeypatch: pytest.MonkeyPat
     assert again == [places for places, _ in whole]
 
 
+def test_of_equals_the_first_is_nearer() -> None:
+    ((places, _),) = nearest(Numbers(), ["0"], ["5", "20", "5", "1", "5"], 3)
+    assert places.tolist() == [3, 0, 2]
+
+
 def test_there_are_no_more_neighbours_than_passages() -> None:
     ((places, cosines),) = nearest(Numbers(), ["0"], ["5", "2"], 9)
     assert places.tolist() == [1, 0]

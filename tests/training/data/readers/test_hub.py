@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retort.training.data.readers.hub import read_hub
+from retort.training.data.readers.hub import HUB_SETS, read_hub
 from retort.training.data.readers.rows import DataError
 
 ROWS = {
@@ -63,3 +63,10 @@ def test_rows_become_pairs(tmp_path: Path, source: str, monkeypatch: pytest.Monk
 def test_an_unknown_set_says_what_there_is() -> None:
     with pytest.raises(DataError, match=r"hub:nope/x: write hub:NAME/SPLIT with a name of msmarco"):
         read_hub("nope/x")
+
+
+def test_every_set_of_the_hub_is_in_the_docs() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "recipes.md").read_text()
+    for name, item in HUB_SETS.items():
+        assert f"`{name}`" in page
+        assert item.path in page
