@@ -165,8 +165,8 @@ def render(report: FitReport) -> str:
         "",
         *table(head, rows, right=range(1, len(head))),
         "",
-        f"Measured on {report.queries:,} queries that the new students did not learn from, with 95% "
-        f"intervals of a paired bootstrap over queries. Data: {parts}.",
+        f"Measured on {report.queries:,} queries that the new students did not learn from, with "
+        f"95% intervals of a paired bootstrap over queries. Data: {parts}.",
         "",
         *(f"* {remark}" for remark in report.remarks),
         "",
