@@ -9,8 +9,9 @@ import torch
 # A GPU is busy with a hundred thousand tokens at once. A CPU's caches hold far fewer.
 GPU_TOKENS = 131_072
 CPU_PAIRS = 64
-# A GPU is slow at shapes that it has not met before.
-GPU_MULTIPLE = 32
+# A shape that was not met before is slow: a program is made for it, and kept. On a CPU a thousand of
+# them took 10 GB.
+GPU_MULTIPLE, CPU_MULTIPLE = 32, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +39,5 @@ def scoring_size() -> BatchSize:
 
 def padded(longest: int) -> int:
     """How many tokens a batch is wide whose longest pair has `longest`, on this machine."""
-    multiple = GPU_MULTIPLE if torch.cuda.is_available() else 1
+    multiple = GPU_MULTIPLE if torch.cuda.is_available() else CPU_MULTIPLE
     return -(-longest // multiple) * multiple

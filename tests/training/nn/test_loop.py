@@ -142,6 +142,7 @@ def test_a_unit_that_is_too_large_is_a_batch_of_its_own() -> None:
 def test_tokens_are_cut_out_of_one_array(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = PairEncoder(make_tokenizer(), Truncation(64, 16))
     rows = np.array([5, 0, 3])
+    monkeypatch.setattr(batching, "padded", lambda longest: longest)
     batch = TokenTable(encoder, PAIRS).gather(rows)
     expected = encoder.collate(encode_pairs(encoder, [PAIRS[row] for row in rows]))
     for found, array in zip(batch.inputs, expected.arrays, strict=True):
