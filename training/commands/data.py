@@ -208,7 +208,7 @@ def build_command(
     from retort.training.data.corpus import build_corpus
     from retort.training.data.readers.rows import BadRows
     from retort.training.data.table import write_table
-    from retort.training.recipes.recipe import CorpusRecipe
+    from retort.training.recipes.corpus import CorpusRecipe
 
     plan = load_plan(recipe, overrides, CorpusRecipe)
     check_places(plan, recipe)

@@ -15,8 +15,8 @@ from retort.training.data.readers.hub import read_hub
 from retort.training.data.readers.own import FORMS, SourcePairs, is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError, locate
 from retort.training.data.readers.scored import scored_pairs
+from retort.training.recipes.corpus import FileLayout
 from retort.training.recipes.files import INDEX_FILE, Place
-from retort.training.recipes.recipe import FileLayout
 
 PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
 

@@ -21,7 +21,7 @@ from retort.training.data.readers.own import SourcePairs
 from retort.training.data.readers.rows import DataError
 from retort.training.data.sets import Parts, divide, write_parts
 from retort.training.fit.plan import FitPlan
-from retort.training.recipes.recipe import PositiveSource
+from retort.training.recipes.corpus import PositiveSource
 
 # Shares of the queries. Many are measured: a verdict on few says nothing.
 CHOOSE, MEASURE = 0.1, 0.3

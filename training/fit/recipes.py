@@ -15,7 +15,7 @@ import yaml
 from retort.training.fit.material import PASSAGES, QUESTIONS, TRAIN, UNLABELLED, Material
 from retort.training.fit.plan import DISTILLED, FitPlan
 from retort.training.recipes.load import parse_recipe
-from retort.training.recipes.recipe import Length
+from retort.training.recipes.parts.common import Length
 
 # Candidates of each question: those that BM25 ranks first, and others of its best 50; where a
 # teacher is a bi-encoder, also those that it puts nearest, and some from all over its range.

@@ -34,9 +34,10 @@ from retort.training.fit.steps import Steps
 from retort.training.labels.label import label_recipe
 from retort.training.methods.distill import distill
 from retort.training.nn.student import load_student
+from retort.training.recipes.corpus import CorpusRecipe
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import load_recipe
 from retort.training.recipes.methods import METHODS
-from retort.training.recipes.recipe import CorpusRecipe, DistillRecipe
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.bi_encoder import load_embedder
 from retort.training.teachers.scoring.scorer import MODEL, Reference, Spec

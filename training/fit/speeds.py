@@ -21,7 +21,8 @@ from retort.training.fit.recipes import spread
 from retort.training.nn.backbone import Backbone, load_backbone
 from retort.training.nn.inference import encode_pairs
 from retort.training.nn.student import Head, take_layers
-from retort.training.recipes.recipe import Length, TeacherRef
+from retort.training.recipes.parts.common import Length
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.constant import is_constant
 

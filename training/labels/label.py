@@ -20,7 +20,7 @@ from retort.training.labels.store import (
 )
 from retort.training.labels.targets import scored_by
 from retort.training.nn.vocabulary import place_warning
-from retort.training.recipes.recipe import DistillRecipe
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.teachers.given import GivenScores, load_given
 from retort.training.teachers.scorers import kind_of, load_scorer
 from retort.training.teachers.scoring.checkpoint import CrossEncoder

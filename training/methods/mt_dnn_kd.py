@@ -48,8 +48,9 @@ from retort.training.methods.method import Examples, Material, Method, MethodErr
 from retort.training.nn.batching import Rows, TokenBatch, query_units, single_units
 from retort.training.nn.losses import listwise, log_softmax_within
 from retort.training.nn.student import Head, Student, one_head, save_student
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.methods import MtDnnOptions, Task
-from retort.training.recipes.recipe import DistillRecipe, Stage
+from retort.training.recipes.parts.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,12 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from retort.training.recipes.recipe import (
-    CorpusRecipe,
-    DistillRecipe,
-    Mistakes,
-    TeacherRecipe,
-    problem_of,
-)
+from retort.training.recipes.corpus import CorpusRecipe
+from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.mistakes import Mistakes, problem_of
 from retort.training.recipes.study import StudyRecipe
 from retort.training.recipes.syntax import fault_of, read_yaml
+from retort.training.recipes.teacher import TeacherRecipe
 
 Recipe = CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe
 

@@ -23,7 +23,7 @@ from retort.models.encoding import PairEncoder, Truncation
 from retort.training.nn.backbone import BackboneError, is_bundle, quiet, read_config
 from retort.training.nn.student import check_places, replacing
 from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.recipe import TeacherRecipe
+from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.classifier import (
     Classifier,
     check_layout,

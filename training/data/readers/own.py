@@ -37,7 +37,7 @@ from retort.training.data.readers.rows import (
     read_bytes,
     short,
 )
-from retort.training.recipes.recipe import FileLayout, OwnField
+from retort.training.recipes.corpus import FileLayout, OwnField
 
 FORMS = (".tsv", ".csv", ".jsonl", ".parquet")
 # Whole labels above this are taken for something else than grades, unless the user says so.

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from retort.models.errors import mistakes
 from retort.training.data.pairs import Pair
 from retort.training.recipes.kinds import KINDS, URLS
-from retort.training.recipes.recipe import HttpPart, TeacherRef
+from retort.training.recipes.parts.teacher import HttpPart, TeacherRef
 
 Scores = NDArray[np.float32] | NDArray[np.float64]
 
