@@ -57,7 +57,7 @@ def teach_command(
     plan = load_plan(recipe, overrides, TeacherRecipe)
     check_places(plan, recipe)
     from retort.training.nn.processes import processes
-    from retort.training.recipes.files import is_checkpoint
+    from retort.training.recipes.kinds import is_checkpoint
     from retort.training.teachers.teach import teach
 
     folder = teach(plan, log, fresh=fresh)

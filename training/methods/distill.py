@@ -37,7 +37,7 @@ from retort.training.nn.student import (
 )
 from retort.training.nn.vocabulary import unknown_in_pairs, unknown_warning
 from retort.training.recipes.distill import DistillRecipe
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.kinds import is_checkpoint
 from retort.training.recipes.parts.stage import Stage
 from retort.training.teachers.scorers import identity_of
 from retort.training.teachers.scoring.identity import content_identity

@@ -21,8 +21,8 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.nn.backbone import BackboneError, is_bundle, quiet, read_config
-from retort.training.nn.student import check_places, replacing
-from retort.training.recipes.files import is_checkpoint
+from retort.training.nn.student import check_positions, replacing
+from retort.training.recipes.kinds import is_checkpoint, is_classifier
 from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.classifier import (
     Classifier,
@@ -40,7 +40,6 @@ from retort.training.teachers.pupil import Pupil
 from retort.training.teachers.scoring.identity import state_identity
 
 TAUGHT_FILE = "taught.json"  # how the teacher in a folder of the hub's shape was made
-_HEADED = "ForSequenceClassification"
 
 
 def is_for_hub(recipe: TeacherRecipe) -> bool:
@@ -66,7 +65,7 @@ def is_for_hub(recipe: TeacherRecipe) -> bool:
                 "objectives pointwise, margin and listwise"
             )
         return False
-    return not of_bert or _has_head(config)
+    return not of_bert or is_classifier(config.architectures)
 
 
 def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
@@ -77,7 +76,7 @@ def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
     tokenizer = load_tokenizer(place, name)
     layout = read_layout(tokenizer, takes_types(model), name)
     truncation = Truncation(recipe.length.max_length, recipe.length.max_query_tokens)
-    check_places(positions(model), truncation)
+    check_positions(positions(model), truncation)
     model.config.pad_token_id = layout.pad_id
     tokenizer.model_max_length = truncation.max_length
     fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
@@ -87,7 +86,8 @@ def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
     kept = {key: value for key, value in model.state_dict().items() if key not in new}
     head = "taught further"
     if new:
-        own = f" in place of its own, of {config.num_labels} outputs" if _has_head(config) else ""
+        replaced = is_classifier(config.architectures)
+        own = f" in place of its own, of {config.num_labels} outputs" if replaced else ""
         head = f"with a new head{own}"
 
     def save(folder: Path, meta: dict[str, object]) -> None:
@@ -130,7 +130,3 @@ def _load_model(
         )
     loaded: PreTrainedModel = model
     return loaded, new
-
-
-def _has_head(config: PretrainedConfig) -> bool:
-    return any(name.endswith(_HEADED) for name in config.architectures or ())

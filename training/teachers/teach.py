@@ -53,7 +53,7 @@ from retort.training.nn.student import (
     take_layers,
 )
 from retort.training.nn.vocabulary import place_warning
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.kinds import is_checkpoint
 from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.hub_pupil import TAUGHT_FILE, is_for_hub, load_hub_pupil
 from retort.training.teachers.meta_teacher import meta_objective, save_knowledge

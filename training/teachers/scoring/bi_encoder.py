@@ -32,7 +32,7 @@ from retort.training.nn.backbone import (
 )
 from retort.training.nn.encoders import BiEncoder
 from retort.training.nn.inference import BACKENDS, Function, backend_name, compile_module
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.kinds import is_checkpoint
 from retort.training.teachers.pretrained import check_finite, positions
 from retort.training.teachers.scoring.folder import SentenceFolder, read_folder
 from retort.training.teachers.scoring.hub import check_loaded, device, engine
