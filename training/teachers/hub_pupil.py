@@ -15,9 +15,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.nn.backbone import BackboneError, is_bundle, quiet, read_config
@@ -33,6 +32,7 @@ from retort.training.teachers.classifier import (
 from retort.training.teachers.pretrained import (
     check_vocabulary,
     first_of,
+    load_reporting,
     load_tokenizer,
     positions,
 )
@@ -109,17 +109,10 @@ def _load_model(
     place: Path | str, config: PretrainedConfig, name: str
 ) -> tuple[PreTrainedModel, frozenset[str]]:
     """The model with one output, in float32, and which of its weights are new."""
-    try:
-        with quiet():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                place, num_labels=1, problem_type=None, dtype=torch.float32,
-                ignore_mismatched_sizes=True, output_loading_info=True,
-            )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise BackboneError(
-            f"{name}: a {config.model_type} model that transformers cannot load as a sequence "
-            f"classifier ({str(error).splitlines()[0]})"
-        ) from error
+    model, report = load_reporting(
+        place, config.model_type, name,
+        num_labels=1, problem_type=None, ignore_mismatched_sizes=True,
+    )  # fmt: skip
     new = frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
     prefix = f"{model.base_model_prefix}."
     lacking = sorted(key for key in new if key.startswith(prefix) and ".pooler." not in key)
@@ -128,5 +121,4 @@ def _load_model(
             f"{name}: its weights lack {first_of(lacking)} "
             "of the encoder: a backbone is a trained model, saved whole"
         )
-    loaded: PreTrainedModel = model
-    return loaded, new
+    return model, new
