@@ -29,10 +29,7 @@ NO_QUERY = "passage"  # of a passage that comes without one
 # Wrong passages per right one, where a file has right ones alone.
 NEGATIVES = 9
 
-TRAIN, UNLABELLED, QUESTIONS, PASSAGES = (
-    "train.jsonl", "unlabelled.jsonl", "questions.txt", "passages.jsonl",
-)  # fmt: skip
-
+UNLABELLED, QUESTIONS, PASSAGES = "unlabelled.jsonl", "questions.txt", "passages.jsonl"
 
 Read = Callable[[str], SourcePairs]
 

@@ -41,7 +41,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retort.models.encoding import Truncation
 from retort.training.data.pairs import RIGHT
 from retort.training.labels.targets import scored_by
 from retort.training.methods.method import Examples, Material, Method, MethodError
@@ -135,8 +134,7 @@ class MtDnnKd(Method):
         self, student: Student, recipe: DistillRecipe, meta: dict[str, object], tokenizer_path: Path
     ) -> None:
         """Leave `student-<task>` for each task, and the first task's student as `student`."""
-        length = recipe.stages[-1].length
-        truncation = Truncation(length.max_length, length.max_query_tokens)
+        truncation = recipe.stages[-1].length.truncation
         for number, task in enumerate(self.tasks):
             single = one_head(student, number)
             own = {**meta, "task": task.name}

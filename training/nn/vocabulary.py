@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from retort.failures import reading
 from retort.models.bundle import TOKENIZER_FILE, find_bundle, read_bundle
-from retort.training.data.pairs import Pair
+from retort.training.data.pairs import Pair, spread_sample
 from retort.training.nn.backbone import BackboneError, is_bundle, locate_backbone, tokenizer_file
 from retort.training.recipes.kinds import is_checkpoint
 
@@ -73,8 +73,7 @@ def unknown_tokens(tokenizer: Path, texts: Sequence[str]) -> Unknown:
 
 def unknown_in_pairs(tokenizer: Path, pairs: Sequence[Pair]) -> Unknown:
     """`unknown_tokens` of the distinct texts of at most `SAMPLE` of these pairs."""
-    step = max(1, len(pairs) // SAMPLE)
-    chosen = pairs[::step][:SAMPLE]
+    chosen = spread_sample(pairs, SAMPLE)
     return unknown_tokens(
         tokenizer, list(dict.fromkeys(t for pair in chosen for t in (pair.query, pair.passage)))
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from retort.training.recipes.method_checks import method_mistakes
-from retort.training.recipes.methods import METHODS, OneOptions
+from retort.training.recipes.methods import METHODS, UNTAUGHT, OneOptions
 from retort.training.recipes.mistakes import Mistake, Mistakes
 from retort.training.recipes.parts.common import Part
 from retort.training.recipes.parts.stage import Stage
@@ -49,7 +49,7 @@ class DistillRecipe(Part):
         if METHODS[self.method].options is OneOptions:
             named = self.options.get("teacher")
             return [t for t in self.teachers if named in (None, t.name)][:1]
-        if self.method in ("none", "infonce") and not any(stage.alpha for stage in self.stages):
+        if self.method in (UNTAUGHT, "infonce") and not any(stage.alpha for stage in self.stages):
             return []
         return self.teachers
 

@@ -19,6 +19,7 @@ from retort.training.recipes.mistakes import Mistakes, problem_of
 from retort.training.recipes.study import StudyRecipe
 from retort.training.recipes.syntax import fault_of, read_yaml
 from retort.training.recipes.teacher import TeacherRecipe
+from retort.wording import counted
 
 Recipe = CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe
 
@@ -45,8 +46,9 @@ def parse_recipe(values: dict[str, Any], origin: str = "recipe") -> Recipe:
 
 def in_words(mistakes: Sequence[str], origin: str) -> str:
     """All mistakes under one heading."""
-    count = f"{len(mistakes)} mistake{'s' * (len(mistakes) > 1)}"
-    return f"{origin} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes)
+    return f"{origin} has {counted(len(mistakes), 'mistake')}:\n" + "\n".join(
+        f"  {mistake}" for mistake in mistakes
+    )
 
 
 def find_mistakes(values: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from retort.training.recipes.mistakes import Mistake, problem_of
 from retort.training.recipes.parts.stage import Stage
 from retort.training.recipes.parts.student import StudentPlan
 from retort.training.recipes.parts.teacher import TeacherRef
+from retort.wording import counted
 
 
 def method_mistakes(
@@ -45,7 +46,7 @@ def _teacher_mistakes(spec: MethodSpec, teachers: Sequence[TeacherRef]) -> Itera
     elif len(teachers) < spec.teachers:
         yield (
             "teachers",
-            f"{spec.name} needs at least {spec.teachers} teacher{'s' * (spec.teachers > 1)}, "
+            f"{spec.name} needs at least {counted(spec.teachers, 'teacher')}, "
             f"the recipe has {len(teachers)}: add them under teachers",
         )
 

@@ -154,11 +154,12 @@ class MethodSpec:
     member_per_teacher: bool = False
 
 
+UNTAUGHT = "none"  # the method of a student that learns from labels alone
 _TMKD = "Yang et al. 2020 (TMKD)"
 
 _METHODS = (
     MethodSpec(
-        "none", "-", "labels alone: the undistilled student", teachers=0, labels_alone=True
+        UNTAUGHT, "-", "labels alone: the undistilled student", teachers=0, labels_alone=True
     ),
     MethodSpec("tmkd", _TMKD, "a golden head and one soft head per teacher, after stage 1"),
     MethodSpec("mkd", _TMKD, "TMKD without stage 1 (m-o-1)", stage_one="none"),

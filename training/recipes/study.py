@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.methods import UNTAUGHT
 from retort.training.recipes.mistakes import problem_of, repeated
 from retort.training.recipes.parts.common import Part
 from retort.training.recipes.parts.dataset import Dataset
@@ -28,7 +29,6 @@ TEACHERS = "teachers"  # in a dataset: what its teachers say
 JOINT = "joint"  # runs that serve several datasets
 LOGS = "logs"
 ENSEMBLE = "ensemble"  # among the teachers, the mean of their probabilities
-UNTAUGHT = "none"  # the method of a student that learns from labels alone
 PLACE = "{teacher}"  # in the name of the rows that figures come from
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import PretrainedConfig, PreTrainedModel
 
-from retort.models.encoding import PairEncoder, Truncation
+from retort.models.encoding import PairEncoder
 from retort.training.nn.backbone import BackboneError, is_bundle, quiet, read_config
 from retort.training.nn.student import check_positions, replacing
 from retort.training.recipes.kinds import is_checkpoint, is_classifier
@@ -75,7 +75,7 @@ def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
     model, new = _load_model(place, config, name)
     tokenizer = load_tokenizer(place, name)
     layout = read_layout(tokenizer, takes_types(model), name)
-    truncation = Truncation(recipe.length.max_length, recipe.length.max_query_tokens)
+    truncation = recipe.length.truncation
     check_positions(positions(model), truncation)
     model.config.pad_token_id = layout.pad_id
     tokenizer.model_max_length = truncation.max_length

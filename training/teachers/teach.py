@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from retort.models.encoding import PairEncoder, Truncation
+from retort.models.encoding import PairEncoder
 from retort.training.data.contrast import Contrast, NothingToLearnError
 from retort.training.data.pairs import RIGHT, Pair
 from retort.training.data.table import PairTable, read_table, table_digest
@@ -224,7 +224,7 @@ def _objective(recipe: TeacherRecipe, tokens: TokenTable, pairs: Sequence[Pair])
 def _load_pupil(recipe: TeacherRecipe) -> Pupil:
     """A cross-encoder of a student's shape, or the encoder of a bi-encoder."""
     backbone = load_backbone(recipe.backbone)
-    truncation = Truncation(recipe.length.max_length, recipe.length.max_query_tokens)
+    truncation = recipe.length.truncation
     student = untaught(recipe, backbone)
     check_length(student, truncation)
 

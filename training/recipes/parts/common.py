@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retort.models.encoding import Truncation
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # a name that a folder may have
 
 
@@ -20,6 +22,11 @@ class Length(Part):
 
     max_length: int = Field(128, ge=8, le=512, description="Tokens of a pair.")
     max_query_tokens: int = Field(48, ge=1, description="Tokens of its query.")
+
+    @property
+    def truncation(self) -> Truncation:
+        """The same, as pairs are encoded by."""
+        return Truncation(self.max_length, self.max_query_tokens)
 
 
 class Optimiser(Part):
