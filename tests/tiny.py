@@ -24,7 +24,7 @@ from retort.training.export.bundling import export_graph
 from retort.training.nn.batching import TokenBatch, TokenTable, single_units
 from retort.training.nn.loop import Progress, fit
 from retort.training.nn.student import Head, Student
-from retort.training.recipes.recipe import Optimiser
+from retort.training.recipes.parts.common import Optimiser
 from tests.tiny_texts import WORDS, golden_texts, make_tokenizer
 
 HEADS = (Head("golden"), Head("soft-ce", teacher="ce"), Head("soft-bi", "cosine", teacher="bi"))

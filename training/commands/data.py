@@ -68,7 +68,7 @@ def list_command(as_json: JsonOption = False) -> None:
 
     Example: retort data list
     """
-    from retort.training.data.catalog import CATALOG, QUESTION_LISTS
+    from retort.training.data.catalog import CATALOG, LIST_NAMES, QUESTION_LISTS
     from retort.training.data.readers.hub import HUB_SETS
 
     if as_json:
@@ -93,7 +93,7 @@ def list_command(as_json: JsonOption = False) -> None:
         typer.echo(
             f"{dataset.name:14} {dataset.summary}\n{'':14} {splits}; {dataset.licence}{ship}"
         )
-    typer.echo(f"{'questions':14} {', '.join([*QUESTION_LISTS, 'web-queries'])}")
+    typer.echo(f"{'questions':14} {', '.join(LIST_NAMES)}")
     typer.echo(f"{'hub':14} {', '.join(f'hub:{name}/SPLIT' for name in HUB_SETS)}")
     typer.echo("`retort data fetch` says where they come from, and gets what it may")
 
@@ -208,7 +208,7 @@ def build_command(
     from retort.training.data.corpus import build_corpus
     from retort.training.data.readers.rows import BadRows
     from retort.training.data.table import write_table
-    from retort.training.recipes.recipe import CorpusRecipe
+    from retort.training.recipes.corpus import CorpusRecipe
 
     plan = load_plan(recipe, overrides, CorpusRecipe)
     check_places(plan, recipe)

@@ -311,7 +311,7 @@ def calibrate_command(
 def _learned_by(checkpoints: Sequence[str]) -> tuple[str, ...]:
     """The method that the recipe of a single student names; none for teachers."""
     from retort.training.nn.student import load_student
-    from retort.training.recipes.files import is_checkpoint
+    from retort.training.recipes.kinds import is_checkpoint
 
     folder = Path(checkpoints[0])
     if len(checkpoints) > 1 or not is_checkpoint(folder):

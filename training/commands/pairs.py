@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from retort.training.data.pairs import Pair
     from retort.training.data.readers.own import SourcePairs
     from retort.training.data.readers.rows import BadRows
-    from retort.training.recipes.recipe import FileLayout
+    from retort.training.recipes.corpus import FileLayout
 
 ColumnsOption = Annotated[
     list[str] | None,
@@ -51,7 +51,7 @@ RelevantOption = Annotated[
 def layout_of(columns: Sequence[str] | None, largest: float | None) -> FileLayout:
     """What `--columns` and `--largest` say. Raises `ValueError` for a field that there is not."""
     from retort.training.data.readers.columns import NAMES
-    from retort.training.recipes.recipe import FileLayout
+    from retort.training.recipes.corpus import FileLayout
 
     named = {}
     for item in [item for given in columns or () for item in given.split(",")]:

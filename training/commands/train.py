@@ -52,12 +52,12 @@ def teach_command(
 
     Example: retort teach recipes/ce-pointwise.yaml optimiser.epochs=2
     """
-    from retort.training.recipes.recipe import TeacherRecipe
+    from retort.training.recipes.teacher import TeacherRecipe
 
     plan = load_plan(recipe, overrides, TeacherRecipe)
     check_places(plan, recipe)
     from retort.training.nn.processes import processes
-    from retort.training.recipes.files import is_checkpoint
+    from retort.training.recipes.kinds import is_checkpoint
     from retort.training.teachers.teach import teach
 
     folder = teach(plan, log, fresh=fresh)
@@ -85,7 +85,7 @@ def label_command(
 
     Example: retort label recipes/retort-small.yaml --teacher ce-pointwise
     """
-    from retort.training.recipes.recipe import DistillRecipe
+    from retort.training.recipes.distill import DistillRecipe
 
     plan = load_plan(recipe, overrides, DistillRecipe)
     unknown = set(teacher or ()) - {item.name for item in plan.teachers}
@@ -114,7 +114,7 @@ def distill_command(
 
     Example: retort distill recipes/retort-small.yaml seed=2 out=runs/seed-2
     """
-    from retort.training.recipes.recipe import DistillRecipe
+    from retort.training.recipes.distill import DistillRecipe
 
     plan = load_plan(recipe, overrides, DistillRecipe)
     check_places(plan, recipe, [item.name for item in plan.read_teachers])

@@ -15,8 +15,8 @@ from retort.training.data.readers.hub import read_hub
 from retort.training.data.readers.own import FORMS, SourcePairs, is_own, read_file
 from retort.training.data.readers.rows import BadRows, DataError, locate
 from retort.training.data.readers.scored import scored_pairs
+from retort.training.recipes.corpus import FileLayout
 from retort.training.recipes.files import INDEX_FILE, Place
-from retort.training.recipes.recipe import FileLayout
 
 PairReader = Callable[[Path, str, BadRows], Iterator[Pair]]
 
@@ -201,6 +201,8 @@ _LISTS = (
 )
 
 QUESTION_LISTS = {item.name: item for item in _LISTS}
+WEB_QUERIES = "web-queries"  # NeuronBlocks' queries, which are no file of their own
+LIST_NAMES = (*QUESTION_LISTS, WEB_QUERIES)
 
 
 def data_place(given: Path | None = None) -> Path:
@@ -244,21 +246,20 @@ def read_pairs(root: Path, source: str, bad: BadRows | None = None) -> list[Pair
 
 
 def _check_list(name: str) -> None:
-    if name not in (*QUESTION_LISTS, "web-queries"):
-        known = ", ".join(sorted([*QUESTION_LISTS, "web-queries"]))
-        raise DataError(f"no list of questions {name!r}: there are {known}")
+    if name not in LIST_NAMES:
+        raise DataError(f"no list of questions {name!r}: there are {', '.join(sorted(LIST_NAMES))}")
 
 
 def read_questions(root: Path | None, name: str, bad: BadRows | None = None) -> list[str]:
     """A list of questions by name, or a file of one's own by its path.
 
-    `web-queries` is NeuronBlocks' list of queries.
+    Raises `DataError`.
     """
     bad = bad or BadRows()
     if Path(name).suffix:
         return list(official.questions(locate(Path(name).parent, Path(name).name), bad))
     root = root or data_root()
-    if name == "web-queries":
+    if name == WEB_QUERIES:
         folder = root / CATALOG["neuronblocks"].folder
         return [
             q

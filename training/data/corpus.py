@@ -22,7 +22,7 @@ from retort.training.data.mining.negatives import known_answers, mine_negatives
 from retort.training.data.pairs import Pair, group_by_query, normalise
 from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.data.table import PairTable
-from retort.training.recipes.recipe import CorpusRecipe, LabelledSource
+from retort.training.recipes.corpus import CorpusRecipe, LabelledSource
 
 
 def build_corpus(

@@ -133,3 +133,8 @@ def first_texts(pairs: Sequence[Pair]) -> list[str]:
             # The lesser text becomes the root, so a root is always the first of its group.
             parent[max(first, other)] = min(first, other)
     return [root(texts_of(pair)[0]) for pair in pairs]
+
+
+def spread_sample(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """At most `most` pairs, taken at equal distances."""
+    return list(pairs[:: max(1, len(pairs) // most)][:most])

@@ -34,6 +34,7 @@ from retort.training.data.readers.official import squad_reqa_candidates
 from retort.training.data.readers.rows import DataError
 from retort.training.data.readers.sentence_tasks import AMAZON_DOMAINS
 
+TRAIN_FILE = "train.jsonl"  # what is neither chosen by nor measured
 DEPTH = 100
 SEED = 2020
 CAP = 3000
@@ -244,7 +245,7 @@ def _check_both(pairs: Sequence[Pair], relevant: float, name: str, largest: floa
 def write_parts(out: Path, parts: Parts) -> Path:
     """Write `out/train.jsonl`, `out/choose` and `out/measure`; the first is returned."""
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "train.jsonl"
+    path = out / TRAIN_FILE
     write_pairs(path, parts.train)
     write_sets(out / "choose", [parts.choose])
     write_sets(out / "measure", [parts.measure])

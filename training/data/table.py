@@ -19,7 +19,7 @@ from retort.failures import reading
 from retort.training.data.pairs import Pair
 from retort.training.data.readers.own import form_of, read_file
 from retort.training.data.readers.rows import BadRows, DataError
-from retort.training.recipes.recipe import Stage
+from retort.training.recipes.parts.stage import Stage
 
 _COLUMNS = ("query", "passage", "label", "query_id", "passage_id")
 

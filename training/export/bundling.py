@@ -18,7 +18,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from retort.models.bundle import Bundle, write_bundle
+from retort.models.bundle import GRAPH_FILE, Bundle, write_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.files import GIB, GRAPH_BYTES, MIB
 from retort.models.golden import MIN_GOLDEN_PAIRS, GoldenPair
@@ -158,7 +158,7 @@ def build_bundle(
             reference = map_heads(reference, meaning.heads).astype(np.float32)
     golden = golden_pairs(held_out, reference, meaning.mean)
     with tempfile.TemporaryDirectory() as work:
-        graph = Path(work) / "model.onnx"
+        graph = Path(work) / GRAPH_FILE
         export_graph(student, graph, spec.storage)
         log(f"scoring them with the graph, {graph.stat().st_size / 1e6:.1f} MB as {spec.storage}")
         exported = run(

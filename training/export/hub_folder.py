@@ -38,7 +38,7 @@ from retort.training.data.pairs import Pair
 from retort.training.nn.from_bundle import student_of
 from retort.training.nn.inference import encode_pairs, run, student_model
 from retort.training.nn.student import Student, golden_alone, load_student
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.kinds import CONFIG_FILE, is_checkpoint
 from retort.training.teachers.baseline import classifier_of, linear_maps
 
 # Scores of both are float32 sums of the same numbers in another order.
@@ -80,7 +80,7 @@ def write_hub_folder(
             "sentence-transformers does that: write the golden head alone (--heads golden), if "
             "that is a linear one"
         )
-    if folder.exists() and not (folder / "config.json").is_file() and any(folder.iterdir()):
+    if folder.exists() and not (folder / CONFIG_FILE).is_file() and any(folder.iterdir()):
         raise HubFolderError(f"{folder}: holds files but no model: give a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:

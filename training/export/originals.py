@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from retort.models.bundle import TOKENIZER_FILE
 from retort.models.encoding import Truncation
 from retort.models.layout import bert_layout
 from retort.training.export.encoder import UnsupportedStudentError, check_config
 from retort.training.export.samples import sample_pairs
 from retort.training.nn.student import Student, golden_alone, load_student
+from retort.training.recipes.kinds import CONFIG_FILE
 from retort.training.teachers.classifier import Classifier, LoadedClassifier, load_classifier
 from retort.training.teachers.ensemble import Ensemble, bert_member, load_ensemble
 from retort.training.teachers.scoring.scorer import MODEL, parse
 
 Heads = Literal["all", "golden"]
 CROSS_ENCODER = "hub-cross-encoder"
-CONFIG = "config.json"  # a folder of transformers has it, a checkpoint of Retort has not
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def load_original(
     `BackboneError` or `EnsembleError`.
     """
     one = parse(specs[0]) if len(specs) == 1 else None
-    if one is not None and one.kind == MODEL and (Path(one.path) / CONFIG).is_file():
+    if one is not None and one.kind == MODEL and (Path(one.path) / CONFIG_FILE).is_file():
         one = replace(one, kind=CROSS_ENCODER)
     if wanted is not None and (one is None or one.kind != CROSS_ENCODER):
         raise ValueError(f"--class {wanted} is for one {CROSS_ENCODER}: leave it out")
@@ -78,7 +79,7 @@ def load_original(
         max_length=max_length,
         max_query_tokens=max_query_tokens,
     )
-    tokenizer = work / "tokenizer.json"
+    tokenizer = work / TOKENIZER_FILE
     known.tokenizer.save(str(tokenizer))
     return Original(_written_here(known), tokenizer, known.truncation, known.activation)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from transformers import BertConfig
 
-from retort.models.bundle import Bundle, read_bundle, write_bundle
+from retort.models.bundle import GRAPH_FILE, Bundle, read_bundle, write_bundle
 from retort.models.errors import BundleError
 from retort.models.golden import MIN_GOLDEN_PAIRS, GoldenPair
 from retort.models.manifest import Architecture, HeadInfo, Manifest, WeightPrecision
@@ -112,7 +112,7 @@ def _build(manifest: Manifest, like: Bundle, folder: Path) -> Bundle:
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        graph = Path(work) / "model.onnx"
+        graph = Path(work) / GRAPH_FILE
         export_graph(student, graph, manifest.precision.storage)
         return write_bundle(
             folder, manifest=manifest, graph=graph, tokenizer=like.tokenizer_path, golden=golden

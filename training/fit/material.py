@@ -21,7 +21,7 @@ from retort.training.data.readers.own import SourcePairs
 from retort.training.data.readers.rows import DataError
 from retort.training.data.sets import Parts, divide, write_parts
 from retort.training.fit.plan import FitPlan
-from retort.training.recipes.recipe import PositiveSource
+from retort.training.recipes.corpus import PositiveSource
 
 # Shares of the queries. Many are measured: a verdict on few says nothing.
 CHOOSE, MEASURE = 0.1, 0.3
@@ -29,10 +29,7 @@ NO_QUERY = "passage"  # of a passage that comes without one
 # Wrong passages per right one, where a file has right ones alone.
 NEGATIVES = 9
 
-TRAIN, UNLABELLED, QUESTIONS, PASSAGES = (
-    "train.jsonl", "unlabelled.jsonl", "questions.txt", "passages.jsonl",
-)  # fmt: skip
-
+UNLABELLED, QUESTIONS, PASSAGES = "unlabelled.jsonl", "questions.txt", "passages.jsonl"
 
 Read = Callable[[str], SourcePairs]
 

@@ -16,8 +16,9 @@ from retort.models.bundle import find_bundle
 from retort.models.manifest import MANIFEST_FILE
 from retort.training.nn.backbone import is_bundle
 from retort.training.recipes.contradictions import Contradictions
+from retort.training.recipes.corpus import FileLayout
 from retort.training.recipes.kinds import find_kind, kind_fault
-from retort.training.recipes.recipe import FileLayout, TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.scoring.scorer import MODEL, parse
 
 PLAN_FILE = "plan.json"

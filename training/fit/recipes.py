@@ -12,10 +12,12 @@ from typing import Any
 
 import yaml
 
-from retort.training.fit.material import PASSAGES, QUESTIONS, TRAIN, UNLABELLED, Material
+from retort.training.data.sets import TRAIN_FILE
+from retort.training.fit.material import PASSAGES, QUESTIONS, UNLABELLED, Material
 from retort.training.fit.plan import DISTILLED, FitPlan
 from retort.training.recipes.load import parse_recipe
-from retort.training.recipes.recipe import Length
+from retort.training.recipes.methods import UNTAUGHT
+from retort.training.recipes.parts.common import Length
 
 # Candidates of each question: those that BM25 ranks first, and others of its best 50; where a
 # teacher is a bi-encoder, also those that it puts nearest, and some from all over its range.
@@ -23,7 +25,7 @@ CANDIDATES = {"near": 6, "deep": 6}
 DENSE_CANDIDATES = {"near": 4, "deep": 4, "dense": 2, "quantiles": 4}
 # BM25's wrong passages for each right one, next to those that are labelled.
 NEGATIVES = 2
-METHOD, METHOD_WITHOUT_STAGE_1, UNTAUGHT = "tmkd", "mkd", "none"
+METHOD, METHOD_WITHOUT_STAGE_1 = "tmkd", "mkd"
 ALPHA = 0.7
 SOFT = {"lr": 1.5e-4, "warmup": 0.03, "epochs": 1, "batch_pairs": 32}
 LABELLED = {"lr": 1.0e-4, "batch_pairs": 32}
@@ -32,7 +34,7 @@ LAYERS = 3
 
 def corpus_recipes(plan: FitPlan, material: Material) -> dict[str, dict[str, Any]]:
     """The recipes of the tables by name: labelled pairs, and candidates if a teacher is there."""
-    work, train = plan.work, str(plan.work / TRAIN)
+    work, train = plan.work, str(plan.work / TRAIN_FILE)
     pairs: dict[str, Any] = {
         "kind": "corpus",
         "out": str(work / "pairs.parquet"),
@@ -94,11 +96,6 @@ def student_recipes(
     for student, checkpoint in plan.students.items():
         taught = student == DISTILLED
         soft = [first] if taught and limit != 0 else []
-        teachers = (
-            [t.model_dump(mode="json", exclude_defaults=True) for t in plan.teachers]
-            if taught
-            else []
-        )
         found[recipe_name(student)] = {
             "kind": "distill",
             "name": f"{plan.name} {student}",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from retort.markdown import interval, percent, signed, table
 from retort.training.data.evaluation_set import EvaluationSet
-from retort.training.evaluate.bootstrap import RESAMPLES, Estimate
+from retort.training.evaluate.bootstrap import RESAMPLES, Estimate, Replicates
 from retort.training.evaluate.evaluation import resample_set
 from retort.training.evaluate.measures import TITLES, judged_queries
 from retort.training.fit.choice import Choice
@@ -102,28 +102,6 @@ def make_report(
             items, scores, new, plan.served, measure=measures[0], resamples=RESAMPLES,
             seed=plan.seed,
         )  # fmt: skip
-    remarks = [
-        f"One student was trained, with seed {plan.seed}. The intervals are over queries alone: "
-        "another seed may end a little higher or lower."
-    ]
-    if teachers and plan.served is not None:
-        best = max(teachers, key=lambda name: main.of(name).value)
-        ahead = main.difference(best, plan.served)
-        if ahead.low <= 0:
-            remarks.append(
-                f"Of the teachers, {best} is the best here, and is itself not shown to be better "
-                f"than {plan.served} ({signed(ahead, bounds=True)}): there is little to learn from "
-                "it. A stronger teacher is what would help most."
-            )
-    if len(choice.figures) > 1:
-        remarks.insert(0, choice.text[0].upper() + choice.text[1:] + ".")
-    if {DISTILLED, LABELS_ALONE} <= set(scores):
-        helped = main.difference(DISTILLED, LABELS_ALONE)
-        if helped.low <= 0:
-            remarks.append(
-                f"Teachers are not shown to help: {DISTILLED} compared with {LABELS_ALONE} is "
-                f"{signed(helped, bounds=True)}."
-            )
     return FitReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         plan=plan,
@@ -133,9 +111,38 @@ def make_report(
         queries=judged_queries(items) if items.kind == "ranking" else len(set(items.query_ids)),
         rows=tuple(rows),
         verdict=verdict,
-        remarks=tuple(remarks),
+        remarks=_remarks(plan, choice, main),
         seconds=dict(seconds),
     )
+
+
+def _remarks(plan: FitPlan, choice: Choice, headline: Replicates) -> tuple[str, ...]:
+    """What qualifies the figures, most important first."""
+    remarks = []
+    if len(choice.figures) > 1:
+        remarks.append(choice.text[0].upper() + choice.text[1:] + ".")
+    remarks.append(
+        f"One student was trained, with seed {plan.seed}. The intervals are over queries alone: "
+        "another seed may end a little higher or lower."
+    )
+    teachers = [teacher.name for teacher in plan.teachers]
+    if teachers and plan.served is not None:
+        best = max(teachers, key=lambda name: headline.of(name).value)
+        ahead = headline.difference(best, plan.served)
+        if ahead.low <= 0:
+            remarks.append(
+                f"Of the teachers, {best} is the best here, and is itself not shown to be better "
+                f"than {plan.served} ({signed(ahead, bounds=True)}): there is little to learn from "
+                "it. A stronger teacher is what would help most."
+            )
+    if {DISTILLED, LABELS_ALONE} <= plan.students.keys():
+        helped = headline.difference(DISTILLED, LABELS_ALONE)
+        if helped.low <= 0:
+            remarks.append(
+                f"Teachers are not shown to help: {DISTILLED} compared with {LABELS_ALONE} is "
+                f"{signed(helped, bounds=True)}."
+            )
+    return tuple(remarks)
 
 
 def render(report: FitReport) -> str:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retort.training.data.corpus import build_corpus
 from retort.training.data.evaluation_set import EvaluationSet
@@ -34,9 +35,10 @@ from retort.training.fit.steps import Steps
 from retort.training.labels.label import label_recipe
 from retort.training.methods.distill import distill
 from retort.training.nn.student import load_student
+from retort.training.recipes.corpus import CorpusRecipe
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import load_recipe
 from retort.training.recipes.methods import METHODS
-from retort.training.recipes.recipe import CorpusRecipe, DistillRecipe
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.bi_encoder import load_embedder
 from retort.training.teachers.scoring.scorer import MODEL, Reference, Spec
@@ -46,7 +48,7 @@ Log = Callable[[str], None]
 
 SPEEDS_FILE, CHOICE_FILE = "speeds.json", "choice.json"
 STORAGES: tuple[Storage, ...] = ("int8", "fp16")
-# Seconds that a step takes for anything at all: imports, indexes, graphs.
+# Seconds that a step takes however few the pairs: imports, indexes, graphs.
 TABLES_SECONDS, EXPORT_SECONDS = 15.0, 20.0
 # Scoring compared with training, of one model.
 FASTER = 3.0
@@ -73,71 +75,101 @@ def fit(plan: FitPlan, read: Read, log: Log) -> FitReport:
     steps = Steps(plan.work, 5 + bool(plan.teachers) + len(plan.students), log)
     detail: Log = lambda text: log(f"      {text}")  # noqa: E731
     material = read_material(plan, read, detail)
-    work = plan.work
     counts = count_parts(material)
     log(", ".join(f"{part} {pairs:,} pairs" for part, (pairs, _) in counts.items()))
+    steps.run("divide", f"writing the parts to {plan.work}", lambda: material.write(plan.work))
+    run = _Run(plan, material, steps, detail)
+    speeds = run.try_models()
+    labelled, candidates = run.build_tables()
+    run.train(speeds, labelled, candidates)
+    run.export(speeds)
+    scores = run.measure(speeds)
+    choice = Choice.model_validate_json((plan.work / CHOICE_FILE).read_text(encoding="utf-8"))
+    return make_report(plan, choice, material.parts.measure, scores, counts, steps.seconds)
 
-    steps.run("divide", f"writing the parts to {work}", lambda: material.write(work))
-    steps.run(
-        "try",
-        "loading teachers and student, and timing them on a few pairs",
-        lambda: _write_speeds(work, measure_speeds(plan, material.parts.train, detail)),
-        expected=10.0 * (1 + len(plan.teachers)),
-        made=work / SPEEDS_FILE,
-    )
-    speeds = Speeds.model_validate_json((work / SPEEDS_FILE).read_text(encoding="utf-8"))
 
-    tables = corpus_recipes(plan, material)
-    write_recipes(work, tables)
-    steps.run(
-        "tables",
-        "finding wrong passages and candidates for the queries by BM25",
-        lambda: _build([work / f"{name}.yaml" for name in tables], material, detail),
-        expected=TABLES_SECONDS,
-        made=work / f"{[*tables][-1]}.parquet",
-    )
-    labelled, candidates = (_pairs(work / f"{n}.parquet") for n in ("pairs", "candidates"))
-    amount = within(plan, speeds, labelled, candidates)
-    students = student_recipes(plan, speeds.layers, speeds.length, amount.limit, amount.epochs)
-    write_recipes(work, students)
-    recipes = {name: _distill_recipe(work / f"{name}.yaml") for name in students}
-    soft = candidates if amount.limit is None else amount.limit
-    if plan.teachers:
-        steps.run(
-            "label",
-            f"{', '.join(t.name for t in plan.teachers)} scoring {labelled + soft:,} pairs",
-            lambda: label_recipe(recipes[recipe_name(DISTILLED)], (), detail),
-            expected=speeds.label_seconds(labelled + soft),
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The steps of a fit whose material is read."""
+
+    plan: FitPlan
+    material: Material
+    steps: Steps
+    log: Log
+
+    def try_models(self) -> Speeds:
+        plan, path = self.plan, self.plan.work / SPEEDS_FILE
+        self.steps.run(
+            "try",
+            "loading teachers and student, and timing them on a few pairs",
+            lambda: _write_speeds(path, measure_speeds(plan, self.material.parts.train, self.log)),
+            expected=10.0 * (1 + len(plan.teachers)),
+            made=path,
         )
-    for student, checkpoint in plan.students.items():
-        own = soft if student == DISTILLED else 0
-        steps.run(
-            student,
-            f"a student learns from {_times(own, amount.epochs, labelled)}",
-            partial(distill, recipes[recipe_name(student)], detail),
-            expected=speeds.train_seconds(own + amount.epochs * labelled),
-            made=checkpoint,
+        return Speeds.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def build_tables(self) -> tuple[int, int]:
+        """How many labelled pairs and candidates the tables hold."""
+        work, tables = self.plan.work, corpus_recipes(self.plan, self.material)
+        write_recipes(work, tables)
+        self.steps.run(
+            "tables",
+            "finding wrong passages and candidates for the queries by BM25",
+            lambda: _build([work / f"{name}.yaml" for name in tables], self.material, self.log),
+            expected=TABLES_SECONDS,
+            made=work / f"{[*tables][-1]}.parquet",
         )
-    steps.run(
-        "export",
-        f"writing {plan.out}, and holding its graph against the student",
-        lambda: _export(plan, material, detail),
-        expected=EXPORT_SECONDS + 3 * speeds.train_seconds(len(material.held_out)) / FASTER,
-        made=plan.out,
-    )
-    measured = material.parts.measure
-    steps.run(
-        "measure",
-        f"all rankers on {len(measured.pairs):,} pairs",
-        lambda: _score(plan, measured),
-        expected=EXPORT_SECONDS
-        + speeds.label_seconds(len(measured.pairs))
-        + 2 * speeds.train_seconds(len(measured.pairs)) / FASTER,
-        made=work / "scored",
-    )
-    scores = {name: read_scores(_kept(work, name))[measured.name] for name in names_of(plan)}
-    choice = Choice.model_validate_json((work / CHOICE_FILE).read_text(encoding="utf-8"))
-    return make_report(plan, choice, measured, scores, counts, steps.seconds)
+        return _pairs(work / "pairs.parquet"), _pairs(work / "candidates.parquet")
+
+    def train(self, speeds: Speeds, labelled: int, candidates: int) -> None:
+        """Label, and train each student, as much as the plan's minutes allow."""
+        plan, work = self.plan, self.plan.work
+        amount = within(plan, speeds, labelled, candidates)
+        students = student_recipes(plan, speeds.layers, speeds.length, amount.limit, amount.epochs)
+        write_recipes(work, students)
+        recipes = {name: _distill_recipe(work / f"{name}.yaml") for name in students}
+        soft = candidates if amount.limit is None else amount.limit
+        if plan.teachers:
+            self.steps.run(
+                "label",
+                f"{', '.join(t.name for t in plan.teachers)} scoring {labelled + soft:,} pairs",
+                lambda: label_recipe(recipes[recipe_name(DISTILLED)], (), self.log),
+                expected=speeds.label_seconds(labelled + soft),
+            )
+        for student, checkpoint in plan.students.items():
+            own = soft if student == DISTILLED else 0
+            self.steps.run(
+                student,
+                f"a student learns from {_times(own, amount.epochs, labelled)}",
+                partial(distill, recipes[recipe_name(student)], self.log),
+                expected=speeds.train_seconds(own + amount.epochs * labelled),
+                made=checkpoint,
+            )
+
+    def export(self, speeds: Speeds) -> None:
+        plan, pairs = self.plan, len(self.material.held_out)
+        self.steps.run(
+            "export",
+            f"writing {plan.out}, and holding its graph against the student",
+            lambda: _export(plan, self.material, self.log),
+            expected=EXPORT_SECONDS + 3 * speeds.train_seconds(pairs) / FASTER,
+            made=plan.out,
+        )
+
+    def measure(self, speeds: Speeds) -> dict[str, NDArray[np.float64]]:
+        """The scores (pairs,) of all rankers, by name, of the pairs that are measured."""
+        plan, measured = self.plan, self.material.parts.measure
+        pairs = len(measured.pairs)
+        self.steps.run(
+            "measure",
+            f"all rankers on {pairs:,} pairs",
+            lambda: _score(plan, measured),
+            expected=EXPORT_SECONDS
+            + speeds.label_seconds(pairs)
+            + 2 * speeds.train_seconds(pairs) / FASTER,
+            made=plan.work / "scored",
+        )
+        return {name: read_scores(_kept(plan.work, name))[measured.name] for name in names_of(plan)}
 
 
 def count_parts(material: Material) -> dict[str, tuple[int, int]]:
@@ -196,8 +228,8 @@ def _times(soft: int, epochs: float, labelled: int) -> str:
     return f"{soft:,} candidates once, and from {pairs}" if soft else pairs
 
 
-def _write_speeds(work: Path, speeds: Speeds) -> None:
-    (work / SPEEDS_FILE).write_text(speeds.model_dump_json(indent=1) + "\n", encoding="utf-8")
+def _write_speeds(path: Path, speeds: Speeds) -> None:
+    path.write_text(speeds.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _build(paths: Sequence[Path], material: Material, log: Log) -> None:

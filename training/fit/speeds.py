@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from retort.models.encoding import PairEncoder, Truncation
-from retort.training.data.pairs import Pair
+from retort.models.encoding import PairEncoder
+from retort.training.data.pairs import Pair, spread_sample
 from retort.training.evaluate.measures import auc
 from retort.training.fit.plan import FitPlan
 from retort.training.fit.recipes import spread
 from retort.training.nn.backbone import Backbone, load_backbone
 from retort.training.nn.inference import encode_pairs
 from retort.training.nn.student import Head, take_layers
-from retort.training.recipes.recipe import Length, TeacherRef
+from retort.training.recipes.parts.common import Length
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.constant import is_constant
 
@@ -59,7 +60,7 @@ def measure_speeds(plan: FitPlan, pairs: Sequence[Pair], log: Callable[[str], No
     Raises `ValueError` for a teacher that gives all pairs one score, and as `load_scorer` and
     `load_backbone` do for one that cannot be loaded.
     """
-    sample = sample_of(pairs)
+    sample = spread_sample(pairs, SAMPLE)
     teachers = {teacher.name: _teacher(teacher, sample, log) for teacher in plan.teachers}
     backbone = load_backbone(plan.init)
     length = length_of(backbone)
@@ -71,19 +72,13 @@ def measure_speeds(plan: FitPlan, pairs: Sequence[Pair], log: Callable[[str], No
     )
 
 
-def sample_of(pairs: Sequence[Pair]) -> list[Pair]:
-    """Up to `SAMPLE` pairs from all over the file."""
-    step = max(1, len(pairs) // SAMPLE)
-    return list(pairs[::step])[:SAMPLE]
-
-
 def length_of(backbone: Backbone) -> Length:
     """As much as the encoder read before, or as it has positions for."""
     known = backbone.truncation
     if known is not None:
         return Length(max_length=known.max_length, max_query_tokens=known.max_query_tokens)
-    usual, places = Length(), backbone.encoder.config.max_position_embeddings
-    longest = min(usual.max_length, places)
+    usual, positions = Length(), backbone.encoder.config.max_position_embeddings
+    longest = min(usual.max_length, positions)
     return Length(max_length=longest, max_query_tokens=min(usual.max_query_tokens, longest // 2))
 
 
@@ -114,7 +109,7 @@ def _teacher(reference: TeacherRef, sample: Sequence[Pair], log: Callable[[str],
 def _student(backbone: Backbone, length: Length, sample: Sequence[Pair]) -> float:
     layers = spread(backbone.encoder.config.num_hidden_layers)
     student = take_layers(backbone.encoder, layers, [Head("golden")]).train()
-    encoder = PairEncoder.from_file(backbone.tokenizer_path, Truncation(**length.model_dump()))
+    encoder = PairEncoder.from_file(backbone.tokenizer_path, length.truncation)
     rows = (list(sample) * BATCH)[:BATCH]
     batch = encoder.collate(encode_pairs(encoder, rows))
     inputs = [

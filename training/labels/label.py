@@ -12,6 +12,7 @@ from retort.training.data.pairs import Pair
 from retort.training.data.table import select_all
 from retort.training.labels.engines import check_kept, find_earlier
 from retort.training.labels.store import (
+    HIDDEN_FOLDER,
     HiddenStates,
     ScoreStore,
     StoreError,
@@ -20,7 +21,7 @@ from retort.training.labels.store import (
 )
 from retort.training.labels.targets import scored_by
 from retort.training.nn.vocabulary import place_warning
-from retort.training.recipes.recipe import DistillRecipe
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.teachers.given import GivenScores, load_given
 from retort.training.teachers.scorers import kind_of, load_scorer
 from retort.training.teachers.scoring.checkpoint import CrossEncoder
@@ -30,7 +31,11 @@ from retort.training.teachers.scoring.scorer import Scorer
 def label_recipe(
     recipe: DistillRecipe, only: Sequence[str], log: Callable[[str], None] = print
 ) -> dict[str, int]:
-    """Score what lacks a score; `only` names teachers, none for all. Scores kept, by teacher."""
+    """Score the recipe's pairs that have no score yet, and return how many scores each teacher has.
+
+    `only` names the teachers that are asked, none for all. Raises as `load_scorer`, `load_given`
+    and `label` do.
+    """
     chosen = select_all(recipe.stages)
     pairs = [pair for selection in chosen for pair in selection.pairs]
     if warning := place_warning(recipe.student.init, pairs):
@@ -131,7 +136,7 @@ def score_missing(
     find_earlier(teacher, store, log)
     scores = store.teacher(teacher.name, teacher.identity)
     check_kept(teacher, pairs, scores, log)
-    states = HiddenStates(scores.folder / "hidden", teacher.name) if hidden else None
+    states = HiddenStates(scores.folder / HIDDEN_FOLDER, teacher.name) if hidden else None
     keys = pair_keys(pairs)
     wanting = np.isnan(scores.lookup(keys))
     if states is not None:

@@ -37,6 +37,7 @@ Floats = NDArray[np.float32]
 Vectors = NDArray[np.float16]
 
 PARTS = "part-*.parquet"
+HIDDEN_FOLDER = "hidden"  # of a teacher's folder: its `[CLS]` vectors
 ENGINE = "engine"  # in the metadata of a part
 SAMPLE = 20_000
 VARIANCE_SAMPLE = 20_000

@@ -28,7 +28,7 @@ from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable
 from retort.training.evaluate.calibration import fit_map
 from retort.training.labels.store import ScoreStore, pair_keys
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 
 Floats = NDArray[np.float32]
 

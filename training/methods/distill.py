@@ -17,7 +17,13 @@ from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.contrast import Contrast
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, labelled_pairs, select_all, table_digest
-from retort.training.labels.store import HiddenStates, hidden_loss, pair_keys, variance
+from retort.training.labels.store import (
+    HIDDEN_FOLDER,
+    HiddenStates,
+    hidden_loss,
+    pair_keys,
+    variance,
+)
 from retort.training.labels.targets import Targets, gather_targets
 from retort.training.methods.method import Examples, Headed, Material, Method
 from retort.training.methods.registry import build_method
@@ -36,10 +42,12 @@ from retort.training.nn.student import (
     take_layers,
 )
 from retort.training.nn.vocabulary import unknown_in_pairs, unknown_warning
-from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.recipe import DistillRecipe, Stage
+from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.kinds import is_checkpoint
+from retort.training.recipes.parts.stage import Stage
 from retort.training.teachers.scorers import identity_of
 from retort.training.teachers.scoring.identity import content_identity
+from retort.wording import counted
 
 Record = dict[str, Any]  # a stage in a student's meta: plan, table, curve
 
@@ -151,7 +159,7 @@ class _Run:
 
     @cached_property
     def identities(self) -> dict[str, str]:
-        """Who the teachers are."""
+        """The content hash of each teacher, by name."""
         return {t.name: identity_of(t) for t in self.method.teachers}
 
     @cached_property
@@ -191,8 +199,7 @@ class _Run:
 
     def truncation(self, number: int) -> Truncation:
         """How long a pair of stage `number`, from 1, may be."""
-        length = self.recipe.stages[number - 1].length
-        return Truncation(length.max_length, length.max_query_tokens)
+        return self.recipe.stages[number - 1].length.truncation
 
     def save(
         self, folder: Path, student: Student, number: int, records: list[Record]
@@ -239,7 +246,8 @@ class _Run:
         ready = method.prepare(material)
         set_dropout(student, recipe.student.dropout)
         self.log(
-            f"{recipe.name}: stage {number}, {len(own)} pairs, {len(method.teachers)} teachers"
+            f"{recipe.name}: stage {number}, {counted(len(own), 'pair')}, "
+            f"{counted(len(method.teachers), 'teacher')}"
         )
         return fit(
             ready.module(student), tokens, ready.units(material),
@@ -256,7 +264,7 @@ class _Run:
         scale = 1.0
         if stage.hidden and self.recipe.hidden_teacher is not None:
             name = self.recipe.hidden_teacher.name
-            states = HiddenStates(self.recipe.store / self.identities[name] / "hidden", name)
+            states = HiddenStates(self.recipe.store / self.identities[name] / HIDDEN_FOLDER, name)
             vectors = states.lookup(pair_keys(pairs))
             scale = variance(vectors)
         whole = not bool(known.targets.isnan().any())

@@ -38,7 +38,8 @@ from retort.training.nn.batching import TokenBatch
 from retort.training.nn.losses import hard_labels
 from retort.training.nn.student import Student
 from retort.training.recipes.methods import MetaOptions
-from retort.training.recipes.recipe import Stage, TeacherRef
+from retort.training.recipes.parts.stage import Stage
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.meta_teacher import (
     Corruption,
     content,

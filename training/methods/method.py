@@ -49,8 +49,10 @@ from retort.training.nn.batching import Rows, TokenBatch, TokenTable, query_unit
 from retort.training.nn.loop import Progress
 from retort.training.nn.losses import listwise, pointwise
 from retort.training.nn.student import Head, HeadKind, Student, WithFirst
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.methods import HeadOptions, Options
-from retort.training.recipes.recipe import DistillRecipe, Stage, TeacherRef
+from retort.training.recipes.parts.stage import Stage
+from retort.training.recipes.parts.teacher import TeacherRef
 
 
 class MethodError(ValueError):

@@ -41,15 +41,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from retort.models.encoding import Truncation
 from retort.training.data.pairs import RIGHT
 from retort.training.labels.targets import scored_by
 from retort.training.methods.method import Examples, Material, Method, MethodError
 from retort.training.nn.batching import Rows, TokenBatch, query_units, single_units
 from retort.training.nn.losses import listwise, log_softmax_within
 from retort.training.nn.student import Head, Student, one_head, save_student
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.methods import MtDnnOptions, Task
-from retort.training.recipes.recipe import DistillRecipe, Stage
+from retort.training.recipes.parts.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,7 @@ class MtDnnKd(Method):
         self, student: Student, recipe: DistillRecipe, meta: dict[str, object], tokenizer_path: Path
     ) -> None:
         """Leave `student-<task>` for each task, and the first task's student as `student`."""
-        length = recipe.stages[-1].length
-        truncation = Truncation(length.max_length, length.max_query_tokens)
+        truncation = recipe.stages[-1].length.truncation
         for number, task in enumerate(self.tasks):
             single = one_head(student, number)
             own = {**meta, "task": task.name}

@@ -34,7 +34,7 @@ from retort.training.data.pairs import RIGHT
 from retort.training.methods.method import Examples, Headed
 from retort.training.nn.losses import listwise, log_softmax_within
 from retort.training.recipes.methods import HeadOptions
-from retort.training.recipes.recipe import Stage
+from retort.training.recipes.parts.stage import Stage
 
 # Scores and targets (batch,), labels (batch,), groups (batch,), and the method's options.
 RankLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Any], Tensor]

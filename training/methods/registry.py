@@ -13,8 +13,9 @@ from retort.training.methods.rank_losses import SOFT_LOSSES, InfoNce, RankDistil
 from retort.training.methods.skd import Skd
 from retort.training.methods.tinybert import TinyBert
 from retort.training.methods.weighted import Annealing, MtBert
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.methods import METHODS, HeadOptions
-from retort.training.recipes.recipe import DistillRecipe, TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 
 # m-o-m is not among them: each of its members is a recipe of another method.
 BUILDERS: dict[str, Callable[[tuple[TeacherRef, ...], Any], Method]] = {

@@ -37,7 +37,7 @@ from retort.training.nn.loop import Progress
 from retort.training.nn.losses import soft_cross_entropy
 from retort.training.nn.student import Head
 from retort.training.recipes.methods import SkdOptions
-from retort.training.recipes.recipe import Stage
+from retort.training.recipes.parts.stage import Stage
 
 
 def teacher_probabilities(

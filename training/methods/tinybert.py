@@ -35,7 +35,8 @@ from retort.training.nn.batching import TokenBatch
 from retort.training.nn.losses import pointwise, soft_cross_entropy
 from retort.training.nn.student import Student, load_student
 from retort.training.recipes.methods import TinyBertOptions
-from retort.training.recipes.recipe import Stage, TeacherRef
+from retort.training.recipes.parts.stage import Stage
+from retort.training.recipes.parts.teacher import TeacherRef
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from retort.training.methods.method import Examples, Headed
 from retort.training.nn.losses import soft_cross_entropy
 from retort.training.recipes.methods import MtBertOptions
-from retort.training.recipes.recipe import Stage
+from retort.training.recipes.parts.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from transformers import AutoConfig, BertModel, PretrainedConfig
 from transformers.utils import logging
 
 from retort.failures import reading
-from retort.models.bundle import find_bundle, list_bundles, read_bundle
+from retort.models.bundle import TOKENIZER_FILE, find_bundle, list_bundles, read_bundle
 from retort.models.encoding import Truncation
 from retort.models.manifest import MANIFEST_FILE
 from retort.training.nn.from_bundle import encoder_of
 from retort.training.nn.student import load_student
-from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.kinds import package_folder, package_of
+from retort.training.recipes.kinds import CONFIG_FILE, is_checkpoint, package_folder, package_of
 
 
 class BackboneError(ValueError):
@@ -54,7 +53,7 @@ def locate_backbone(name: str) -> Path | str:
         )
     folder = package_folder(package)
     if folder is None:
-        raise BackboneError(f"{name}: the package {package} carries no config.json")
+        raise BackboneError(f"{name}: the package {package} carries no {CONFIG_FILE}")
     return folder
 
 
@@ -108,14 +107,14 @@ def quiet() -> Iterator[None]:
 def tokenizer_file(place: Path | str) -> Path:
     """The `tokenizer.json` of a folder or hub name. Raises `BackboneError` where there is none."""
     if isinstance(place, Path):
-        path = place / "tokenizer.json"
+        path = place / TOKENIZER_FILE
         if not path.is_file():
-            raise BackboneError(f"{place}: no tokenizer.json; save the fast tokenizer there")
+            raise BackboneError(f"{place}: no {TOKENIZER_FILE}; save the fast tokenizer there")
         return path
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(place, "tokenizer.json"))
+        return Path(hf_hub_download(place, TOKENIZER_FILE))
     except (OSError, ValueError) as error:
         raise BackboneError(
             f"{place}: neither a folder with a tokenizer nor reachable: {error}"

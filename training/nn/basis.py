@@ -22,7 +22,9 @@ from pydantic import BaseModel, ValidationError
 
 from retort.training.nn.loop import CHECKPOINTS, PROGRESS_FILE
 from retort.training.nn.processes import processes
-from retort.training.recipes.recipe import Stage, StudentPlan, TeacherRecipe
+from retort.training.recipes.parts.stage import Stage
+from retort.training.recipes.parts.student import StudentPlan
+from retort.training.recipes.teacher import TeacherRecipe
 
 BASIS_FILES = ("basis.json", "basis.json.tmp")  # the second is one that is being written
 FORMAT = 1  # how pairs are read, laid out and drawn into batches; raise it when that changes

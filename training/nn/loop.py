@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from retort.training.nn.batch_size import BatchSize
 from retort.training.nn.batching import Rows, TokenBatch, TokenTable, epoch_batches
 from retort.training.nn.processes import Shared, add_gradients, processes
-from retort.training.recipes.recipe import Optimiser
+from retort.training.recipes.parts.common import Optimiser
 
 
 @dataclass(frozen=True, slots=True)

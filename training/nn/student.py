@@ -29,10 +29,13 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from retort.failures import reading
+from retort.models.bundle import TOKENIZER_FILE
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.nn.encoders import BiLstm, bi_lstm_config, is_bi_lstm
 from retort.training.nn.first import encode_first
 from retort.training.recipes.kinds import CHECKPOINT_FILE
+
+WEIGHTS_FILE = "model.safetensors"
 
 HeadKind = Literal["linear", "cosine"]
 
@@ -244,14 +247,14 @@ def narrow(wide: Student, width: int) -> Student:
 def check_length(student: Student, truncation: Truncation) -> None:
     """Raise `ValueError` if the encoder has no positions for pairs as long as `truncation` says."""
     if not is_bi_lstm(student.config):
-        check_places(student.config.max_position_embeddings, truncation)
+        check_positions(student.config.max_position_embeddings, truncation)
 
 
-def check_places(places: int, truncation: Truncation) -> None:
-    """Raise `ValueError` where `places` positions are too few for a pair's tokens."""
-    if truncation.max_length > places:
+def check_positions(positions: int, truncation: Truncation) -> None:
+    """Raise `ValueError` where so many positions are too few for a pair's tokens."""
+    if truncation.max_length > positions:
         raise ValueError(
-            f"max_length is {truncation.max_length}, and the encoder has positions for {places} "
+            f"max_length is {truncation.max_length}, and the encoder has positions for {positions} "
             "tokens: give a smaller max_length, or a backbone that reads more"
         )
 
@@ -293,8 +296,8 @@ def save_student(
         "meta": dict(meta),
     }
     with replacing(folder) as whole:
-        save_file(state, whole / "model.safetensors")
-        shutil.copyfile(tokenizer_path, whole / "tokenizer.json")
+        save_file(state, whole / WEIGHTS_FILE)
+        shutil.copyfile(tokenizer_path, whole / TOKENIZER_FILE)
         (whole / CHECKPOINT_FILE).write_text(json.dumps(description, indent=1) + "\n")
 
 
@@ -311,7 +314,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 def load_student(folder: Path) -> LoadedStudent:
     """Raises `CheckpointError` naming what is missing."""
-    for name in (CHECKPOINT_FILE, "model.safetensors", "tokenizer.json"):
+    for name in (CHECKPOINT_FILE, WEIGHTS_FILE, TOKENIZER_FILE):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: missing; is this a checkpoint folder?")
     with reading(folder, "a checkpoint"):
@@ -319,10 +322,10 @@ def load_student(folder: Path) -> LoadedStudent:
         config = BertConfig.from_dict(description["config"])
         config._attn_implementation = "eager"
         student = Student(config, [Head(**head) for head in description["heads"]])
-        student.load_state_dict(load_file(folder / "model.safetensors"))
+        student.load_state_dict(load_file(folder / WEIGHTS_FILE))
         return LoadedStudent(
             student.eval(),
-            folder / "tokenizer.json",
+            folder / TOKENIZER_FILE,
             Truncation(**description["truncation"]),
             description["meta"],
         )

@@ -14,10 +14,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from retort.failures import reading
-from retort.models.bundle import find_bundle, read_bundle
-from retort.training.data.pairs import Pair
+from retort.models.bundle import TOKENIZER_FILE, find_bundle, read_bundle
+from retort.training.data.pairs import Pair, spread_sample
 from retort.training.nn.backbone import BackboneError, is_bundle, locate_backbone, tokenizer_file
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.kinds import is_checkpoint
 
 UNKNOWN_BOUND = 0.05  # a larger share of unknown tokens is warned of; of English texts it is below
 SAMPLE = 1_000  # pairs that are looked at, spread evenly
@@ -73,8 +73,7 @@ def unknown_tokens(tokenizer: Path, texts: Sequence[str]) -> Unknown:
 
 def unknown_in_pairs(tokenizer: Path, pairs: Sequence[Pair]) -> Unknown:
     """`unknown_tokens` of the distinct texts of at most `SAMPLE` of these pairs."""
-    step = max(1, len(pairs) // SAMPLE)
-    chosen = pairs[::step][:SAMPLE]
+    chosen = spread_sample(pairs, SAMPLE)
     return unknown_tokens(
         tokenizer, list(dict.fromkeys(t for pair in chosen for t in (pair.query, pair.passage)))
     )
@@ -105,7 +104,7 @@ def tokenizer_of(place: str) -> Path:
     Raises `BackboneError` or `BundleError` where there is none.
     """
     if is_checkpoint(place):
-        return Path(place) / "tokenizer.json"
+        return Path(place) / TOKENIZER_FILE
     if is_bundle(place):
         return read_bundle(find_bundle(place)).tokenizer_path
     return tokenizer_file(locate_backbone(place))

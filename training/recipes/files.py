@@ -179,11 +179,6 @@ class Absent:
         return f"{where}: missing; run `{self.maker}`" if self.maker else f"{where}: {self.fault}"
 
 
-def is_checkpoint(place: str | Path) -> bool:
-    """Whether the folder holds a student, or a teacher of a student's shape."""
-    return (Path(place) / CHECKPOINT_FILE).is_file()
-
-
 def places(values: dict[str, Any]) -> Iterator[Place]:
     """What the fields of a recipe name, in the order of its kind's fields."""
     for pattern, what in _FIELDS.get(str(values.get("kind")), {}).items():

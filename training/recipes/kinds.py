@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from retort.models.manifest import MANIFEST_FILE
 
 Kind = Literal["cross-encoder", "bi-encoder", "hub-cross-encoder", "bundle", "http", "given"]
 
@@ -16,7 +18,6 @@ CHECKPOINT_FILE = "student.json"  # a student, or a teacher of a student's shape
 CONFIG_FILE = "config.json"  # a model of Hugging Face
 MODULES_FILE = "modules.json"  # one of sentence-transformers
 SENTENCE_FILE = "config_sentence_transformers.json"
-MANIFEST_FILE = "manifest.json"  # a bundle
 URLS = ("http://", "https://")
 PACKAGE = "package:"
 
@@ -28,7 +29,7 @@ _WHAT: Mapping[Kind, str] = {
     "http": "a server's URL",
     "given": "a file of scores",
 }
-_HEADED = "ForSequenceClassification"
+CLASSIFIERS = ("ForSequenceClassification",)
 LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
@@ -42,7 +43,7 @@ def find_kind(place: str) -> Kind | None:
     folder = _folder(place)
     if folder is None or not folder.is_dir():
         return None
-    if (folder / CHECKPOINT_FILE).is_file():
+    if is_checkpoint(folder):
         return "bi-encoder" if _taught_shape(folder) == "bi-encoder" else "cross-encoder"
     if (folder / MANIFEST_FILE).is_file():
         return "bundle"
@@ -51,7 +52,7 @@ def find_kind(place: str) -> Kind | None:
     if not (folder / CONFIG_FILE).is_file():
         return None
     named = [str(name) for name in _read(folder / CONFIG_FILE).get("architectures") or ()]
-    if any(name.endswith((_HEADED, *LANGUAGE_MODELS)) for name in named):
+    if any(name.endswith((*CLASSIFIERS, *LANGUAGE_MODELS)) for name in named):
         return "hub-cross-encoder"  # a language model is refused when it is loaded
     return "bi-encoder" if named else None
 
@@ -73,9 +74,19 @@ def kind_fault(kind: str, place: str) -> str:
         encodes = not (sentence and found == "hub-cross-encoder")
         return "" if encodes else f"a CrossEncoder: write kind: {found}"
     plain = kind == "hub-cross-encoder" and found == "bi-encoder" and not sentence
-    if plain and folder is not None and not (folder / CHECKPOINT_FILE).is_file():
+    if plain and folder is not None and not is_checkpoint(folder):
         return ""
     return f"{_WHAT[found]}: write kind: {found}"
+
+
+def is_checkpoint(place: str | Path) -> bool:
+    """Whether the folder holds a student, or a teacher of a student's shape."""
+    return (Path(place) / CHECKPOINT_FILE).is_file()
+
+
+def is_classifier(architectures: Iterable[str] | None) -> bool:
+    """Whether a model of Hugging Face has a classifier's head, by its `architectures`."""
+    return any(name.endswith(CLASSIFIERS) for name in architectures or ())
 
 
 def package_of(place: str) -> str:

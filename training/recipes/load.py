@@ -13,15 +13,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from retort.training.recipes.recipe import (
-    CorpusRecipe,
-    DistillRecipe,
-    Mistakes,
-    TeacherRecipe,
-    problem_of,
-)
+from retort.training.recipes.corpus import CorpusRecipe
+from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.mistakes import Mistakes, problem_of
 from retort.training.recipes.study import StudyRecipe
 from retort.training.recipes.syntax import fault_of, read_yaml
+from retort.training.recipes.teacher import TeacherRecipe
+from retort.wording import counted
 
 Recipe = CorpusRecipe | TeacherRecipe | DistillRecipe | StudyRecipe
 
@@ -48,8 +46,9 @@ def parse_recipe(values: dict[str, Any], origin: str = "recipe") -> Recipe:
 
 def in_words(mistakes: Sequence[str], origin: str) -> str:
     """All mistakes under one heading."""
-    count = f"{len(mistakes)} mistake{'s' * (len(mistakes) > 1)}"
-    return f"{origin} has {count}:\n" + "\n".join(f"  {mistake}" for mistake in mistakes)
+    return f"{origin} has {counted(len(mistakes), 'mistake')}:\n" + "\n".join(
+        f"  {mistake}" for mistake in mistakes
+    )
 
 
 def find_mistakes(values: dict[str, Any]) -> list[str]:

@@ -6,23 +6,21 @@ needs PyTorch, so that a recipe is checked, and the methods are listed, in an in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from retort.training.recipes.mistakes import repeated
+from retort.training.recipes.parts.common import Part
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Options(_Part):
+class Options(Part):
     """What a recipe may say under `options`; here nothing."""
 
 
 class OneOptions(Options):
-    """`teacher` names the one to learn from; without it that is the recipe's first."""
+    """Options of a method that learns from one teacher."""
 
     teacher: str | None = Field(
         None, description="The teacher to learn from; none for the recipe's first."
@@ -30,7 +28,7 @@ class OneOptions(Options):
 
 
 class HeadOptions(Options):
-    """`each` teacher has a soft head of its own, or their `average` has one."""
+    """Options of a method with soft heads."""
 
     heads: Literal["each", "average"] = Field(
         "average", description="A soft head for each teacher, or one for their average."
@@ -38,7 +36,7 @@ class HeadOptions(Options):
 
 
 class InfoNceOptions(HeadOptions):
-    """With teachers, each has a soft head unless the recipe says otherwise."""
+    """Options of InfoNCE, whose teachers have a soft head each by default."""
 
     heads: Literal["each", "average"] = Field(
         "each", description="A soft head for each teacher, or one for their average."
@@ -46,7 +44,7 @@ class InfoNceOptions(HeadOptions):
 
 
 class ListOptions(HeadOptions):
-    """`tau` is listwise KL's temperature of both sides; in ADR-MSE how sharply scores rank."""
+    """Options of a loss on the passages of a query."""
 
     tau: float = Field(
         1.0,
@@ -56,13 +54,13 @@ class ListOptions(HeadOptions):
 
 
 class MtBertOptions(HeadOptions):
-    """`temperature` is T."""
+    """Options of MT-BERT."""
 
     temperature: float = Field(1.0, gt=0, description="The paper's T.")
 
 
 class SkdOptions(Options):
-    """How a step's teacher is drawn; `heads: each` trains the drawn teacher's own head."""
+    """Options of SKD, which draws one teacher per step."""
 
     distribution: Literal["uniform", "teacher-rank", "student-rank"] = Field(
         "uniform", description="How a step's teacher is drawn."
@@ -81,7 +79,7 @@ class SkdOptions(Options):
 
 
 class TinyBertOptions(Options):
-    """`attention: false` leaves L_attn out, for unequal numbers of attention heads."""
+    """Options of TinyBERT."""
 
     attention: bool = Field(
         True, description="Match attention too; false for unequal numbers of attention heads."
@@ -92,7 +90,7 @@ class TinyBertOptions(Options):
 
 
 class MetaOptions(TinyBertOptions):
-    """`weighted: false` sets every lambda to 1."""
+    """Options of Meta-KD."""
 
     gamma2: float = Field(
         0.5, ge=0, description="Weight of the loss on domain features, the paper's gamma2."
@@ -102,8 +100,8 @@ class MetaOptions(TinyBertOptions):
     )
 
 
-class Task(_Part):
-    """A task by name; its pairs are those of its `sources`, or all where there are none."""
+class Task(Part):
+    """One of the tasks that a student learns together."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="The task's name.")
     sources: list[str] | None = Field(
@@ -115,7 +113,7 @@ class Task(_Part):
 
 
 class MtDnnOptions(Options):
-    """The tasks; without any, all pairs are one classification."""
+    """Options of MT-DNN-KD."""
 
     tasks: tuple[Task, ...] = Field(
         (Task(name="all"),), description="The tasks; by default all pairs are one classification."
@@ -125,19 +123,14 @@ class MtDnnOptions(Options):
     def _tasks_are_apart(self) -> Self:
         if not self.tasks:
             raise ValueError("tasks: give at least one, or leave the field out")
-        faults = [f"two tasks are named {name}" for name in _twice(t.name for t in self.tasks)]
+        faults = [f"two tasks are named {name}" for name in repeated([t.name for t in self.tasks])]
         sources = [source for task in self.tasks for source in set(task.sources or ())]
-        faults += [f"{source} belongs to two tasks" for source in _twice(sources)]
+        faults += [f"{source} belongs to two tasks" for source in repeated(sources)]
         if len(self.tasks) > 1:
             faults += [f"{t.name} has no sources of its own" for t in self.tasks if not t.sources]
         if faults:
             raise ValueError("tasks: " + "; ".join(faults))
         return self
-
-
-def _twice(values: Iterable[str]) -> list[str]:
-    listed = list(values)
-    return sorted({value for value in listed if listed.count(value) > 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +154,12 @@ class MethodSpec:
     member_per_teacher: bool = False
 
 
+UNTAUGHT = "none"  # the method of a student that learns from labels alone
 _TMKD = "Yang et al. 2020 (TMKD)"
 
 _METHODS = (
     MethodSpec(
-        "none", "-", "labels alone: the undistilled student", teachers=0, labels_alone=True
+        UNTAUGHT, "-", "labels alone: the undistilled student", teachers=0, labels_alone=True
     ),
     MethodSpec("tmkd", _TMKD, "a golden head and one soft head per teacher, after stage 1"),
     MethodSpec("mkd", _TMKD, "TMKD without stage 1 (m-o-1)", stage_one="none"),

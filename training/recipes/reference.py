@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from retort.markdown import section, table
+from retort.training.recipes.corpus import CorpusRecipe
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.methods import METHODS, Options
-from retort.training.recipes.recipe import CorpusRecipe, DistillRecipe, TeacherRecipe
 from retort.training.recipes.study import StudyRecipe
+from retort.training.recipes.teacher import TeacherRecipe
 
 BEGIN = "<!-- written by `retort recipes --page docs/recipes.md` -->"
 END = "<!-- end of what it writes -->"

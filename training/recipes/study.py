@@ -12,144 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from retort.training.recipes.recipe import DistillRecipe, Stage, StudentPlan, TeacherRef
+from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.methods import UNTAUGHT
+from retort.training.recipes.mistakes import problem_of, repeated
+from retort.training.recipes.parts.common import Part
+from retort.training.recipes.parts.dataset import Dataset
+from retort.training.recipes.parts.row import Row
+from retort.training.recipes.parts.stage import Stage
+from retort.training.recipes.parts.student import StudentPlan
+from retort.training.recipes.parts.teacher import TeacherRef
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # a name is a folder
 # Names of folders of a study, next to those of its datasets and rows.
 TEACHERS = "teachers"  # in a dataset: what its teachers say
 JOINT = "joint"  # runs that serve several datasets
 LOGS = "logs"
 ENSEMBLE = "ensemble"  # among the teachers, the mean of their probabilities
-UNTAUGHT = "none"  # the method of a student that learns from labels alone
 PLACE = "{teacher}"  # in the name of the rows that figures come from
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Published(_Part):
-    """A paper's own figure, to print next to ours; `note` names its data and teachers."""
-
-    set: str = Field(description="The evaluation set.")
-    value: float = Field(description="The figure.")
-    note: str = Field("", description="On what data, with which teachers.")
-
-
-class Dataset(_Part):
-    """Teachers, tables and evaluation sets that belong together.
-
-    `best` is the teacher of the one-teacher rows, chosen by validation. `ensemble` names the
-    teachers whose mean students are compared with (default: all): weak teachers that are there for
-    one method alone would lower that standard. `measure` and `choose` are folders of evaluation
-    sets. `task` is the student that a row of several tasks leaves for this dataset. `student`
-    changes fields of the study's student.
-    """
-
-    name: str = Field(pattern=NAME, description="Its name: a folder.")
-    teachers: list[TeacherRef] = Field([], description="The teachers, as for a student.")
-    best: str | None = Field(
-        None, description="The teacher of rows with one teacher; choose it on validation data."
-    )
-    ensemble: list[str] | None = Field(
-        None, description="The teachers whose mean students are compared with; none for all."
-    )
-    measure: Path | list[Path] = Field(
-        description="Folder, or folders, of the evaluation sets that are reported."
-    )
-    choose: Path | list[Path] = Field(
-        description="Of those that calibrate and choose; the first set calibrates."
-    )
-    stages: dict[str, Stage] = Field(
-        min_length=1, description="Stages by name, each as for a student."
-    )
-    task: str | None = Field(
-        None, description="The student that a row of several tasks leaves for this data set."
-    )
-    student: dict[str, Any] = Field(
-        {}, description="Fields of the study's student that differ here."
-    )
-
-    @property
-    def measure_folders(self) -> list[Path]:
-        """Folders of the sets that are reported."""
-        return self.measure if isinstance(self.measure, list) else [self.measure]
-
-    @property
-    def choose_folders(self) -> list[Path]:
-        """Folders of the sets that calibrate and choose; the first set calibrates."""
-        return self.choose if isinstance(self.choose, list) else [self.choose]
-
-    @property
-    def together(self) -> list[TeacherRef]:
-        """The teachers of the ensemble."""
-        return self.chosen("all" if self.ensemble is None else self.ensemble)
-
-    def chosen(self, wanted: str | list[str]) -> list[TeacherRef]:
-        """The teachers a row asks for. Raises `ValueError` for one that is not there."""
-        if wanted == "all":
-            return list(self.teachers)
-        if wanted == "best":
-            if self.best is None:
-                raise ValueError(f"{self.name}: a row asks for the best teacher: name it in best:")
-            wanted = [self.best]
-        by_name = {teacher.name: teacher for teacher in self.teachers}
-        unknown = [name for name in wanted if name not in by_name]
-        if unknown:
-            raise ValueError(
-                f"{self.name}: no teacher {', '.join(unknown)}: there are "
-                f"{', '.join(by_name) or 'none'}"
-            )
-        return [by_name[name] for name in wanted]
-
-
-class Row(_Part):
-    """One line of the table: a method, with everything that differs from the study's common plan.
-
-    `stages` are names of the datasets' stages; `stage` changes fields of all of them, as in
-    `{alpha: 0.5, optimiser: {epochs: 2}}`. A `joint` row is one distillation for all its datasets.
-
-    `figures` fills `options.figures` with figures of this study, measured on the sets that choose:
-    `teachers` takes each teacher's own; a row's name with `{teacher}` in it, as in
-    `1-o-1-{teacher}`, takes those of the students of each teacher alone, with the same seed.
-    """
-
-    name: str = Field(pattern=NAME, description="Its name: a folder.")
-    label: str = Field("", description="What reports call it; its name if empty.")
-    method: str = Field(description="One of `retort methods`.")
-    paper: str = Field("", description="Whose method it is.")
-    stages: list[str] = Field(min_length=1, description="Names of the data sets' stages.")
-    stage: dict[str, Any] = Field(
-        {},
-        description="Fields of all its stages that differ, as "
-        "`{alpha: 0.5, optimiser: {epochs: 2}}`.",
-    )
-    options: dict[str, Any] = Field({}, description="The method's own settings.")
-    teachers: Literal["best", "all"] | list[str] = Field(
-        "all", description="Which of the data sets' teachers."
-    )
-    datasets: list[str] | None = Field(None, description="The data sets it runs on; none for all.")
-    student: dict[str, Any] = Field({}, description="Fields of the student that differ.")
-    seeds: list[int] | None = Field(None, description="Its own seeds; none for the study's.")
-    joint: bool = Field(False, description="One distillation for all its data sets.")
-    figures: str | None = Field(
-        None,
-        description="Fill `options.figures` from the study: `teachers`, or a row's name with "
-        "`{teacher}` in it.",
-    )
-    published: list[Published] = Field([], description="The paper's figures, printed next to ours.")
-
-    @property
-    def title(self) -> str:
-        """The row's name in tables."""
-        return self.label or self.name
-
-    @property
-    def school(self) -> str:
-        """Whose method it is: the paper, or the method where no paper is named."""
-        return self.paper or self.method
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +47,7 @@ class Cell:
         return f"{JOINT if self.joint else self.datasets[0]}/{self.row}/seed-{self.seed}"
 
 
-class StudyRecipe(_Part):
+class StudyRecipe(Part):
     """A grid of distillations, in order of need: every row once before any row a second time."""
 
     kind: Literal["study"] = Field(description="What the recipe makes.")
@@ -399,7 +279,7 @@ def _one_teacher(row: Row, same: Sequence[TeacherRef], datasets: int) -> Teacher
 
 
 def _twice(what: str, names: list[str]) -> Iterator[str]:
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+    for name in repeated(names):
         yield f"{what} {name} is there twice: give each a name of its own"
 
 
@@ -409,8 +289,6 @@ def _fault_of(make: Callable[[], object]) -> Iterator[str]:
     except ValidationError as error:
         for fault in error.errors():
             place = ".".join(str(part) for part in fault["loc"])
-            found = f", found {fault['input']!r}"[:200] if place else ""
-            what = fault["msg"].removeprefix("Value error, ")
-            yield f"{place}: {what}{found}".removeprefix(": ")
+            yield f"{place}: {problem_of(fault)}".removeprefix(": ")
     except ValueError as error:
         yield str(error)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from retort.training.recipes.study import TEACHERS, Dataset, StudyRecipe
+from retort.training.recipes.parts.dataset import Dataset
+from retort.training.recipes.study import TEACHERS, StudyRecipe
 from retort.training.study.records import RUN_FILE, TeachersRecord, find_record
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from retort.training.data.table import table_counts
 from retort.training.recipes.files import INDEX_FILE
-from retort.training.recipes.recipe import Stage
+from retort.training.recipes.parts.stage import Stage
 from retort.training.recipes.study import Cell, StudyRecipe
 from retort.training.study.records import RUN_FILE, RunRecord, find_record
 

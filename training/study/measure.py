@@ -26,8 +26,9 @@ from retort.training.labels.store import ScoreStore, pair_keys
 from retort.training.nn.encoders import is_bi_lstm
 from retort.training.nn.inference import Logits, Model, compile_module, run, student_model
 from retort.training.nn.student import LoadedStudent, load_student
-from retort.training.recipes.recipe import TeacherRef
-from retort.training.recipes.study import ENSEMBLE, TEACHERS, Dataset, StudyRecipe
+from retort.training.recipes.parts.dataset import Dataset
+from retort.training.recipes.parts.teacher import TeacherRef
+from retort.training.recipes.study import ENSEMBLE, TEACHERS, StudyRecipe
 from retort.training.study.records import (
     LOCK_FILE,
     RUN_FILE,

@@ -15,6 +15,7 @@ from retort.training.study.records import (
     findings,
     read_plan,
 )
+from retort.wording import counted
 
 
 class RecommendError(ValueError):
@@ -170,11 +171,11 @@ def render(choice: Choice) -> str:
         + (f"; {best.retained:.1%} of the teachers" if best.retained is not None else ""),
         f"  {best.latency_ms:.1f} ms for {choice.pairs} pairs of 128 tokens, measured with the "
         "study, on its machine",
-        f"  it costs {in_words(best.training_seconds)} of training, the labels of {best.teachers} "
-        f"teacher{'' if best.teachers == 1 else 's'}, and {best.parameters / 1e6:.1f}M parameters",
+        f"  it costs {in_words(best.training_seconds)} of training, the labels of "
+        f"{counted(best.teachers, 'teacher')}, and {best.parameters / 1e6:.1f}M parameters",
     ]
     if best.seeds < 3:
-        lines.append(f"  measured with {best.seeds} seed{'s' * (best.seeds > 1)}: indicative only")
+        lines.append(f"  measured with {counted(best.seeds, 'seed')}: indicative only")
     if choice.lacking is not None:
         lines.append(
             "  to come nearer: train longer, on more candidates per question and more questions, "

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from retort.training.data.evaluation_set import EvaluationSet, read_sets
 from retort.training.evaluate.measures import MeasureError, check_scores
-from retort.training.recipes.study import ENSEMBLE, TEACHERS, Dataset, StudyRecipe
+from retort.training.recipes.parts.dataset import Dataset
+from retort.training.recipes.study import ENSEMBLE, TEACHERS, StudyRecipe
 from retort.training.study.records import (
     RUN_FILE,
     SCORES_FILE,

@@ -29,8 +29,10 @@ from retort.training.methods.distill import distill
 from retort.training.methods.registry import build_method
 from retort.training.nn.basis import differences, refusal
 from retort.training.nn.student import load_student
-from retort.training.recipes.recipe import DistillRecipe, TeacherRef
-from retort.training.recipes.study import PLACE, TEACHERS, Cell, Dataset, StudyRecipe
+from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.parts.dataset import Dataset
+from retort.training.recipes.parts.teacher import TeacherRef
+from retort.training.recipes.study import PLACE, TEACHERS, Cell, StudyRecipe
 from retort.training.study.measure import (
     figures,
     has_scores,

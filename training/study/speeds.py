@@ -25,7 +25,8 @@ from retort.training.nn.backbone import BackboneError, load_backbone
 from retort.training.nn.encoders import BiEncoder
 from retort.training.nn.inference import backend_name, compile_module
 from retort.training.nn.student import LoadedStudent, load_student
-from retort.training.recipes.recipe import DistillRecipe, TeacherRef
+from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.recipes.study import StudyRecipe
 from retort.training.study.measure import fast_model
 from retort.training.study.records import (

@@ -25,7 +25,7 @@ from torch import Tensor
 from retort.cross_encoder import SMALL, fast_tokenizer, load_cross_encoder, stay_offline
 from retort.training.nn.backbone import locate_backbone
 from retort.training.nn.student import LinearHead, Student, load_student
-from retort.training.recipes.files import is_checkpoint
+from retort.training.recipes.kinds import CHECKPOINT_FILE, CONFIG_FILE, is_checkpoint, is_classifier
 from retort.training.teachers.scoring.scorer import MODEL, Spec
 
 PREDICT_BATCH = 32  # the library's default
@@ -57,8 +57,10 @@ def load_baseline(spec: Spec, max_length: int) -> Baseline:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     folder = Path(locate_backbone(spec.path))
-    if not is_checkpoint(folder) and not (folder / "config.json").is_file():
-        raise ValueError(f"{spec.path}: no folder with a config.json or a student.json in it")
+    if not is_checkpoint(folder) and not (folder / CONFIG_FILE).is_file():
+        raise ValueError(
+            f"{spec.path}: no folder with a {CONFIG_FILE} or a {CHECKPOINT_FILE} in it"
+        )
     name = f"{spec.kind}:{spec.path}"
     if spec.kind == "bi-encoder":
         return Baseline(name, False, _by_cosine(_sentence_transformer(folder, max_length)))
@@ -94,8 +96,8 @@ def _by_cosine(model: SentenceTransformer) -> Callable[[str, Sequence[str]], lis
 
 
 def _has_head(folder: Path) -> bool:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return any("SequenceClassification" in name for name in config.get("architectures") or ())
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    return is_classifier(config.get("architectures"))
 
 
 def _sentence_transformer(folder: Path, max_length: int) -> SentenceTransformer:

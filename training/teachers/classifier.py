@@ -1,4 +1,4 @@
-"""The classifier: a cross-encoder of any architecture, with its own tokenizer, as one logit a pair.
+"""The classifier: a cross-encoder of any architecture as one logit per pair, with its tokenizer.
 
 It takes a student's place when a bundle is made, as an ensemble does. How its pairs are laid out is
 read off its own tokenizer, and has to hold for the pairs that ship with Retort.
@@ -25,14 +25,15 @@ from retort.models.manifest import LONGEST_PAIR_TOKENS
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import BackboneError, quiet, read_config
 from retort.training.nn.student import Head
-from retort.training.teachers.activation import read_activation
+from retort.training.teachers.activation import activation_of
 from retort.training.teachers.pretrained import (
+    check_padding,
     check_vocabulary,
     load_sequence_classifier,
     load_tokenizer,
     log_odds,
     output_column,
-    positions,
+    readable_tokens,
 )
 from retort.training.teachers.scoring.folder import TRANSFORMER_FILE, read_folder
 
@@ -113,8 +114,8 @@ def load_classifier(
     and says what to do.
     """
     found, config = read_config(place)
-    activation = read_activation(found, config, place)
     folder = read_folder(found, place)
+    activation = activation_of(folder, config, place)
     if not folder.plain:
         raise BackboneError(
             f"{place}: its CrossEncoder changes texts before it reads them (its "
@@ -123,8 +124,7 @@ def load_classifier(
     model = load_sequence_classifier(found, config, place)
     tokenizer = load_tokenizer(found, place)
     layout = read_layout(tokenizer, takes_types(model), place)
-    limit = folder.max_tokens or int(tokenizer.model_max_length)
-    readable = min(positions(model), limit, LONGEST_PAIR_TOKENS)
+    readable = min(readable_tokens(model, tokenizer, folder.max_tokens), LONGEST_PAIR_TOKENS)
     if max_length and max_length > readable:
         raise BackboneError(
             f"{place} reads {readable} tokens at most: give a smaller --max-length than "
@@ -171,11 +171,7 @@ def read_layout(tokenizer: Any, takes_types: bool, place: str) -> PairLayout:
                 "passage and 1 from there on"
             )
         boundary, inputs = first - start, INPUTS
-    if tokenizer.pad_token_id is None:
-        raise BackboneError(
-            f"{place}: its tokenizer has no token to pad with: set tokenizer.pad_token and "
-            "model.config.pad_token_id, and save both again"
-        )
+    check_padding(tokenizer, place)
     return PairLayout(
         before=tuple(ids[: query[0]]),
         between=tuple(ids[start:end]),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from retort.training.data.catalog import CATALOG, data_root
 from retort.training.data.readers.rows import DataError
 from retort.training.data.readers.scored import PAIRS_FILE, given_scores
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from retort.models.encoding import PairEncoder, Truncation
+from retort.models.encoding import PairEncoder
 from retort.training.nn.backbone import BackboneError, is_bundle, quiet, read_config
-from retort.training.nn.student import check_places, replacing
-from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.recipe import TeacherRecipe
+from retort.training.nn.student import check_positions, replacing
+from retort.training.recipes.kinds import is_checkpoint, is_classifier
+from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.classifier import (
     Classifier,
     check_layout,
@@ -33,6 +32,7 @@ from retort.training.teachers.classifier import (
 from retort.training.teachers.pretrained import (
     check_vocabulary,
     first_of,
+    load_reporting,
     load_tokenizer,
     positions,
 )
@@ -40,7 +40,6 @@ from retort.training.teachers.pupil import Pupil
 from retort.training.teachers.scoring.identity import state_identity
 
 TAUGHT_FILE = "taught.json"  # how the teacher in a folder of the hub's shape was made
-_HEADED = "ForSequenceClassification"
 
 
 def is_for_hub(recipe: TeacherRecipe) -> bool:
@@ -66,7 +65,7 @@ def is_for_hub(recipe: TeacherRecipe) -> bool:
                 "objectives pointwise, margin and listwise"
             )
         return False
-    return not of_bert or _has_head(config)
+    return not of_bert or is_classifier(config.architectures)
 
 
 def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
@@ -76,8 +75,8 @@ def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
     model, new = _load_model(place, config, name)
     tokenizer = load_tokenizer(place, name)
     layout = read_layout(tokenizer, takes_types(model), name)
-    truncation = Truncation(recipe.length.max_length, recipe.length.max_query_tokens)
-    check_places(positions(model), truncation)
+    truncation = recipe.length.truncation
+    check_positions(positions(model), truncation)
     model.config.pad_token_id = layout.pad_id
     tokenizer.model_max_length = truncation.max_length
     fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
@@ -87,7 +86,8 @@ def load_hub_pupil(recipe: TeacherRecipe) -> Pupil:
     kept = {key: value for key, value in model.state_dict().items() if key not in new}
     head = "taught further"
     if new:
-        own = f" in place of its own, of {config.num_labels} outputs" if _has_head(config) else ""
+        replaced = is_classifier(config.architectures)
+        own = f" in place of its own, of {config.num_labels} outputs" if replaced else ""
         head = f"with a new head{own}"
 
     def save(folder: Path, meta: dict[str, object]) -> None:
@@ -109,17 +109,10 @@ def _load_model(
     place: Path | str, config: PretrainedConfig, name: str
 ) -> tuple[PreTrainedModel, frozenset[str]]:
     """The model with one output, in float32, and which of its weights are new."""
-    try:
-        with quiet():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                place, num_labels=1, problem_type=None, dtype=torch.float32,
-                ignore_mismatched_sizes=True, output_loading_info=True,
-            )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise BackboneError(
-            f"{name}: a {config.model_type} model that transformers cannot load as a sequence "
-            f"classifier ({str(error).splitlines()[0]})"
-        ) from error
+    model, report = load_reporting(
+        place, config.model_type, name,
+        num_labels=1, problem_type=None, ignore_mismatched_sizes=True,
+    )  # fmt: skip
     new = frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
     prefix = f"{model.base_model_prefix}."
     lacking = sorted(key for key in new if key.startswith(prefix) and ".pooler." not in key)
@@ -128,9 +121,4 @@ def _load_model(
             f"{name}: its weights lack {first_of(lacking)} "
             "of the encoder: a backbone is a trained model, saved whole"
         )
-    loaded: PreTrainedModel = model
-    return loaded, new
-
-
-def _has_head(config: PretrainedConfig) -> bool:
-    return any(name.endswith(_HEADED) for name in config.architectures or ())
+    return model, new

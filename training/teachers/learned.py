@@ -12,8 +12,7 @@ from retort.failures import reading
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.leaks import HeldOut
 from retort.training.data.table import table_digest, table_queries
-from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.kinds import CHECKPOINT_FILE
+from retort.training.recipes.kinds import CHECKPOINT_FILE, is_checkpoint
 from retort.training.teachers.hub_pupil import TAUGHT_FILE
 from retort.training.teachers.scoring.scorer import parse
 

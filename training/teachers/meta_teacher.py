@@ -49,7 +49,7 @@ from retort.training.data.pairs import RIGHT
 from retort.training.nn.batching import TokenBatch, TokenTable
 from retort.training.nn.loop import Objective, Progress
 from retort.training.nn.student import CheckpointError, Student, load_student
-from retort.training.recipes.recipe import MetaPlan, TeacherRecipe
+from retort.training.recipes.teacher import MetaPlan, TeacherRecipe
 
 DOMAINS_FILE = "domains.safetensors"
 BATCH_PAIRS = 32

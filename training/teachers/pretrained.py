@@ -7,6 +7,7 @@ missing, or does not fit, is an error that names it. Code that a model brings is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,7 @@ def load_sequence_classifier(
             "instance with vLLM, and name that URL (kind: http); or convert it to "
             "…ForSequenceClassification, as docs/distillation.md says"
         )
-    try:
-        with quiet():
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                found, config=config, dtype=torch.float32, output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise BackboneError(
-            f"{place}: a {config.model_type} model that transformers cannot load as a sequence "
-            f"classifier ({str(error).splitlines()[0]})"
-        ) from error
+    model, report = load_reporting(found, config.model_type, place, config=config)
     if missing := sorted(report["missing_keys"]):
         raise BackboneError(
             f"{place}: no cross-encoder: its checkpoint, of {kind}, lacks {first_of(missing)}, and "
@@ -57,8 +49,28 @@ def load_sequence_classifier(
             "(…ForSequenceClassification)"
         )
     check_finite(model, place)
-    loaded: PreTrainedModel = model.eval()
-    return loaded
+    model.eval()
+    return model
+
+
+def load_reporting(
+    found: Path | str, model_type: str, place: str, **options: Any
+) -> tuple[PreTrainedModel, Mapping[str, Any]]:
+    """A sequence classifier in float32, and what transformers reports of the weights it loaded.
+
+    `options` are transformers' own. Raises `BackboneError` for what it cannot load.
+    """
+    try:
+        with quiet():
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                found, dtype=torch.float32, output_loading_info=True, **options
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BackboneError(
+            f"{place}: a {model_type} model that transformers cannot load as a sequence "
+            f"classifier ({str(error).splitlines()[0]})"
+        ) from error
+    return model, report
 
 
 def first_of(names: list[str]) -> str:
@@ -90,6 +102,23 @@ def positions(model: PreTrainedModel) -> int:
     ]
     known = getattr(model.config, "max_position_embeddings", None) or 0
     return min([*tables, int(known) if known > 0 else LONGEST_PAIR_TOKENS])
+
+
+def readable_tokens(model: PreTrainedModel, tokenizer: Any, limit: int | None = None) -> int:
+    """How many tokens of an input are read: `limit`, or the tokenizer's, if the model has so many.
+
+    `limit` is what a folder of sentence-transformers says.
+    """
+    return min(limit or int(tokenizer.model_max_length), positions(model))
+
+
+def check_padding(tokenizer: Any, place: str) -> None:
+    """Raise `BackboneError` for a tokenizer, one of transformers', without a padding token."""
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(
+            f"{place}: its tokenizer has no token to pad with: set tokenizer.pad_token (for a "
+            "decoder to tokenizer.eos_token) and model.config.pad_token_id, and save both again"
+        )
 
 
 def load_tokenizer(found: Path | str, place: str) -> Any:

@@ -23,9 +23,8 @@ from collections.abc import Callable, Mapping
 
 from retort.failures import reading
 from retort.training.nn.backbone import is_bundle
-from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.kinds import KINDS, Kind, find_kind, kind_fault
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.kinds import KINDS, Kind, find_kind, is_checkpoint, kind_fault
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.given import load_given
 from retort.training.teachers.scoring.bi_encoder import load_bi_encoder
 from retort.training.teachers.scoring.bundle import find_and_load_bundle

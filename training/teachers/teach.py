@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from retort.models.encoding import PairEncoder, Truncation
+from retort.models.encoding import PairEncoder
 from retort.training.data.contrast import Contrast, NothingToLearnError
 from retort.training.data.pairs import RIGHT, Pair
 from retort.training.data.table import PairTable, read_table, table_digest
@@ -53,8 +53,8 @@ from retort.training.nn.student import (
     take_layers,
 )
 from retort.training.nn.vocabulary import place_warning
-from retort.training.recipes.files import is_checkpoint
-from retort.training.recipes.recipe import TeacherRecipe
+from retort.training.recipes.kinds import is_checkpoint
+from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.hub_pupil import TAUGHT_FILE, is_for_hub, load_hub_pupil
 from retort.training.teachers.meta_teacher import meta_objective, save_knowledge
 from retort.training.teachers.pupil import Pupil
@@ -224,7 +224,7 @@ def _objective(recipe: TeacherRecipe, tokens: TokenTable, pairs: Sequence[Pair])
 def _load_pupil(recipe: TeacherRecipe) -> Pupil:
     """A cross-encoder of a student's shape, or the encoder of a bi-encoder."""
     backbone = load_backbone(recipe.backbone)
-    truncation = Truncation(recipe.length.max_length, recipe.length.max_query_tokens)
+    truncation = recipe.length.truncation
     student = untaught(recipe, backbone)
     check_length(student, truncation)
 

@@ -13,8 +13,8 @@ from retort.training.data.leaks import LeakError
 from retort.training.data.pairs import Pair
 from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.data.table import read_table, write_table
+from retort.training.recipes.corpus import CorpusRecipe
 from retort.training.recipes.load import RecipeError, parse_recipe
-from retort.training.recipes.recipe import CorpusRecipe
 
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Cairo", "Delhi", "Tokyo", "Quito"]
 POSITIVES = [

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from retort.training.data.pairs import REVIEW_QUERY, Pair, cut, first_texts, place, texts_of
+from retort.training.data.pairs import (
+    REVIEW_QUERY,
+    Pair,
+    cut,
+    first_texts,
+    place,
+    spread_sample,
+    texts_of,
+)
 
 
 def test_a_place_is_a_matter_of_the_text_alone() -> None:
@@ -32,3 +40,9 @@ def test_texts_that_are_tied_through_others_stay_together() -> None:
 def test_an_instruction_ties_nothing() -> None:
     pairs = [Pair(REVIEW_QUERY, "fine"), Pair(REVIEW_QUERY, "dull"), Pair(REVIEW_QUERY, "Fine!")]
     assert first_texts(pairs) == ["fine", "dull", "fine"]
+
+
+def test_a_sample_is_spread_over_all_pairs() -> None:
+    pairs = [Pair(str(number), "p") for number in range(10)]
+    assert [pair.query for pair in spread_sample(pairs, 3)] == ["0", "3", "6"]
+    assert spread_sample(pairs, 20) == pairs

@@ -18,7 +18,7 @@ from retort.training.data.table import (
     table_counts,
     write_table,
 )
-from retort.training.recipes.recipe import Stage
+from retort.training.recipes.parts.stage import Stage
 
 PAIRS = [Pair(f"q {n}", f"p {n}", None if n % 3 else float(n % 2)) for n in range(60)]
 SOURCES = tuple("even" if n % 2 == 0 else "odd" for n in range(60))

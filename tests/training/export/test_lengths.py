@@ -13,8 +13,8 @@ from retort.training.data.table import PairTable, write_table
 from retort.training.export.bundling import BundleSpec, build_bundle
 from retort.training.methods.distill import distill
 from retort.training.nn.student import load_student
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import parse_recipe
-from retort.training.recipes.recipe import DistillRecipe
 from tests.tiny_texts import WORDS
 from tests.training.backbones import save_backbone
 from tests.training.export.test_bundling import LOOSE

@@ -14,7 +14,7 @@ from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.fit.material import Material, read_material
 from retort.training.fit.plan import FitPlan
 from retort.training.fit.verdict import MIN_QUERIES
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 from tests.training.fit.made import make_pairs, save_pairs
 
 TEACHER = TeacherRef(name="ce", path="ce")

@@ -13,8 +13,9 @@ from retort.training.fit.plan import FitPlan
 from retort.training.fit.recipes import corpus_recipes, spread, student_recipes, write_recipes
 from retort.training.fit.run import Amount, within
 from retort.training.fit.speeds import Speeds
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import load_recipe
-from retort.training.recipes.recipe import DistillRecipe, Length
+from retort.training.recipes.parts.common import Length
 from tests.training.fit.made import make_pairs
 
 TEACHERS = [{"name": "ce", "path": "models/ce"}]

@@ -12,7 +12,7 @@ from retort.training.data.pairs import Pair
 from retort.training.fit.choice import Choice
 from retort.training.fit.plan import DISTILLED, LABELS_ALONE, FitPlan
 from retort.training.fit.report import FitReport, make_report, render
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable
 from retort.training.labels.store import ScoreStore, StoreError, pair_keys
 from retort.training.labels.targets import gather_targets
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 
 TEACHERS = (
     TeacherRef(name="far", path="f"),

@@ -25,8 +25,10 @@ from retort.training.labels.store import (
 from retort.training.methods.distill import distill
 from retort.training.nn.basis import ChangedRunError
 from retort.training.nn.student import load_student
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import parse_recipe
-from retort.training.recipes.recipe import DistillRecipe, TeacherRecipe, TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
+from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.teach import teach
 from tests.training.backbones import save_backbone

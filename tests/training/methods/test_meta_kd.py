@@ -22,9 +22,10 @@ from retort.training.nn.backbone import load_backbone
 from retort.training.nn.batching import TokenBatch, TokenTable
 from retort.training.nn.loop import set_dropout
 from retort.training.nn.student import Head, Student, load_student, take_layers
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import RecipeError
 from retort.training.recipes.methods import MetaOptions
-from retort.training.recipes.recipe import DistillRecipe, Stage
+from retort.training.recipes.parts.stage import Stage
 from retort.training.teachers.meta_teacher import DomainError
 from retort.training.teachers.teach import teach
 from tests.training.backbones import save_backbone

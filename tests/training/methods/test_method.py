@@ -10,7 +10,8 @@ import torch
 
 from retort.training.methods.method import Headed
 from retort.training.nn.student import Head, Student
-from retort.training.recipes.recipe import Stage, TeacherRef
+from retort.training.recipes.parts.stage import Stage
+from retort.training.recipes.parts.teacher import TeacherRef
 from tests.training.backbones import tiny_config
 from tests.training.methods.batches import examples, unread
 

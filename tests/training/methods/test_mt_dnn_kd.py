@@ -22,9 +22,11 @@ from retort.training.methods.mt_dnn_kd import (
 from retort.training.methods.registry import build_method
 from retort.training.nn.loop import Progress, plan_batches
 from retort.training.nn.student import Student, load_student, one_head
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import RecipeError
 from retort.training.recipes.methods import MtDnnOptions, Task
-from retort.training.recipes.recipe import DistillRecipe, Stage, TeacherRef
+from retort.training.recipes.parts.stage import Stage
+from retort.training.recipes.parts.teacher import TeacherRef
 from tests.training.methods.batches import Drawn, Floats, cross_entropy, sigmoid, unread
 from tests.training.methods.test_distill import (
     LENGTH,

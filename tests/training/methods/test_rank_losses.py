@@ -14,7 +14,8 @@ from retort.training.methods.rank_losses import SOFT_LOSSES, InfoNce, RankDistil
 from retort.training.methods.skd import Skd, drawn
 from retort.training.methods.weighted import Annealing, MtBert
 from retort.training.recipes.methods import HeadOptions, ListOptions, MtBertOptions, SkdOptions
-from retort.training.recipes.recipe import Stage, TeacherRef
+from retort.training.recipes.parts.stage import Stage
+from retort.training.recipes.parts.teacher import TeacherRef
 from tests.training.methods.batches import Drawn, Floats, cross_entropy, sigmoid, unread
 
 TEACHERS = (TeacherRef(name="a", path="a"), TeacherRef(name="b", path="b"))

@@ -11,9 +11,9 @@ from retort.training.labels.label import label_recipe
 from retort.training.methods.distill import distill
 from retort.training.methods.registry import BUILDERS
 from retort.training.nn.student import load_student
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import RecipeError
 from retort.training.recipes.methods import METHODS
-from retort.training.recipes.recipe import DistillRecipe
 from tests.training.methods.test_distill import (
     LENGTH,
     OPTIMISER,

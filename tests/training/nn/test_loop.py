@@ -23,7 +23,7 @@ from retort.training.nn.batching import (
 from retort.training.nn.inference import encode_pairs
 from retort.training.nn.loop import Progress, fit, linear_schedule, set_dropout
 from retort.training.nn.student import Head, Student
-from retort.training.recipes.recipe import Optimiser
+from retort.training.recipes.parts.common import Optimiser
 from tests.tiny_texts import PASSAGES, QUERIES, make_tokenizer
 from tests.training.backbones import tiny_config
 

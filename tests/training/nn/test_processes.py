@@ -18,7 +18,8 @@ from retort.training.methods.distill import distill
 from retort.training.nn.inference import run, student_model
 from retort.training.nn.processes import shares
 from retort.training.nn.student import load_student
-from retort.training.recipes.recipe import DistillRecipe, TeacherRecipe
+from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.teach import teach
 from tests.training.backbones import save_backbone
 from tests.training.methods.test_distill import (

@@ -9,6 +9,8 @@ import pytest
 
 from retort.training.data.catalog import QUESTION_LISTS, parse_source, source_mistake
 from retort.training.data.leaks import check_sources
+from retort.training.recipes.corpus import CorpusRecipe
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.files import absent, places
 from retort.training.recipes.load import (
     RecipeError,
@@ -17,7 +19,6 @@ from retort.training.recipes.load import (
     parse_recipe,
     read_values,
 )
-from retort.training.recipes.recipe import CorpusRecipe, DistillRecipe
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from retort.training.recipes.load import RecipeError, load_recipe, read_values
-from retort.training.recipes.recipe import TeacherRecipe
 from retort.training.recipes.syntax import read_yaml
+from retort.training.recipes.teacher import TeacherRecipe
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retort.training.data.table import PairTable, select, write_table
-from retort.training.recipes.recipe import Stage
+from retort.training.recipes.parts.stage import Stage
 from retort.training.study.estimate import Estimator, in_words, nominal_seconds, stage_pairs
 from retort.training.study.records import RunRecord, write_record
 from tests.training.study.tiny_study import load_study, make_pairs, save_study

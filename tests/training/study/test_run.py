@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from retort.training.data.table import PairTable, read_table, table_digest, write_table
-from retort.training.recipes.recipe import DistillRecipe
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.study import Cell
 from retort.training.study.measure import score_teachers
 from retort.training.study.run import (

@@ -15,8 +15,8 @@ from retort.training.labels.label import label_recipe
 from retort.training.labels.store import StoreError
 from retort.training.labels.targets import gather_targets
 from retort.training.methods.distill import distill
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import RecipeError, parse_recipe
-from retort.training.recipes.recipe import DistillRecipe
 from retort.training.teachers.given import load_given
 from tests.training.backbones import save_backbone
 

@@ -16,7 +16,7 @@ from retort.training.data.table import PairTable, write_table
 from retort.training.nn.backbone import BackboneError
 from retort.training.nn.basis import ChangedRunError
 from retort.training.recipes.load import RecipeError, load_recipe
-from retort.training.recipes.recipe import TeacherRecipe
+from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.hub_pupil import load_hub_pupil
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.scorer import Spec

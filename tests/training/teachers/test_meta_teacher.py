@@ -14,7 +14,8 @@ from retort.training.nn import loop
 from retort.training.nn.loop import Progress
 from retort.training.nn.student import CheckpointError, load_student
 from retort.training.recipes.load import parse_recipe
-from retort.training.recipes.recipe import TeacherRecipe, TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
+from retort.training.recipes.teacher import TeacherRecipe
 from retort.training.teachers.meta_teacher import (
     DOMAINS_FILE,
     Corruption,

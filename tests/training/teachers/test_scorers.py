@@ -21,7 +21,7 @@ from retort.training.nn.student import (
     save_student,
     take_layers,
 )
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.bundle import load_bundle
 from retort.training.teachers.scoring.scorer import MODEL, Spec, UnknownScorerError, parse

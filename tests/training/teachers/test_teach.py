@@ -21,7 +21,7 @@ from retort.training.data.contrast import NothingToLearnError
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, write_table
 from retort.training.nn.basis import ChangedRunError
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from tests.training.backbones import save_backbone
 from tests.training.methods.test_distill import make_pairs, teach_ce, teacher_recipe

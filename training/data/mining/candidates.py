@@ -17,7 +17,7 @@ from retort.training.data.mining.bm25 import bm25, word_count
 from retort.training.data.mining.dense import Embedder, nearest, spread
 from retort.training.data.pairs import Pair, normalise
 from retort.training.data.readers.rows import BadRows, DataError
-from retort.training.recipes.recipe import QuestionPlan
+from retort.training.recipes.corpus import QuestionPlan
 
 _BETWEEN_SENTENCES = re.compile(r"((?<=[.!?]) +|(?<=[。！？])(?=.) *)", re.DOTALL)
 

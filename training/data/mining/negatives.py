@@ -9,7 +9,7 @@ from retort.training.data.mining.bm25 import bm25
 from retort.training.data.mining.dense import Embedder, unit
 from retort.training.data.pairs import Pair, normalise
 from retort.training.data.readers.rows import DataError
-from retort.training.recipes.recipe import PositiveSource
+from retort.training.recipes.corpus import PositiveSource
 
 Answers = Mapping[str, frozenset[str]]  # by query, both as `_key` spells them
 

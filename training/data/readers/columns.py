@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retort.training.recipes.recipe import FileLayout, OwnField
+from retort.training.recipes.corpus import FileLayout, OwnField
 
 NAMES: dict[OwnField, tuple[str, ...]] = {
     "query": ("query", "question", "q", "query_text", "question_text"),

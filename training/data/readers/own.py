@@ -37,7 +37,8 @@ from retort.training.data.readers.rows import (
     read_bytes,
     short,
 )
-from retort.training.recipes.recipe import FileLayout, OwnField
+from retort.training.recipes.corpus import FileLayout, OwnField
+from retort.wording import counted
 
 FORMS = (".tsv", ".csv", ".jsonl", ".parquet")
 # Whole labels above this are taken for something else than grades, unless the user says so.
@@ -253,7 +254,7 @@ def _table(
 
 def _columns(record: list[str]) -> str:
     shown = short([field if len(field) <= 30 else field[:27] + "..." for field in record])
-    return f"{len(record)} column{'s' * (len(record) != 1)}, {shown}"
+    return f"{counted(len(record), 'column')}, {shown}"
 
 
 def _jsonl(path: Path, bad: BadRows, layout: FileLayout) -> Iterator[tuple[int, Values]]:

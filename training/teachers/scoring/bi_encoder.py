@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, PretrainedConfig
 
 from retort.models.encoding import PairEncoder, Truncation
 from retort.training.data.pairs import Pair
@@ -32,8 +31,13 @@ from retort.training.nn.backbone import (
 )
 from retort.training.nn.encoders import BiEncoder
 from retort.training.nn.inference import BACKENDS, Function, backend_name, compile_module
-from retort.training.recipes.files import is_checkpoint
-from retort.training.teachers.pretrained import check_finite, positions
+from retort.training.recipes.kinds import is_checkpoint
+from retort.training.teachers.pretrained import (
+    check_finite,
+    check_padding,
+    load_tokenizer,
+    readable_tokens,
+)
 from retort.training.teachers.scoring.folder import SentenceFolder, read_folder
 from retort.training.teachers.scoring.hub import check_loaded, device, engine
 from retort.training.teachers.scoring.identity import Weights, tokenizer_rules
@@ -136,18 +140,18 @@ def load_bi_encoder(reference: Reference) -> BiEncoderScorer:
         raise BackboneError(f"{place}: a CrossEncoder: write kind: hub-cross-encoder")
     if config.model_type != "bert" or (folder.modules and not folder.is_mean_cosine):
         return _by_library(reference, found, folder)
-    return _plain_bert(reference, found, config, folder)
+    return _plain_bert(reference, found, folder)
 
 
-def _plain_bert(
-    reference: Reference, found: Path | str, config: PretrainedConfig, folder: SentenceFolder
-) -> BiEncoderScorer:
+def _plain_bert(reference: Reference, found: Path | str, folder: SentenceFolder) -> BiEncoderScorer:
     place = reference.path
     backbone = load_backbone(place)
     check_finite(backbone.encoder, place)
     check_loaded(found, backbone.encoder, place)
-    limit = folder.max_tokens or int(AutoTokenizer.from_pretrained(found).model_max_length)
-    return _compiled(reference, backbone, min(limit, config.max_position_embeddings))
+    tokenizer = load_tokenizer(found, place)
+    return _compiled(
+        reference, backbone, readable_tokens(backbone.encoder, tokenizer, folder.max_tokens)
+    )
 
 
 def _compiled(reference: Reference, backbone: Backbone, tokens: int) -> BiEncoderScorer:
@@ -199,13 +203,8 @@ def _by_library(reference: Reference, found: Path | str, folder: SentenceFolder)
     check_finite(model, place)
     check_loaded(found, transformer, place)
     tokenizer = model.tokenizer
-    if tokenizer.pad_token_id is None:
-        raise BackboneError(
-            f"{place}: its tokenizer has no token to pad with: set tokenizer.pad_token and save it "
-            "there again"
-        )
-    limit = model.max_seq_length or int(tokenizer.model_max_length)
-    tokens = min(limit, positions(transformer))
+    check_padding(tokenizer, place)
+    tokens = readable_tokens(transformer, tokenizer, model.max_seq_length)
     model.max_seq_length = tokens
     rules = tokenizer_rules(tokenizer.backend_tokenizer.to_str())
     prompts = sorted(model.prompts.items())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers.utils.hub import cached_file
+
 from retort.training.nn.backbone import BackboneError
 from retort.training.recipes.kinds import MODULES_FILE, SENTENCE_FILE
-from retort.training.teachers.activation import read_settings
 
 TRANSFORMER_FILE = "sentence_bert_config.json"
 POOLING_FILE = "config.json"
@@ -26,7 +28,8 @@ class SentenceFolder:
     """`modules` by their class in their order, none where no library of that name wrote it.
 
     `prompts` are those with words, by name; `max_tokens` is how much of a text is read, None where
-    that is the tokenizer's matter. `plain` says that a transformer's input is the bare text.
+    that is the tokenizer's matter. `plain` says that a transformer's input is the bare text,
+    `mean` that it pools by the mean alone. `activation` is of a `CrossEncoder`'s logits.
     """
 
     model_type: str | None
@@ -37,6 +40,7 @@ class SentenceFolder:
     max_tokens: int | None
     plain: bool
     mean: bool
+    activation: str | None
 
     @property
     def is_mean_cosine(self) -> bool:
@@ -52,20 +56,20 @@ class SentenceFolder:
 
 def read_folder(found: Path | str, place: str) -> SentenceFolder:
     """What the folder, or the model on the hub, says. Raises `BackboneError` for another kind."""
-    settings = read_settings(found, SENTENCE_FILE) or {}
-    modules = read_settings(found, MODULES_FILE) or []
+    settings = _read_settings(found, SENTENCE_FILE) or {}
+    modules = _read_settings(found, MODULES_FILE) or []
     model_type = settings.get("model_type")
     if model_type not in (None, "SentenceTransformer", "CrossEncoder"):
         raise BackboneError(
             f"{place}: a {model_type} of sentence-transformers: only SentenceTransformer and "
             "CrossEncoder score pairs here; serve it and name its URL (kind: http)"
         )
-    transformer = read_settings(found, TRANSFORMER_FILE) or {}
+    transformer = _read_settings(found, TRANSFORMER_FILE) or {}
     names = tuple(str(module["type"]).rpartition(".")[2] for module in modules)
     pooling: dict[str, Any] = {}
     if POOLING in names:
         path = modules[names.index(POOLING)]["path"]
-        pooling = read_settings(found, f"{path}/{POOLING_FILE}") or {}
+        pooling = _read_settings(found, f"{path}/{POOLING_FILE}") or {}
     prompts = settings.get("prompts") or {}
     return SentenceFolder(
         model_type=model_type,
@@ -76,6 +80,7 @@ def read_folder(found: Path | str, place: str) -> SentenceFolder:
         max_tokens=transformer.get("max_seq_length"),
         plain=_is_plain(transformer),
         mean=_is_mean(pooling),
+        activation=settings.get("activation_fn"),
     )
 
 
@@ -95,3 +100,14 @@ def _is_mean(pooling: Mapping[str, Any]) -> bool:
         name for name, on in pooling.items() if name.startswith("pooling_mode_") and on is True
     }
     return mode == "mean" if mode is not None else modes == {"pooling_mode_mean_tokens"}
+
+
+def _read_settings(found: Path | str, name: str) -> Any:
+    """The content of a JSON file of a folder or a model on the hub; None where there is none."""
+    path = cached_file(
+        str(found),
+        name,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from retort.client.errors import ConnectionFailed, NotReady, Overloaded, RetortError
 from retort.client.retry import Attempts, Clock, Deadline, retry_after
 from retort.training.data.pairs import Pair
-from retort.training.recipes.recipe import HttpPart
+from retort.training.recipes.parts.teacher import HttpPart
 from retort.training.teachers.scoring.identity import state_identity
 from retort.training.teachers.scoring.scorer import Reference, Scorer, UnknownScorerError
 from retort.training.teachers.scoring.shapes import SHAPES, Shape, StrangeAnswer, likely

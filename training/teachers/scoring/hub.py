@@ -22,19 +22,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer, PretrainedConfig
+from transformers import PretrainedConfig
 
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import BackboneError, quiet, read_config
 from retort.training.nn.batch_size import CPU_PAIRS, GPU_TOKENS, BatchSize
 from retort.training.teachers.pretrained import (
+    check_padding,
     check_vocabulary,
     first_of,
     load_sequence_classifier,
     load_tokenizer,
     log_odds,
     output_column,
-    positions,
+    readable_tokens,
 )
 from retort.training.teachers.scoring.folder import SentenceFolder, read_folder
 from retort.training.teachers.scoring.identity import Weights, tokenizer_rules
@@ -150,16 +151,11 @@ def _classifier(
     model = load_sequence_classifier(found, config, place)
     tokenizer = load_tokenizer(found, place)
     check_vocabulary(tokenizer.backend_tokenizer, config, place)
-    if tokenizer.pad_token_id is None:
-        raise BackboneError(
-            f"{place}: its tokenizer has no token to pad with: set tokenizer.pad_token (for a "
-            "decoder to tokenizer.eos_token) and save it there again"
-        )
+    check_padding(tokenizer, place)
     # A decoder reads its score at the last token that is none of padding, which is at the end.
     model.config.pad_token_id = tokenizer.pad_token_id
     tokenizer.padding_side = "right"
-    limit = folder.max_tokens or int(tokenizer.model_max_length)
-    length = min(limit, positions(model))
+    length = readable_tokens(model, tokenizer, folder.max_tokens)
     weights = Weights(model.state_dict())
     half = config.dtype in HALVES
     rules = tokenizer_rules(tokenizer.backend_tokenizer.to_str())
@@ -194,7 +190,7 @@ def _by_library(
         )
     check_loaded(found, model.transformers_model, place)
     tokenizer = model.tokenizer
-    length = min(int(tokenizer.model_max_length), positions(model.transformers_model))
+    length = readable_tokens(model.transformers_model, tokenizer)
     model.max_seq_length = length
     column = 0
     if model.num_labels > 1:
@@ -215,7 +211,7 @@ def _by_library(
 
 
 def check_loaded(found: Path | str, model: Any, place: str) -> None:
-    """Raise `BackboneError` if weights that a library loaded are not all in the checkpoint.
+    """Raise `BackboneError` if the checkpoint lacks weights that a library loaded, or a tokenizer.
 
     The library does not say which those are, so they are loaded once more by transformers. A
     pooler is not read where token vectors are pooled otherwise, and may be missing.
@@ -224,11 +220,9 @@ def check_loaded(found: Path | str, model: Any, place: str) -> None:
         _, report = type(model).from_pretrained(
             found, config=model.config, dtype=torch.float32, output_loading_info=True
         )
-        words = AutoTokenizer.from_pretrained(found)
     if missing := sorted(key for key in report["missing_keys"] if "pooler." not in key):
         raise BackboneError(
             f"{place}: its checkpoint lacks {first_of(missing)}, and random weights would rank at "
             "random: save the model whole"
         )
-    if len(words) <= len(set(words.all_special_ids)):
-        raise BackboneError(f"{place}: no tokenizer: save that of its base model there")
+    load_tokenizer(found, place)

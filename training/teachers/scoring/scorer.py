@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from retort.models.errors import mistakes
+from retort.models.scores import log_odds
 from retort.training.data.pairs import Pair
 from retort.training.recipes.kinds import KINDS, URLS
-from retort.training.recipes.recipe import HttpPart, TeacherRef
+from retort.training.recipes.parts.teacher import HttpPart, TeacherRef
 
 Scores = NDArray[np.float32] | NDArray[np.float64]
 
 MODEL = "model"  # where no kind is named: a student, or what else is found at the place
 OUTPUT = "output"  # the one option that is not of an HTTP teacher
 _OPTIONS = re.compile(r"#(?=\w+=)")
-# A probability of 0 or 1 is as sure as this: its logit would not be finite.
+# A teacher's probability of 0 or 1 is taken to be so far from it: a student should not learn the
+# logit of what was rounded.
 SUREST = 1e-7
 
 
@@ -123,5 +125,4 @@ class Scorer:
         scores = self.score(pairs)
         if not self.probabilities:
             return scores
-        sure = np.clip(scores.astype(np.float64), SUREST, 1 - SUREST)
-        return np.log(sure / (1 - sure))
+        return log_odds(np.clip(scores.astype(np.float64), SUREST, 1 - SUREST))

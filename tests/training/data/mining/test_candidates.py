@@ -13,7 +13,7 @@ from retort.training.data.mining.candidates import mine_candidates, windows
 from retort.training.data.mining.dense import Vectors
 from retort.training.data.pairs import Pair
 from retort.training.data.readers.rows import BadRows, DataError
-from retort.training.recipes.recipe import QuestionPlan
+from retort.training.recipes.corpus import QuestionPlan
 
 # Passage n has the query's word n times: BM25 and the bi-encoder below both prefer a large n.
 POOL = [Pair("", f"{'river ' * n}{'filler ' * (40 - n)}p{n}", None) for n in range(1, 40)]

@@ -11,7 +11,7 @@ from retort.training.data.mining.dense import Vectors
 from retort.training.data.mining.negatives import known_answers, mine_negatives
 from retort.training.data.pairs import Pair, normalise
 from retort.training.data.readers.rows import DataError
-from retort.training.recipes.recipe import PositiveSource
+from retort.training.recipes.corpus import PositiveSource
 
 CITIES = ["Paris", "Rome", "Oslo", "Lima", "Cairo", "Delhi", "Tokyo", "Quito"]
 POSITIVES = [

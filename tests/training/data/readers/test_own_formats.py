@@ -14,7 +14,7 @@ import pytest
 from retort.training.data.pairs import Pair
 from retort.training.data.readers.own import form_of, read_file
 from retort.training.data.readers.rows import BadRows, DataError
-from retort.training.recipes.recipe import FileLayout
+from retort.training.recipes.corpus import FileLayout
 
 LONG = "word " * 30_000  # more than the 131,072 characters that Python's csv takes by default
 PAIRS = [

@@ -14,7 +14,7 @@ from retort.training.data.pairs import REVIEW_QUERY, Pair, normalise
 from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.data.readers.sentence_tasks import AMAZON_DOMAINS
 from retort.training.data.sets import TASKS, task_sets
-from retort.training.recipes.recipe import CorpusRecipe, LabelledSource
+from retort.training.recipes.corpus import CorpusRecipe, LabelledSource
 
 
 def write(path: Path, text: str) -> None:

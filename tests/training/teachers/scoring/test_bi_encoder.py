@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import BackboneError
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.bi_encoder import BiEncoderScorer
 from tests.architectures import (

@@ -13,7 +13,7 @@ from retort.models.bundle import Bundle
 from retort.training.data.pairs import Pair
 from retort.training.labels.label import label
 from retort.training.labels.store import ScoreStore, StoreError, pair_keys
-from retort.training.recipes.recipe import HttpPart, TeacherRef
+from retort.training.recipes.parts.teacher import HttpPart, TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.http import HttpScorer, HttpTeacherError
 from retort.training.teachers.scoring.scorer import UnknownScorerError, parse

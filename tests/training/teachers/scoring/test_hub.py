@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import BackboneError
-from retort.training.recipes.recipe import TeacherRef
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.hub import HubCrossEncoder
 from retort.training.teachers.scoring.scorer import Scorer, parse

@@ -1,4 +1,4 @@
-"""Recipes: what a distillation's fields must have in common, and what a record says of one."""
+"""Recipes of kind `distill`: which mistakes they are told, and what is read off them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import RecipeError, parse_recipe
-from retort.training.recipes.recipe import DistillRecipe
 
 PLAN: dict[str, Any] = {
     "kind": "distill", "name": "s", "out": "o", "store": "x",

@@ -1,0 +1,1 @@
+"""What fields of recipes hold, where that has fields of its own."""
