@@ -26,7 +26,7 @@ from retort.training.export.parity import ParityError
 from retort.training.export.storage import Storage
 from retort.training.fit.choice import Choice, choose
 from retort.training.fit.material import Material, Read, read_material
-from retort.training.fit.plan import DISTILLED, TOGETHER, FitPlan, check
+from retort.training.fit.plan import DISTILLED, PLAN_FILE, TOGETHER, FitPlan, check
 from retort.training.fit.recipes import corpus_recipes, recipe_name, student_recipes, write_recipes
 from retort.training.fit.report import FitReport, make_report
 from retort.training.fit.speeds import Speeds, measure_speeds
@@ -69,19 +69,25 @@ def fit(plan: FitPlan, read: Read, log: Log) -> FitReport:
     Raises `ValueError` for a plan that cannot work, before it begins anything, and as the steps do.
     """
     check(plan)
-    plan.keep()
+    plan.refuse_other()
     steps = Steps(plan.work, 5 + bool(plan.teachers) + len(plan.students), log)
     detail: Log = lambda text: log(f"      {text}")  # noqa: E731
     material = read_material(plan, read, detail)
     work = plan.work
+    work.mkdir(parents=True, exist_ok=True)
     counts = count_parts(material)
     log(", ".join(f"{part} {pairs:,} pairs" for part, (pairs, _) in counts.items()))
 
-    steps.run("divide", f"writing the parts to {work}", lambda: material.write(work))
+    steps.run(
+        "divide",
+        f"writing the parts to {work}",
+        lambda: material.write(work),
+        made=work / PLAN_FILE,
+    )
     steps.run(
         "try",
         "loading teachers and student, and timing them on a few pairs",
-        lambda: _write_speeds(work, measure_speeds(plan, material.parts.train, detail)),
+        lambda: _begin(plan, measure_speeds(plan, material.parts.train, detail)),
         expected=10.0 * (1 + len(plan.teachers)),
         made=work / SPEEDS_FILE,
     )
@@ -196,8 +202,11 @@ def _times(soft: int, epochs: float, labelled: int) -> str:
     return f"{soft:,} candidates once, and from {pairs}" if soft else pairs
 
 
-def _write_speeds(work: Path, speeds: Speeds) -> None:
-    (work / SPEEDS_FILE).write_text(speeds.model_dump_json(indent=1) + "\n", encoding="utf-8")
+def _begin(plan: FitPlan, speeds: Speeds) -> None:
+    # Only a plan whose teachers and student were tried is kept: after a mistake in an argument, the
+    # command is given again with another.
+    plan.keep()
+    (plan.work / SPEEDS_FILE).write_text(speeds.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _build(paths: Sequence[Path], material: Material, log: Log) -> None:

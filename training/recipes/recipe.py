@@ -26,7 +26,7 @@ class Mistakes(ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 OwnField = Literal["query", "passage", "label", "query_id", "passage_id"]

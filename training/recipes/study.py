@@ -27,7 +27,7 @@ PLACE = "{teacher}"  # in the name of the rows that figures come from
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Published(_Part):
