@@ -94,10 +94,10 @@ def read_set(
 ) -> EvaluationSet:
     """A file of labelled pairs as an evaluation set. Raises `ValueError`."""
     from retort.training.data.evaluation_set import set_of_file
-    from retort.training.data.readers.rows import BadRows, DataError
+    from retort.training.data.readers.rows import BadRows, DataError, no_file
 
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {no_file(path)}")
     return set_of_file(path, read_source(str(path), None, BadRows(), layout, rule), relevant)
 
 

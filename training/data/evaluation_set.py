@@ -138,7 +138,9 @@ def read_sets(folder: Path, names: Sequence[str] = ()) -> list[EvaluationSet]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise EvaluationSetError(f"{path}: not there: write evaluation sets first") from None
+        raise EvaluationSetError(
+            f"{path}: not there: name a file of pairs, or a folder that `retort data divide` wrote"
+        ) from None
     except ValueError as error:
         raise EvaluationSetError(f"{path}: not JSON ({error})") from None
     unknown = set(names) - set(index)

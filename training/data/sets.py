@@ -197,7 +197,7 @@ def divide(
     groups = group_by_query(pairs)
     if len(groups) < 2:
         raise DataError(
-            f"{name}: {len(pairs)} pairs of {len(groups)} query: pairs are divided by query, so "
+            f"{name}: {len(pairs)} pairs of one query: pairs are divided by query, so "
             "give several, each with its own text or query_id"
         )
     _check_both(pairs, relevant, name, largest)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from retort.models.bundle import GRAPH_FILE, Bundle, write_bundle
 from retort.models.encoding import PairEncoder, Truncation
 from retort.models.files import GIB, GRAPH_BYTES, MIB
-from retort.models.golden import MIN_GOLDEN_PAIRS, GoldenPair
+from retort.models.golden import GoldenPair
 from retort.models.layout import PairLayout
 from retort.models.manifest import (
     Agreement,
@@ -46,6 +46,7 @@ from retort.training.export.ensemble import build_ensemble_graph
 from retort.training.export.graph import build_graph
 from retort.training.export.parity import (
     DEFAULT_BOUNDS,
+    check_held_out,
     check_parity,
     measure_parity,
     measure_precisions,
@@ -123,8 +124,8 @@ def build_bundle(
     gate judges by them and the golden pairs are drawn from them. `calibration`, if given, are
     sets of labelled pairs that make the mean a probability; with `calibrate_heads`, and of several
     teachers always, each head gets a map before, which the student keeps. Raises `ParityError` if
-    the graph fails the gate, `CalibrationError` as `find_meaning` does, and `BundlingError` for too
-    few pairs, or for a bi-encoder without calibration.
+    the graph fails the gate, `CalibrationError` as `find_meaning` does, `HeldOutError` for too few
+    pairs, before anything is scored, and `BundlingError` for a bi-encoder without calibration.
     """
     if isinstance(student, Ensemble) and student.uncalibrated and not calibration:
         raise BundlingError(
@@ -133,6 +134,7 @@ def build_bundle(
         )
     if calibrate_heads and not calibration:
         raise BundlingError("no pairs to calibrate the heads on: give some (--calibrate)")
+    check_held_out(held_out)
     encoder = PairEncoder.from_file(tokenizer, truncation, layout_of(student))
     model = student_model(student)
     log(f"scoring {len(held_out)} held-out pairs with the PyTorch student")
@@ -328,15 +330,10 @@ def golden_pairs(
 ) -> tuple[GoldenPair, ...]:
     """Choose pairs whose scores are spread over the whole range, low to high.
 
-    `logits` (pairs, heads) are the PyTorch student's, `calibration` the map of their mean. Raises
-    `BundlingError` for fewer distinct pairs than a bundle needs.
+    `logits` (pairs, heads) are the PyTorch student's, `calibration` the map of their mean.
     """
     scores = combine(logits, calibration).score
     distinct = list({pair.key: index for index, pair in enumerate(pairs)}.values())
-    if len(distinct) < MIN_GOLDEN_PAIRS:
-        raise BundlingError(
-            f"{len(distinct)} distinct held-out pairs: {MIN_GOLDEN_PAIRS} golden pairs are needed"
-        )
     chosen = _spread(np.asarray(distinct), scores, min(count, len(distinct)))
     return tuple(
         GoldenPair(

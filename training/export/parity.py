@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from retort.models.encoding import PairEncoder
+from retort.models.golden import MIN_GOLDEN_PAIRS
 from retort.models.manifest import Parity, ParityBounds
 from retort.models.rankings import compare, rows_by_query
 from retort.models.runtime.base import BackendUnavailable, Precision
@@ -50,6 +51,27 @@ class ParityError(ValueError):
         self.parity = parity
 
 
+class HeldOutError(ValueError):
+    """The held-out pairs are too few to judge a graph by."""
+
+
+def check_held_out(pairs: Sequence[Pair]) -> None:
+    """Raise `HeldOutError` for too few distinct pairs, or too few queries with two passages."""
+    distinct = len({pair.key for pair in pairs})
+    if distinct < MIN_GOLDEN_PAIRS:
+        raise HeldOutError(
+            f"{distinct} distinct held-out pairs, and a bundle carries {MIN_GOLDEN_PAIRS} that its "
+            "student never saw: give more queries, or more passages for each"
+        )
+    items = EvaluationSet("held-out pairs", tuple(pairs))
+    queries = len(rows_by_query(items.query_ids, at_least=2))
+    if queries < MIN_QUERIES:
+        raise HeldOutError(
+            f"{queries} held-out queries have two passages or more, and a graph is judged by "
+            f"{MIN_QUERIES} at least: give more queries"
+        )
+
+
 def measure_parity(
     pairs: Sequence[Pair],
     reference: ArrayLike,
@@ -60,7 +82,7 @@ def measure_parity(
     """Compare logits (pairs, heads) of the student, `reference`, with those of the graph.
 
     `calibration` is the map of the mean, with which both are served. Raises `ParityError` if shapes
-    differ, a value is not finite, or fewer than `MIN_QUERIES` queries have two passages.
+    differ or a value is not finite.
     """
     expected, found = np.asarray(reference), np.asarray(exported)
     if expected.shape != found.shape or len(expected) != len(pairs):
@@ -73,10 +95,6 @@ def measure_parity(
     original, graph = (combine(logits, calibration).score for logits in (expected, found))
     items = EvaluationSet("held-out pairs", tuple(pairs))
     groups = rows_by_query(items.query_ids, at_least=2)
-    if len(groups) < MIN_QUERIES:
-        raise ParityError(
-            f"{len(groups)} held-out queries have two passages or more: give {MIN_QUERIES} at least"
-        )
     before = query_values(items, original, ["nDCG@10"]).values["nDCG@10"]
     after = query_values(items, graph, ["nDCG@10"]).values["nDCG@10"]
     comparisons = [compare(graph[rows], original[rows]) for rows in groups]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retort.failures import reading
-from retort.models.golden import MIN_GOLDEN_PAIRS
 from retort.training.data.catalog import read_questions
 from retort.training.data.evaluation_set import name_of, write_pairs
 from retort.training.data.leaks import HeldOut
@@ -20,6 +19,7 @@ from retort.training.data.pairs import RIGHT, Pair
 from retort.training.data.readers.own import SourcePairs
 from retort.training.data.readers.rows import DataError
 from retort.training.data.sets import Parts, divide, write_parts
+from retort.training.export.parity import HeldOutError, check_held_out
 from retort.training.fit.plan import FitPlan
 from retort.training.recipes.corpus import PositiveSource
 
@@ -88,13 +88,13 @@ def read_material(plan: FitPlan, read: Read, log: Callable[[str], None]) -> Mate
             f"{plan.source}: {len(material.unlabelled)} pairs have no label, and without a "
             "--teacher nothing can be learned from them: name a teacher, or leave them out"
         )
-    distinct = len({pair.key for pair in material.held_out})
-    if distinct < MIN_GOLDEN_PAIRS:
+    try:
+        check_held_out(material.held_out)
+    except HeldOutError as error:
         raise DataError(
-            f"{plan.source}: {distinct} pairs are left to choose and measure by, and a bundle "
-            f"carries {MIN_GOLDEN_PAIRS} that its student never saw: give more queries, more "
-            "passages for each, or a file to --measure"
-        )
+            f"{plan.source}: too little is left to choose and measure by: {error}, or a file to "
+            "--measure"
+        ) from error
     return material
 
 

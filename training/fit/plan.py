@@ -75,6 +75,13 @@ class FitPlan(BaseModel):
 
     def keep(self) -> None:
         """Write the plan to its work folder. Raises `ValueError` if another was begun there."""
+        self.refuse_other()
+        self.work.mkdir(parents=True, exist_ok=True)
+        text = self.model_dump_json(indent=1) + "\n"
+        (self.work / PLAN_FILE).write_text(text, encoding="utf-8")
+
+    def refuse_other(self) -> None:
+        """Raise `ValueError` if another plan was begun in the work folder."""
         path = self.work / PLAN_FILE
         if path.is_file():
             begun = FitPlan.model_validate_json(path.read_text(encoding="utf-8"))
@@ -91,9 +98,6 @@ class FitPlan(BaseModel):
                     f"{self.work} was begun with other arguments: {'; '.join(changes)}. Repeat "
                     "those to go on there, or give --work another folder"
                 )
-            return
-        self.work.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def check(plan: FitPlan) -> None:
@@ -113,6 +117,9 @@ def check(plan: FitPlan) -> None:
             raise ValueError(
                 f"--out {plan.out} is {name}, which the new bundle is compared with: give another"
             )
+    for option, folder in (("--out", plan.out), ("--work", plan.work)):
+        if folder.is_file():
+            raise ValueError(f"{option} {folder} is a file: give a folder")
     if plan.out.is_dir() and not (plan.out / MANIFEST_FILE).is_file() and any(plan.out.iterdir()):
         raise ValueError(f"--out {plan.out} holds files but no bundle: give a new folder")
     if (plan.questions or plan.passages) and not plan.teachers:

@@ -27,7 +27,7 @@ from retort.training.export.parity import ParityError
 from retort.training.export.storage import Storage
 from retort.training.fit.choice import Choice, choose
 from retort.training.fit.material import Material, Read, read_material
-from retort.training.fit.plan import DISTILLED, TOGETHER, FitPlan, check
+from retort.training.fit.plan import DISTILLED, PLAN_FILE, TOGETHER, FitPlan, check
 from retort.training.fit.recipes import corpus_recipes, recipe_name, student_recipes, write_recipes
 from retort.training.fit.report import FitReport, make_report
 from retort.training.fit.speeds import Speeds, measure_speeds
@@ -71,13 +71,19 @@ def fit(plan: FitPlan, read: Read, log: Log) -> FitReport:
     Raises `ValueError` for a plan that cannot work, before it begins anything, and as the steps do.
     """
     check(plan)
-    plan.keep()
+    plan.refuse_other()
     steps = Steps(plan.work, 5 + bool(plan.teachers) + len(plan.students), log)
     detail: Log = lambda text: log(f"      {text}")  # noqa: E731
     material = read_material(plan, read, detail)
+    plan.work.mkdir(parents=True, exist_ok=True)
     counts = count_parts(material)
     log(", ".join(f"{part} {pairs:,} pairs" for part, (pairs, _) in counts.items()))
-    steps.run("divide", f"writing the parts to {plan.work}", lambda: material.write(plan.work))
+    steps.run(
+        "divide",
+        f"writing the parts to {plan.work}",
+        lambda: material.write(plan.work),
+        made=plan.work / PLAN_FILE,
+    )
     run = _Run(plan, material, steps, detail)
     speeds = run.try_models()
     labelled, candidates = run.build_tables()
@@ -102,7 +108,7 @@ class _Run:
         self.steps.run(
             "try",
             "loading teachers and student, and timing them on a few pairs",
-            lambda: _write_speeds(path, measure_speeds(plan, self.material.parts.train, self.log)),
+            lambda: _begin(plan, measure_speeds(plan, self.material.parts.train, self.log)),
             expected=10.0 * (1 + len(plan.teachers)),
             made=path,
         )
@@ -228,8 +234,11 @@ def _times(soft: int, epochs: float, labelled: int) -> str:
     return f"{soft:,} candidates once, and from {pairs}" if soft else pairs
 
 
-def _write_speeds(path: Path, speeds: Speeds) -> None:
-    path.write_text(speeds.model_dump_json(indent=1) + "\n", encoding="utf-8")
+def _begin(plan: FitPlan, speeds: Speeds) -> None:
+    # Only a plan whose teachers and student were tried is kept: after a mistake in an argument, the
+    # command is given again with another.
+    plan.keep()
+    (plan.work / SPEEDS_FILE).write_text(speeds.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _build(paths: Sequence[Path], material: Material, log: Log) -> None:

@@ -19,7 +19,6 @@ from retort.training.evaluate.calibration import CalibrationError, map_heads
 from retort.training.evaluate.measures import expected_calibration_error
 from retort.training.export.bundling import (
     BundleSpec,
-    BundlingError,
     build_bundle,
     calibrate,
     export_graph,
@@ -149,8 +148,7 @@ def test_golden_pairs_are_spread_over_the_scores() -> None:
 
 def test_two_copies_of_a_pair_are_one_golden_pair() -> None:
     pairs = [Pair("q", f"passage {number % 63}") for number in range(500)]
-    with pytest.raises(BundlingError, match="63 distinct held-out pairs: 64 golden pairs"):
-        golden_pairs(pairs, np.zeros((500, 1), np.float32))
+    assert len(golden_pairs(pairs, np.zeros((500, 1), np.float32))) == 63
 
 
 def test_golden_pairs_of_one_score_are_still_as_many() -> None:

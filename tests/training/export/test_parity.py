@@ -20,7 +20,9 @@ from retort.training.data.pairs import Pair
 from retort.training.export.bundling import export_graph
 from retort.training.export.parity import (
     DEFAULT_BOUNDS,
+    HeldOutError,
     ParityError,
+    check_held_out,
     check_parity,
     measure_parity,
     measure_precisions,
@@ -87,8 +89,15 @@ def test_scores_that_no_longer_differ_do_not_agree() -> None:
 
 
 def test_too_few_queries_say_nothing() -> None:
-    with pytest.raises(ParityError, match="19 held-out queries have two passages or more: give 20"):
-        measure_parity(queries(19, 2), np.zeros((38, 1)), np.zeros((38, 1)))
+    with pytest.raises(HeldOutError, match="19 held-out queries have two passages or more"):
+        check_held_out(queries(19, 4))
+    check_held_out(queries(20, 4))
+
+
+def test_copies_of_a_pair_count_once() -> None:
+    pairs = [*queries(20, 3), *queries(20, 3)]
+    with pytest.raises(HeldOutError, match="60 distinct held-out pairs"):
+        check_held_out(pairs)
 
 
 def test_a_graph_with_other_heads_or_without_numbers_is_refused() -> None:

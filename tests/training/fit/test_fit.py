@@ -13,6 +13,7 @@ from retort.models.bundle import read_bundle
 from retort.training.fit import run
 from retort.training.fit.report import FitReport
 from retort.training.recipes.load import load_recipe
+from tests.architectures import save_encoder
 from tests.training.backbones import save_backbone
 from tests.training.fit.made import make_pairs, save_pairs
 from tests.training.saved_teachers import save_checkpoint
@@ -80,6 +81,28 @@ def test_pairs_and_a_teacher_become_a_bundle_and_a_report_through_a_kill(
     code, _, err = invoke(*words, "--seed", "2")
     assert code == 1
     assert "seed is 2, and was 1" in err
+
+
+def test_after_a_mistake_in_an_argument_the_command_is_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.tsv").write_text("query\tpassage\tlabel\n")
+    save_pairs(tmp_path / "few.jsonl", make_pairs(10))
+    save_encoder(tmp_path / "headless", "bert")
+    save_pairs(tmp_path / "pairs.jsonl", make_pairs(90))
+    tries = {
+        "pears.jsonl": "no such file",
+        "empty.tsv": "there is no pair in it",
+        "few.jsonl": "too little is left",
+    }
+    for source, problem in tries.items():
+        code, _, err = invoke(source, "--out", "mine")
+        assert (code, problem in err) == (1, True), err
+    headless = ("--teacher", "hub-cross-encoder:headless")
+    for seed in ("1", "2"):  # it fails at its teacher twice, and not at what was asked before
+        code, _, err = invoke("pairs.jsonl", "--out", "mine", *headless, "--seed", seed)
+        assert (code, "no cross-encoder" in err) == (1, True), err
 
 
 def test_a_teacher_that_is_not_there_is_told_at_once(

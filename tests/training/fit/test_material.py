@@ -91,6 +91,8 @@ def test_what_cannot_be_judged_is_refused_with_what_to_do(tmp_path: Path) -> Non
         read(tmp_path, [replace(pair, label=None) for pair in make_pairs(40)], TEACHER)
     with pytest.raises(DataError, match="64 that its student never saw"):
         read(tmp_path, make_pairs(24))
+    with pytest.raises(DataError, match="queries have two passages or more"):
+        read(tmp_path, make_pairs(30, passages=12))
 
 
 def test_the_sample_that_ships_is_enough_for_a_verdict(tmp_path: Path) -> None:

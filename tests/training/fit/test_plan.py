@@ -63,6 +63,13 @@ def test_a_folder_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
         check(plan(tmp_path))
 
 
+def test_a_file_is_no_place_for_a_bundle_or_for_work(tmp_path: Path) -> None:
+    for option, field in (("--out", "out"), ("--work", "work")):
+        (tmp_path / "pairs.tsv").write_text("mine")
+        with pytest.raises(ValueError, match=f"{option} .*pairs.tsv is a file"):
+            check(plan(tmp_path, **{field: tmp_path / "pairs.tsv"}))
+
+
 def test_other_arguments_in_the_same_folder_are_told_apart(tmp_path: Path) -> None:
     plan(tmp_path, seed=1).keep()
     plan(tmp_path, seed=1).keep()

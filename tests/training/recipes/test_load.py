@@ -46,6 +46,14 @@ def test_a_recipe_of_the_repository_is_valid_and_reads_what_can_be_made(
     assert lacking <= theirs
 
 
+@pytest.mark.parametrize("field", ["lr", "epochs", "clip", "weight_decay"])
+def test_what_is_not_finite_is_no_number(field: str) -> None:
+    for value in (float("inf"), float("nan")):
+        stage = {"table": "t", "optimiser": {field: value}}
+        found = find_mistakes(SMALL | {"stages": [stage]})
+        assert [line.partition(":")[0] for line in found] == [f"stages.0.optimiser.{field}"]
+
+
 def test_mistakes_of_fields_and_of_the_method_are_named_together(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(

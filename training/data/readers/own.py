@@ -33,6 +33,7 @@ from retort.training.data.readers.rows import (
     DataError,
     csv_records,
     lines,
+    no_file,
     parse,
     read_bytes,
     short,
@@ -93,7 +94,7 @@ def read_file(path: Path, bad: BadRows, layout: FileLayout | None = None) -> Sou
     if form is None:
         raise DataError(f"{path}: a file of pairs ends in {', '.join(FORMS)}, perhaps with .gz")
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {no_file(path)}")
     if form == ".jsonl" and is_disagreements(path):
         return SourcePairs(read_disagreements(path, bad))
     reader = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[form]
@@ -113,6 +114,8 @@ def read_file(path: Path, bad: BadRows, layout: FileLayout | None = None) -> Sou
     for field, column in layout.columns.items():
         if rows and field not in fields:
             raise DataError(f"{path}: no column {column!r} for the {field} in any row")
+    if not rows:
+        raise DataError(f"{path}: there is no pair in it")
     return _scaled(path, bad, rows, layout.largest, unit)
 
 

@@ -54,6 +54,11 @@ class BadRows:
         self.places.append(f"{path}:{number}")
 
 
+def no_file(path: Path) -> str:
+    """Why `path` is not read: there is a folder, or nothing."""
+    return "a folder, and not a file" if path.is_dir() else "no such file"
+
+
 def locate(root: Path, name: str) -> Path:
     """`root/name` or its gzipped form. Raises `DataError` where there is neither."""
     for path in (root / name, root / f"{name}.gz"):

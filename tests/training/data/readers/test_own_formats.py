@@ -176,3 +176,19 @@ def test_advice_to_skip_is_given_where_a_command_can(tmp_path: Path) -> None:
         read_file(path, BadRows(offered=True))
     with pytest.raises(DataError, match=r"Mend the row\.$"):
         read_file(path, BadRows())
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "a.tsv.gz"])
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_a_file_without_a_pair_is_told(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(DataError, match="there is no pair in it"):
+        read_file(tmp_path / name, BadRows())
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").mkdir()
+    with pytest.raises(DataError, match="a folder, and not a file"):
+        read_file(tmp_path / "a.tsv", BadRows())
+    with pytest.raises(DataError, match="no such file"):
+        read_file(tmp_path / "b.tsv", BadRows())
