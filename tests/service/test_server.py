@@ -224,7 +224,7 @@ def test_requests_of_all_shapes_leave_no_memory_behind(tiny_bundle: Bundle, back
             if number == 499:
                 before = held(process)
         grown = held(process) - before
-    # OpenVINO keeps some code for each shape that it meets, 15 to 31 MB by processor. A leak of 90 kB
+    # OpenVINO keeps some code for each shape that it meets, 15 to 31 MB. A leak of 90 kB
     # per request, as it was reported of another server, would be half as much again as the bound.
     assert grown < 60_000_000
 
