@@ -130,7 +130,7 @@ def test_parts_of_graded_pairs_keep_the_scale(tmp_path: Path) -> None:
             (0.1, 0.2),
             r"is 0\.4.*nothing right",
         ),
-        ([Pair("q", f"p {p}", p % 2) for p in range(9)], (0.1, 0.2), "9 pairs of 1 query"),
+        ([Pair("q", f"p {p}", p % 2) for p in range(9)], (0.1, 0.2), "9 pairs of one query"),
         ([], (0.1, 0.2), "0 pairs"),
         (pairs(4), (0.0001, 0.2), "none of the 4 queries falls into the share that chooses"),
     ],
