@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -195,7 +196,8 @@ def test_an_engine_that_scores_wrongly_is_replaced(tiny_bundle: Bundle, fault: P
         reply = httpx.post(f"{running.url}/score", json=BODY).json()["results"]
         assert [result["index"] for result in reply] == right
         text = httpx.get(f"{running.url}/metrics").text
-        assert 'retort_restarts_total{kind="engine",reason="wrong"} 1.0' in text
+        # More than once, if the second was caught by the fault before it was over.
+        assert re.search(r'retort_restarts_total{kind="engine",reason="wrong"} [1-9]', text)
 
 
 def test_a_slow_engine_is_left_alone(tiny_bundle: Bundle, fault: Path) -> None:
