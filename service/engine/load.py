@@ -25,8 +25,8 @@ from retort.service.settings import Settings
 
 logger = logging.getLogger("retort")
 
-# A core is saturated by eight passages; a larger batch would only keep others waiting. On a GPU a
-# larger one is what saturates it; a shallow queue makes small ones anyway.
+# A core is saturated by eight passages; a larger batch would only keep others waiting. A GPU needs
+# a larger one; a shallow queue makes small ones anyway.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1_024, 65_536
 # Rounding up to 16 alone is a tenth of the tokens of short pairs; a GPU's buckets are no finer.
 CPU_LENGTH_STEP = 8

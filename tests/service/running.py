@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -35,6 +36,27 @@ PATIENCE_SECONDS = 180
 AppTest = Callable[[httpx.AsyncClient, Service], Awaitable[None]]
 # In no golden pair.
 POISON = make_encoder().encode_passages(["%"])[0].ids[0]
+
+
+class Held:
+    """Scores as `overlap` does; from `hold` on, every batch waits for `release`."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._go = threading.Event()
+
+    def hold(self) -> None:
+        """Keep what comes from now on."""
+        self._held = True
+
+    def release(self) -> None:
+        """Let everything go."""
+        self._go.set()
+
+    def __call__(self, batch: Batch) -> LogitArray:
+        if self._held:
+            assert self._go.wait(60)
+        return overlap(batch)
 
 
 def fake_service(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 import time
 from collections.abc import Callable
 
@@ -14,7 +13,7 @@ from retort.models.encoding import Batch
 from retort.service.service import Service
 from retort.service.settings import Settings
 from tests.fake_bundle import overlap
-from tests.service.running import PATIENCE_SECONDS, ask
+from tests.service.running import PATIENCE_SECONDS, Held, ask
 
 QUERY = "how tall is the eiffel tower"
 
@@ -76,17 +75,10 @@ def test_while_draining_it_is_not_ready(fake_bundle: Bundle) -> None:
 
 
 def test_overload_and_deadlines(fake_bundle: Bundle) -> None:
-    go = threading.Event()
-    started = False
-
-    def slow(batch: Batch) -> LogitArray:
-        if started:
-            assert go.wait(60)
-        return overlap(batch)
+    held = Held()
 
     async def test(client: httpx.AsyncClient, service: Service) -> None:
-        nonlocal started
-        started = True
+        held.hold()
         body = {"query": QUERY, "passages": ["paris"] * 4}
         first = asyncio.create_task(client.post("/score", json=body))
         while not service.student.queue_tokens:
@@ -98,23 +90,17 @@ def test_overload_and_deadlines(fake_bundle: Bundle) -> None:
         late = await client.post("/score", json={"query": "q", "passages": ["p"], "timeout_ms": 20})
         assert late.status_code == 504
         assert late.json()["error"]["type"] == "deadline_passed"
-        go.set()
+        held.release()
         assert (await first).status_code == 200
         text = (await client.get("/metrics")).text
         assert 'retort_rejected_total{reason="overloaded"} 1.0' in text
         assert 'retort_rejected_total{reason="deadline_passed"} 1.0' in text
 
-    ask(fake_bundle, test, slow, Settings(queue_tokens=100))
+    ask(fake_bundle, test, held, Settings(queue_tokens=100))
 
 
 def test_the_queue_is_seen_while_it_grows(fake_bundle: Bundle) -> None:
-    go = threading.Event()
-    started = False
-
-    def slow(batch: Batch) -> LogitArray:
-        if started:
-            assert go.wait(60)
-        return overlap(batch)
+    held = Held()
 
     async def test(client: httpx.AsyncClient, _: Service) -> None:
         async def waiting() -> float:
@@ -128,36 +114,28 @@ def test_the_queue_is_seen_while_it_grows(fake_bundle: Bundle) -> None:
                 await asyncio.sleep(0.01)
             return tokens
 
-        nonlocal started
-        started = True
+        held.hold()
         body = {"query": QUERY, "passages": ["paris"] * 4}
         asking, tokens = [], await waiting()
         assert tokens == 0
         for _number in range(4):
             asking.append(asyncio.create_task(client.post("/score", json=body)))
             tokens = await reaches(lambda found, before=tokens: found > before)  # type: ignore[misc]
-        go.set()
+        held.release()
         assert {reply.status_code for reply in await asyncio.gather(*asking)} == {200}
         await reaches(lambda found: found == 0)
 
-    ask(fake_bundle, test, slow)
+    ask(fake_bundle, test, held)
 
 
 def test_a_request_without_a_timeout_has_the_servers(fake_bundle: Bundle) -> None:
-    go = threading.Event()
-    started = False
-
-    def slow(batch: Batch) -> LogitArray:
-        if started:
-            assert go.wait(60)
-        return overlap(batch)
+    held = Held()
 
     async def test(client: httpx.AsyncClient, _: Service) -> None:
-        nonlocal started
-        started = True
+        held.hold()
         reply = await client.post("/score", json={"query": QUERY, "passages": ["paris"]})
-        go.set()
+        held.release()
         assert reply.status_code == 504
         assert reply.json()["error"]["type"] == "deadline_passed"
 
-    ask(fake_bundle, test, slow, Settings(timeout_ms=50))
+    ask(fake_bundle, test, held, Settings(timeout_ms=50))

@@ -2,8 +2,8 @@
 
 Better means that the 95% interval of the paired difference lies above zero. The bootstrap's
 interval is too short where queries are few: simulated with two rankers that are equally good, it
-excluded zero in 5 to 7% of cases from 30 queries of which at least 10 get another figure, and in up
-to 11% below that. So there is no verdict below.
+excluded zero in about 4 to 8% of cases from 30 queries of which at least 10 get another figure, and
+in up to 11% below that. So there is no verdict below.
 """
 
 from __future__ import annotations

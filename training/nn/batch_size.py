@@ -9,8 +9,8 @@ import torch
 # A GPU is busy with a hundred thousand tokens at once. A CPU's caches hold far fewer.
 GPU_TOKENS = 131_072
 CPU_PAIRS = 64
-# A shape that was not met before is slow: a program is made for it, and kept. On a CPU a thousand
-# of them took 10 GB.
+# A shape that was not met before is slow: a program is made for it, and kept. A thousand of them
+# took 10 GB of memory, on a CPU.
 GPU_MULTIPLE, CPU_MULTIPLE = 32, 8
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from retort.training.recipes.contradictions import Contradictions
-from retort.training.recipes.mistakes import Mistake, Mistakes
+from retort.training.recipes.mistakes import Mistake, refuse
 from retort.training.recipes.parts.common import Part
 
 OwnField = Literal["query", "passage", "label", "query_id", "passage_id"]
@@ -143,13 +144,8 @@ class CorpusRecipe(Part):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        mistakes = [
-            *self._file_mistakes(),
-            *self._question_mistakes(),
-            *self._dense_mistakes(),
-        ]
-        if mistakes:
-            raise Mistakes(mistakes)
+        parts = self._file_mistakes(), self._question_mistakes(), self._dense_mistakes()
+        refuse(chain(*parts))
         return self
 
     def _question_mistakes(self) -> Iterator[Mistake]:

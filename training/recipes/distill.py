@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,7 +11,7 @@ from pydantic import Field, model_validator
 
 from retort.training.recipes.method_checks import method_mistakes
 from retort.training.recipes.methods import METHODS, UNTAUGHT, OneOptions
-from retort.training.recipes.mistakes import Mistake, Mistakes
+from retort.training.recipes.mistakes import Mistake, refuse
 from retort.training.recipes.parts.common import Part
 from retort.training.recipes.parts.stage import Stage
 from retort.training.recipes.parts.student import StudentPlan
@@ -75,13 +76,15 @@ class DistillRecipe(Part):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        mistakes = [
-            *self._column_mistakes(),
-            *self._hidden_mistakes(),
-            *method_mistakes(self.method, self.options, self.teachers, self.stages, self.student),
-        ]
-        if mistakes:
-            raise Mistakes(mistakes)
+        refuse(
+            chain(
+                self._column_mistakes(),
+                self._hidden_mistakes(),
+                method_mistakes(
+                    self.method, self.options, self.teachers, self.stages, self.student
+                ),
+            )
+        )
         return self
 
     def _column_mistakes(self) -> Iterator[Mistake]:

@@ -17,6 +17,12 @@ class Mistakes(ValueError):
         super().__init__("; ".join(f"{path}: {problem}" for path, problem in self.mistakes))
 
 
+def refuse(mistakes: Iterable[Mistake]) -> None:
+    """Raise `Mistakes` if there are any."""
+    if found := tuple(mistakes):
+        raise Mistakes(found)
+
+
 def problem_of(fault: Any) -> str:
     """What is wrong according to a fault of pydantic's, with the value found.
 

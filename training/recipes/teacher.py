@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from retort.training.recipes.mistakes import Mistake, Mistakes
+from retort.training.recipes.mistakes import Mistake, refuse
 from retort.training.recipes.parts.common import Length, Optimiser, Part
 
 
@@ -86,9 +86,7 @@ class TeacherRecipe(Part):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        mistakes = [*self._mistakes()]
-        if mistakes:
-            raise Mistakes(mistakes)
+        refuse(self._mistakes())
         return self
 
     def _mistakes(self) -> Iterator[Mistake]:

@@ -1,4 +1,4 @@
-"""How much of a text a vocabulary does not know, by kind of tokenizer and by place."""
+"""The share of tokens that a vocabulary does not know, by kind of tokenizer and by place."""
 
 from __future__ import annotations
 

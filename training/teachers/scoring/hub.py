@@ -4,7 +4,7 @@ A pair is laid out by the model's own tokenizer and cut as transformers and sent
 cut it: the longer of the two texts first, down to what the folder allows and the model has
 positions for. So a query of any length leaves a pair that can be scored.
 
-Computed in float32; on a GPU a model that was saved in half precision is computed in bf16. A folder
+Computed in float32. Where a model was saved in half precision, a GPU computes it in bf16. A folder
 of sentence-transformers that does more than classify the bare pair, by a prompt or by further
 modules, goes through that library.
 """

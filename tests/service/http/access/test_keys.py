@@ -149,8 +149,9 @@ def test_what_is_open_can_be_closed(
             expected = 401 if path in closed else None
             reply = await client.get(path)
             assert (reply.status_code == 401) == (expected == 401), path
-            # Not 200 in every case: a busy machine may be late and so not ready.
-            assert (await client.get(path, headers=bearer("hush"))).status_code != 401
+            # A busy machine may be late, and so not ready.
+            answers = {200, 503} if path == "/readyz" else {200}
+            assert (await client.get(path, headers=bearer("hush"))).status_code in answers
 
     ask(fake_bundle, test, settings=Settings(api_key="hush", open_paths=opened))
 

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import httpx
 import pytest
 
-from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
-from retort.models.encoding import Batch
 from retort.service.engine.scorer import REFUSED_SECONDS
 from retort.service.service import Service
 from retort.service.settings import Settings
-from tests.fake_bundle import overlap
 from tests.service.http.aliases.telling import QUERY, SETTINGS, TEXTS, reply_to, told
-from tests.service.running import ask
+from tests.service.running import Held, ask
 
 
 def test_texts_are_ranked(fake_bundle: Bundle) -> None:
@@ -131,17 +127,10 @@ def test_a_misspelt_field_is_told(fake_bundle: Bundle, value: object) -> None:
 
 
 def test_when_overloaded_a_pair_and_a_batch_of_one_fare_alike(fake_bundle: Bundle) -> None:
-    go = threading.Event()
-    started = False
-
-    def slow(batch: Batch) -> LogitArray:
-        if started:
-            assert go.wait(60)
-        return overlap(batch)
+    held = Held()
 
     async def test(client: httpx.AsyncClient, service: Service) -> None:
-        nonlocal started
-        started = True
+        held.hold()
         pair = [QUERY, "paris"]
 
         async def statuses() -> list[int]:
@@ -152,10 +141,10 @@ def test_when_overloaded_a_pair_and_a_batch_of_one_fare_alike(fake_bundle: Bundl
         while not service.student.queue_tokens:
             await asyncio.sleep(0.01)
         assert await statuses() == [429, 429]
-        go.set()
+        held.release()
         assert (await first).status_code == 200
         # A refusal holds for a moment.
         await asyncio.sleep(REFUSED_SECONDS)
         assert await statuses() == [200, 200]
 
-    ask(fake_bundle, test, slow, Settings(queue_tokens=100, timeout_ms=2_000))
+    ask(fake_bundle, test, held, Settings(queue_tokens=100, timeout_ms=2_000))
