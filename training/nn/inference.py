@@ -24,6 +24,7 @@ from retort.models.encoding import Batch, EncodedPair, PairEncoder
 from retort.models.layout import INPUTS, Input
 from retort.training.data.pairs import Pair
 from retort.training.nn.batch_size import BatchSize, padded, scoring_size
+from retort.training.nn.precision import has_bf16
 
 Logits = NDArray[np.float32]
 Model = Callable[[Batch], Logits]
@@ -138,13 +139,7 @@ def backend_name() -> str:
     """What `compile_module` uses here, with its precision."""
     if torch.cuda.is_available():
         return BACKENDS[0]
-    return BACKENDS[1] if _has_bf16() else BACKENDS[2]
-
-
-def _has_bf16() -> bool:
-    from retort.models.runtime.openvino import quiet_openvino
-
-    return "BF16" in quiet_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return BACKENDS[1] if has_bf16() else BACKENDS[2]
 
 
 def _torch_function(module: nn.Module) -> Function:
@@ -174,7 +169,7 @@ def _openvino(module: nn.Module, inputs: Sequence[str]) -> Function:
         port.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))
     model.validate_nodes_and_infer_types()
     hints = {
-        "INFERENCE_PRECISION_HINT": "bf16" if _has_bf16() else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if has_bf16() else "f32",
         "PERFORMANCE_HINT": "LATENCY",
         # One that computes several batches at once may score wrongly.
         "NUM_STREAMS": 1,

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from retort.training.nn.batch_size import BatchSize
 from retort.training.nn.batching import Rows, TokenBatch, TokenTable, epoch_batches
+from retort.training.nn.precision import chosen
 from retort.training.nn.processes import Shared, add_gradients, processes
 from retort.training.recipes.parts.common import Optimiser
 
@@ -103,7 +104,7 @@ def fit(
     # The library keeps a process's first precision; the stages of a student may differ in theirs.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
-        mixed_precision=plan.precision,
+        mixed_precision=chosen(plan.precision),
         cpu=not torch.cuda.is_available(),
         step_scheduler_with_optimizer=False,
     )

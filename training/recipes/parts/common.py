@@ -44,8 +44,9 @@ class Optimiser(Part):
     )
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     freeze_words: bool = Field(True, description="Word embeddings stay as they are.")
-    precision: Literal["bf16", "no", "fp16"] = Field(
-        "bf16", description="Precision of training; no is fp32."
+    precision: Literal["auto", "bf16", "no", "fp16"] = Field(
+        "auto",
+        description="Precision of training; no is fp32, auto is bf16 where the device has it.",
     )
     compile: bool = Field(
         False, description="Make one program of a step first: a minute, which pays on a GPU."
