@@ -20,6 +20,7 @@ from retort.models.manifest import MANIFEST_FILE
 # What of a model's folder decides its scores. Other files, and folders within, may come and go.
 DECIDING = (".json", ".txt", ".model", ".safetensors", ".bin")
 DIGITS = 16
+_PARTS = "config.json, weights and tokenizer"
 
 
 def bundle_of(model: str, cache: Path) -> Path:
@@ -43,6 +44,8 @@ def _locate(model: str) -> Path:
     """Its folder; that of a hub name is the library's cache, which is filled if need be."""
     if Path(model).is_dir():
         return Path(model)
+    if Path(model).is_absolute() or model.startswith(".") or model.count("/") > 1:
+        raise StartError(f"{model}: no such folder: give one with {_PARTS}, or a hub name")
     # It comes with tokenizers; the server itself has no use for it.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -53,7 +56,7 @@ def _locate(model: str) -> Path:
         reason = str(error).strip().splitlines()[0]
         raise StartError(
             f"{model}: no folder here, and no model that the hub gives ({reason}): give a folder "
-            "with config.json, weights and tokenizer"
+            f"with {_PARTS}"
         ) from None
 
 

@@ -87,6 +87,12 @@ def test_a_name_that_no_hub_gives_is_told(tmp_path: Path, monkeypatch: pytest.Mo
         bundle_of("nobody/nothing", tmp_path)
 
 
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/model", "models/nowhere/checkpoint"])
+def test_a_folder_that_is_not_there_is_no_name_of_the_hub(model: str, tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=f"{model}: no such folder"):
+        bundle_of(model, tmp_path)
+
+
 @pytest.mark.slow
 def test_bundle_and_model_are_one_too_many() -> None:
     ended = ended_at_start("--bundle", "retort-small", "--model", "m")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,10 +21,13 @@ from retort.training.recipes.kinds import (
     CONFIG_FILE,
     PACKAGE,
     URLS,
+    depth_of,
     find_kind,
     kind_fault,
+    option_fault,
     package_of,
 )
+from retort.training.recipes.parts.student import StudentPlan
 from retort.training.recipes.syntax import read_yaml
 
 INDEX_FILE = "sets.json"  # of a folder of evaluation sets
@@ -96,12 +99,13 @@ _OWN_FOLDERS = ("models", "runs")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a field of a recipe names; `kind` is a teacher's."""
+    """What a field of a recipe names, the fields around that one, and a teacher's kind."""
 
     field: str
     path: str
     what: What
     kind: str = ""
+    around: Mapping[str, Any] | None = None
 
     @property
     def own(self) -> bool:
@@ -142,11 +146,10 @@ class Place:
         >>> Place("teachers.0.path", "models/mine", "teacher", "hub-cross-encoder").fault()
         'no such folder; put your cross-encoder there, or name a model on the hub'
         """
-        if self.package:
-            found = find_spec(self.package) is not None
-            return "" if found else f"the package {self.package} is not installed"
-        if not self.own and not self.exists():
-            return ""
+        if self.package and find_spec(self.package) is None:
+            return f"the package {self.package} is not installed"
+        if self.package or (not self.own and not self.exists()):
+            return self._shape_fault()
         if not self.exists():
             return _NO_TEACHER.get(self.kind) or _NOTHING[self.what]
         path = Path(self.path)
@@ -163,6 +166,18 @@ class Place:
                 return fault
             if lack and not (path / lack).is_file():
                 return f"no {self.kind}: no {lack}"
+        return self._shape_fault()
+
+    def _shape_fault(self) -> str:
+        """Why the fields around it do not fit what is there."""
+        around = self.around or {}
+        layers = around.get("layers")
+        if self.what == "backbone" and isinstance(layers, list):
+            depth = depth_of(self.path)
+            if depth and not all(layer in range(depth) for layer in layers):
+                return f"layers {layers} of an encoder with {depth}: use 0 to {depth - 1}"
+        if self.what == "teacher":
+            return option_fault(self.kind, around)
         return ""
 
 
@@ -184,7 +199,17 @@ def places(values: dict[str, Any]) -> Iterator[Place]:
     for pattern, what in _FIELDS.get(str(values.get("kind")), {}).items():
         for path, value, parent in _matches(values, pattern.split("."), "", {}):
             if isinstance(value, str):
-                yield Place(path, value, what, _kind(parent, value) if what == "teacher" else "")
+                kind = _kind(parent, value) if what == "teacher" else ""
+                yield Place(path, value, what, kind, _around(parent, what))
+
+
+def _around(fields: dict[str, Any], what: What) -> dict[str, Any]:
+    """The fields next to one; the layers of a student that are not written are the usual ones."""
+    if what != "backbone" or "init" not in fields:
+        return fields
+    plan = StudentPlan.model_fields
+    shape = fields.get("kind", "encoder")
+    return {"layers": fields.get("layers", plan["layers"].default) if shape == "encoder" else None}
 
 
 def _kind(teacher: dict[str, Any], place: str) -> str:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from retort.models.bundle import list_bundles
 from retort.models.manifest import MANIFEST_FILE
 
 Kind = Literal["cross-encoder", "bi-encoder", "hub-cross-encoder", "bundle", "http", "given"]
@@ -79,9 +80,39 @@ def kind_fault(kind: str, place: str) -> str:
     return f"{_WHAT[found]}: write kind: {found}"
 
 
+def option_fault(kind: str, options: Mapping[str, Any]) -> str:
+    """Why a teacher of this kind cannot have these options; "" where it can.
+
+    A cosine head is trained on a product of two texts' vectors, which a teacher that reads both at
+    once does not have; scores in a file may be anything.
+    """
+    what = next((what for known, what in _WHAT.items() if known == kind), "")
+    if what and options.get("head") == "cosine" and kind not in ("bi-encoder", "given"):
+        return f"head: cosine imitates a bi-encoder, and this is {what}: leave it out"
+    if what and options.get("output") is not None and kind != "hub-cross-encoder":
+        return f"output: names one of a hub-cross-encoder's, and this is {what}: leave it out"
+    return ""
+
+
 def is_checkpoint(place: str | Path) -> bool:
     """Whether the folder holds a student, or a teacher of a student's shape."""
     return (Path(place) / CHECKPOINT_FILE).is_file()
+
+
+def depth_of(place: str) -> int | None:
+    """How many layers the encoder at a place has; None where nothing here tells."""
+    folder = _folder(place)
+    if folder is None or not folder.is_dir():
+        folder = list_bundles().get(place)
+        if folder is None:
+            return None
+    manifest, checkpoint = _read(folder / MANIFEST_FILE), _read(folder / CHECKPOINT_FILE)
+    depth = (
+        _inner(manifest, "architecture").get("layers")
+        or _inner(checkpoint, "config").get("num_hidden_layers")
+        or _read(folder / CONFIG_FILE).get("num_hidden_layers")
+    )
+    return depth if isinstance(depth, int) else None
 
 
 def is_classifier(architectures: Iterable[str] | None) -> bool:
@@ -111,9 +142,8 @@ def _folder(place: str) -> Path | None:
 
 
 def _taught_shape(folder: Path) -> str:
-    meta = _read(folder / CHECKPOINT_FILE).get("meta")
-    recipe = meta.get("recipe") if isinstance(meta, dict) else None
-    return str(recipe.get("shape")) if isinstance(recipe, dict) else ""
+    meta = _inner(_read(folder / CHECKPOINT_FILE), "meta")
+    return str(_inner(meta, "recipe").get("shape", ""))
 
 
 def _sentence_kind(folder: Path) -> Kind | None:
@@ -126,6 +156,12 @@ def _sentence_kind(folder: Path) -> Kind | None:
             }  # fmt: skip
             return kinds.get(str(named))
     return "bi-encoder"
+
+
+def _inner(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A JSON object inside another; empty where there is none."""
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

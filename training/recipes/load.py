@@ -125,7 +125,7 @@ def _field(place: tuple[int | str, ...]) -> str:
 def _lines(place: tuple[int | str, ...], fault: Any) -> list[str]:
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, Mistakes):
-        return [f"{path}: {problem}" for path, problem in cause.mistakes]
+        return [f"{_field((*place, path))}: {problem}" for path, problem in cause.mistakes]
     return [f"{_field(place) or 'recipe'}: {problem_of(fault)}"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from retort.training.recipes.distill import DistillRecipe
-from retort.training.recipes.load import RecipeError, parse_recipe
+from retort.training.recipes.load import RecipeError, find_mistakes, parse_recipe
 
 PLAN: dict[str, Any] = {
     "kind": "distill", "name": "s", "out": "o", "store": "x",
@@ -62,3 +62,13 @@ def test_which_teachers_a_method_reads(
     method: str, changes: dict[str, object], read: list[str]
 ) -> None:
     assert [t.name for t in distill(method=method, **changes).read_teachers] == read
+
+
+@pytest.mark.parametrize(
+    ("longest", "query", "right"), [(96, 92, True), (96, 93, False), (8, 8, False)]
+)
+def test_a_query_leaves_its_passage_room(longest: int, query: int, right: bool) -> None:
+    length = {"max_length": longest, "max_query_tokens": query}
+    values = {"kind": "teacher", "name": "t", "table": "t.parquet", "out": "t", "length": length}
+    fields = [mistake.partition(":")[0] for mistake in find_mistakes(values)]
+    assert fields == ([] if right else ["length.max_query_tokens"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from retort.training.recipes.files import Place, absent, not_yet, obstacles, places
-from retort.training.recipes.kinds import CHECKPOINT_FILE, CONFIG_FILE
+from retort.training.recipes.kinds import CHECKPOINT_FILE, CONFIG_FILE, option_fault
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +104,51 @@ def test_a_teacher_that_cannot_be_one_is_told_why(
     (tmp_path / "ours" / CHECKPOINT_FILE).touch()
     (tmp_path / "theirs" / CONFIG_FILE).touch()
     fault = Place("teachers.0.path", path, "teacher", kind).fault()
+    assert said in fault
+    assert bool(said) == bool(fault)
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ({"init": "deep", "layers": [0, 5]}, ""),
+        ({"init": "deep", "layers": [0, 6]}, "use 0 to 5"),
+        ({"init": "deep", "layers": [-1]}, "use 0 to 5"),
+        ({"init": "deep"}, ""),
+        ({"init": "shallow"}, "use 0 to 2"),  # the usual layers are 1, 3 and 5
+        ({"init": "retort-small"}, "use 0 to 2"),
+        ({"init": "retort-small", "layers": [0, 1, 2]}, ""),
+        ({"init": "shallow", "kind": "bi-lstm"}, ""),
+        ({"init": "org/on-the-hub", "layers": [40]}, ""),
+    ],
+)
+def test_layers_that_an_encoder_does_not_have_are_told_before_anything_runs(
+    tmp_path: Path, plan: dict[str, Any], said: str
+) -> None:
+    for name, layers in (("deep", 6), ("shallow", 3)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / CONFIG_FILE).write_text(f'{{"num_hidden_layers": {layers}}}')
+    faults = [item.fault for item in absent(distill(student=plan), Path("recipes"))]
+    assert [said in fault for fault in faults if "layers" in fault] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ({"head": "cosine"}, "bi-encoder", ""),
+        ({"head": "cosine"}, "given", ""),
+        ({"head": "linear"}, "bundle", ""),
+        ({"head": "cosine"}, "bundle", "head: cosine"),
+        ({"head": "cosine"}, "hub-cross-encoder", "head: cosine"),
+        ({"output": 1}, "hub-cross-encoder", ""),
+        ({"output": 1}, "http", "output:"),
+        ({"output": 1, "head": "cosine"}, "a misspelt kind", ""),
+    ],
+)
+def test_options_of_another_kind_of_teacher_are_told(
+    options: dict[str, Any], kind: str, said: str
+) -> None:
+    fault = option_fault(kind, options)
     assert said in fault
     assert bool(said) == bool(fault)
 

@@ -39,6 +39,7 @@ from retort.training.data.readers.rows import (
     short,
 )
 from retort.training.recipes.corpus import FileLayout, OwnField
+from retort.training.recipes.mistakes import repeated
 from retort.wording import counted
 
 FORMS = (".tsv", ".csv", ".jsonl", ".parquet")
@@ -136,9 +137,11 @@ def _text(field: str, value: object) -> str:
         raise ValueError(f"the {field} is null: give a text")
     if not isinstance(value, str):
         raise ValueError(f"the {field} is {short(value, 60)}, not a text")
-    if not value.strip():
+    _whole(field, value)
+    # A zero-width space is a character that nobody sees, and no blank to Python.
+    if not any(character.isprintable() and character != " " for character in value):
         raise ValueError(f"the {field} is empty")
-    return _whole(field, value)
+    return value
 
 
 def _whole(field: str, value: str) -> str:
@@ -264,7 +267,7 @@ def _jsonl(path: Path, bad: BadRows, layout: FileLayout) -> Iterator[tuple[int, 
     known: dict[tuple[str, ...], dict[OwnField, str]] = {}
     for number, line in lines(path):
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_object)
             if not isinstance(row, dict):
                 raise ValueError(f"{short(row, 60)} is no object of named fields")
             keys = tuple(row)
@@ -278,6 +281,15 @@ def _jsonl(path: Path, bad: BadRows, layout: FileLayout) -> Iterator[tuple[int, 
             bad.refuse(path, number, str(error))
         else:
             yield number, {field: row[name] for field, name in known[keys].items()}
+
+
+def _object(fields: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object. Raises `ValueError` for a name that is there twice, where JSON takes any."""
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = ", ".join(repr(name) for name in repeated([name for name, _ in fields]))
+        raise ValueError(f"{names} is there more than once: name each field once")
+    return found
 
 
 def _parquet(path: Path, bad: BadRows, layout: FileLayout) -> Iterator[tuple[int, Values]]:

@@ -104,7 +104,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             "`iconv -f ISO-8859-1 -t UTF-8` if it is Latin-1"
         ) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}, after line {number}: {_gzip_problem(error)}") from error
+        raise DataError(f"{path}, after line {number}: {_gzip_problem(error, number)}") from error
 
 
 def _check_width(path: Path, line: bytes) -> None:
@@ -117,9 +117,11 @@ def _check_width(path: Path, line: bytes) -> None:
         )
 
 
-def _gzip_problem(error: Exception) -> str:
+def _gzip_problem(error: Exception, read: int = 0) -> str:
     if isinstance(error, EOFError):
         return "the gzip file is cut off: copy it again, whole"
+    if read:
+        return f"what follows is not gzipped or damaged ({error}): compress the file again"
     return f"not a sound gzip file ({error}): without compression, leave .gz out of its name"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from retort.models.encoding import Truncation
+from retort.training.recipes.mistakes import refuse
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # a name that a folder may have
 
@@ -27,6 +28,14 @@ class Length(Part):
     def truncation(self) -> Truncation:
         """The same, as pairs are encoded by."""
         return Truncation(self.max_length, self.max_query_tokens)
+
+    @model_validator(mode="after")
+    def _leaves_the_passage_room(self) -> Self:
+        try:
+            self.truncation  # noqa: B018  (it checks itself)
+        except ValueError as error:
+            refuse([("max_query_tokens", str(error))])
+        return self
 
 
 class Optimiser(Part):

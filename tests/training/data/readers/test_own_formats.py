@@ -116,6 +116,8 @@ LONG_ROW = json.dumps({"query": "q", "passage": LONG, "label": "yes"})
         ("a.jsonl", '{"query": 12, "passage": "p"}', "line 1: the query is 12, not a text"),
         ("a.jsonl", '{"query": "q", "passage": "\\ud83d"}', "passage has half of a surrogate"),
         ("a.jsonl", '{"query": " ", "passage": "p"}', "line 1: the query is empty"),
+        ("a.jsonl", '{"query": "\\u200b\\u00a0", "passage": "p"}', "line 1: the query is empty"),
+        ("a.jsonl", '{"query": "q", "passage": "p", "label": 0, "label": 1}', "'label' is there"),
         ("a.jsonl", '{"query": "q", "lable": 1, "text": "p"}', "line 1: unknown columns lable"),
         ("a.jsonl", '{"query": "q", "text": "p", "answer": "p"}', "text and answer can both be"),
         ("a.jsonl", '["q", "p"]', "line 1: .* is no object"),
@@ -158,6 +160,9 @@ def test_broken_gzip_files_are_told(tmp_path: Path) -> None:
     (tmp_path / "cut.tsv.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cut\.tsv\.gz, after line \d+: the gzip file is cut off"):
         read_file(tmp_path / "cut.tsv.gz", BadRows())
+    (tmp_path / "more.tsv.gz").write_bytes(whole + b"q\tp\n")
+    with pytest.raises(DataError, match=r"more\.tsv\.gz, after line 9000: what follows"):
+        read_file(tmp_path / "more.tsv.gz", BadRows())
     (tmp_path / "none.tsv.gz").write_text("q\tp\n")
     with pytest.raises(DataError, match=r"none\.tsv\.gz, .*: not a sound gzip file"):
         read_file(tmp_path / "none.tsv.gz", BadRows())
