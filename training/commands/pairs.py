@@ -111,19 +111,24 @@ def read_measured(
     """The sets of a folder, those of `names` if there are any, or a file's pairs as one set.
 
     In a folder, a pair that has several labels is measured under each of them, which is said.
+    Raises `EvaluationSetError` for labels that are all alike, before anything is scored.
     """
     from retort.training.data.contradictions import contradictions
     from retort.training.data.evaluation_set import read_sets
     from retort.training.data.readers.own import form_of
 
     if place.is_file() or form_of(place):
-        return [read_set(place, layout, rule, relevant)]
+        one = read_set(place, layout, rule, relevant)
+        one.check_labels()
+        return [one]
     if layout.columns or layout.largest:
         raise ValueError(f"{place}: --columns and --largest are for a file, and this is a folder")
     sets = read_sets(place, names or ())
     for items in sets:
         if several := len(contradictions(items.pairs)):
             log(f"{items.name}: {several} pairs have contradictory labels, each measured by itself")
-    if relevant is None:
-        return sets
-    return [replace(items, relevant=relevant / items.largest) for items in sets]
+    if relevant is not None:
+        sets = [replace(items, relevant=relevant / items.largest) for items in sets]
+    for items in sets:
+        items.check_labels()
+    return sets

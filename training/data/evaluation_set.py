@@ -20,6 +20,7 @@ from retort.training.data.pairs import RIGHT, Pair, group_by_query
 from retort.training.data.readers.own import FORMS, SourcePairs, read_file
 from retort.training.data.readers.rows import BadRows
 from retort.training.recipes.files import INDEX_FILE
+from retort.wording import counted
 
 Kind = Literal["ranking", "classification"]
 MIXED_SHARE = 0.5
@@ -99,6 +100,20 @@ class EvaluationSet:
     def labels(self) -> NDArray[np.int64]:
         """1 for a label of `relevant` or more, else 0; (pairs,)."""
         return (self.gains >= self.relevant - _ROUNDED).astype(np.int64)
+
+    def check_labels(self) -> None:
+        """Raise `EvaluationSetError` if no measure can tell one ranker from another by the labels.
+
+        Nothing is right or wrong where all labels are on one side of `relevant`.
+        """
+        found = {int(label) for label in self.labels}
+        if len(found) == 1:
+            side = "at or above" if found == {1} else "below"
+            raise EvaluationSetError(
+                f"{self.name}: all {counted(len(self.pairs), 'label')} are {side} "
+                f"{self.relevant * self.largest:g}, from which a passage is relevant: give pairs "
+                "of both kinds, or another --relevant"
+            )
 
     @property
     def query_ids(self) -> list[str]:

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from retort.training.commands.pairs import read_measured
 from retort.training.data.evaluation_set import (
     EvaluationSet,
     EvaluationSetError,
     read_sets,
+    write_pairs,
     write_sets,
 )
 from retort.training.data.pairs import Pair
 from retort.training.data.readers.rows import DataError
+from retort.training.recipes.corpus import FileLayout
 
 PAIRS = (Pair("who?", "he\u2028did", 1.0, "1", "a"), Pair("who?", "ä", 0.0, "1", "b"))
 
@@ -80,3 +83,19 @@ def test_graded_sets_refuse_what_has_no_grade(tmp_path: Path) -> None:
         EvaluationSetError, match="relevant from 4: give a label above 0 and up to 3"
     ):
         EvaluationSet("set", pairs, relevant=4 / 3, largest=3.0)
+
+
+@pytest.mark.parametrize(("labels", "side"), [((1.0, 0.5), "at or above"), ((0.0, 0.4), "below")])
+def test_labels_on_one_side_are_told_before_anything_is_scored(
+    labels: tuple[float, ...], side: str, tmp_path: Path
+) -> None:
+    pairs = tuple(Pair("q", str(label), label) for label in labels)
+    write_sets(tmp_path / "sets", [EvaluationSet("set", pairs)])
+    write_pairs(tmp_path / "mine.jsonl", [Pair("q", pair.passage, pair.label) for pair in pairs])
+    for place in (tmp_path / "sets", tmp_path / "mine.jsonl"):
+        with pytest.raises(EvaluationSetError, match=f"2 labels are {side} 0.5"):
+            read_measured(place, None, FileLayout(), "mean", None)
+    # Another threshold has something on each side.
+    threshold = max(labels)
+    found = read_measured(tmp_path / "mine.jsonl", None, FileLayout(), "mean", threshold)
+    assert sorted(found[0].labels.tolist()) == [0, 1]
