@@ -42,17 +42,17 @@ class FitPlan(BaseModel):
     teachers: tuple[TeacherRef, ...] = ()
     out: Path
     work: Path
-    init: str = SHIPPED
-    seed: int = 1
-    epochs: float = Field(2.0, gt=0)
+    init: str
+    seed: int
+    epochs: float = Field(gt=0)
     minutes: float | None = Field(None, gt=0)
     measure: str | None = None
     layout: FileLayout = FileLayout()
     relevant: float | None = Field(None, gt=0)
-    contradictions: Contradictions = "mean"
+    contradictions: Contradictions
     questions: tuple[str, ...] = ()
     passages: tuple[str, ...] = ()
-    labels_alone: bool = True
+    labels_alone: bool
     digests: dict[str, str] = {}
 
     @property

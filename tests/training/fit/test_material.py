@@ -12,22 +12,17 @@ from retort.training.data.pairs import Pair
 from retort.training.data.readers.own import SourcePairs
 from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.fit.material import Material, read_material
-from retort.training.fit.plan import FitPlan
 from retort.training.fit.verdict import MIN_QUERIES
 from retort.training.recipes.parts.teacher import TeacherRef
 from tests.training.fit.made import make_pairs, save_pairs
+from tests.training.fit.plans import make_plan
 
 TEACHER = TeacherRef(name="ce", path="ce")
 
 
 def read(tmp_path: Path, pairs: list[Pair], *teachers: TeacherRef, **fields: object) -> Material:
     source = save_pairs(tmp_path / "mine.jsonl", pairs)
-    plan = FitPlan.model_validate(
-        {
-            "source": str(source), "teachers": teachers, "out": tmp_path / "out",
-            "work": tmp_path / "work", **fields,
-        }
-    )  # fmt: skip
+    plan = make_plan(tmp_path, source=str(source), teachers=teachers, **fields)
     return read_material(plan, read_pairs, lambda text: None)
 
 
@@ -97,7 +92,7 @@ def test_what_cannot_be_judged_is_refused_with_what_to_do(tmp_path: Path) -> Non
 
 def test_the_sample_that_ships_is_enough_for_a_verdict(tmp_path: Path) -> None:
     sample = Path(__file__).parents[3] / "recipes" / "mine" / "sample.tsv"
-    plan = FitPlan(source=str(sample), out=tmp_path / "out", work=tmp_path / "work")
+    plan = make_plan(tmp_path, source=str(sample))
     found = read_material(plan, read_pairs, lambda text: None).parts
     assert len(queries(found.measure.pairs)) >= MIN_QUERIES
     assert sample.stat().st_size < 300_000

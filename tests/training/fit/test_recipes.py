@@ -17,13 +17,9 @@ from retort.training.recipes.distill import DistillRecipe
 from retort.training.recipes.load import load_recipe
 from retort.training.recipes.parts.common import Length
 from tests.training.fit.made import make_pairs
+from tests.training.fit.plans import make_plan
 
 TEACHERS = [{"name": "ce", "path": "models/ce"}]
-
-
-def plan(tmp_path: Path, **fields: Any) -> FitPlan:
-    values = {"source": "mine.tsv", "out": tmp_path / "mine", "work": tmp_path / "work"}
-    return FitPlan.model_validate({**values, **fields})
 
 
 def students(own: FitPlan, limit: int | None = None) -> dict[str, dict[str, Any]]:
@@ -31,7 +27,7 @@ def students(own: FitPlan, limit: int | None = None) -> dict[str, dict[str, Any]
 
 
 def test_with_a_teacher_candidates_come_first_and_labels_after(tmp_path: Path) -> None:
-    own = plan(tmp_path, teachers=TEACHERS)
+    own = make_plan(tmp_path, teachers=TEACHERS)
     found = students(own)
     assert found["distilled"]["method"] == "tmkd"
     assert [stage["alpha"] for stage in found["distilled"]["stages"]] == [1.0, 0.7]
@@ -46,7 +42,7 @@ def test_with_a_teacher_candidates_come_first_and_labels_after(tmp_path: Path) -
 
 
 def test_without_a_teacher_labels_are_all_there_is(tmp_path: Path) -> None:
-    found = students(plan(tmp_path))
+    found = students(make_plan(tmp_path))
     assert list(found) == ["labels-alone"]
     assert found["labels-alone"]["method"] == "none"
     assert [stage["alpha"] for stage in found["labels-alone"]["stages"]] == [0.0]
@@ -54,14 +50,14 @@ def test_without_a_teacher_labels_are_all_there_is(tmp_path: Path) -> None:
 
 def test_each_question_gets_a_dozen_candidates(tmp_path: Path) -> None:
     material = Material(divide(make_pairs(100), "mine", 0.1, 0.3), (), (), ())
-    found = corpus_recipes(plan(tmp_path, teachers=TEACHERS), material)
+    found = corpus_recipes(make_plan(tmp_path, teachers=TEACHERS), material)
     asked = found["candidates"]["questions"]
     assert 8 <= asked["near"] + asked["deep"] <= 16
-    assert list(corpus_recipes(plan(tmp_path), material)) == ["pairs"]
+    assert list(corpus_recipes(make_plan(tmp_path), material)) == ["pairs"]
 
 
 def test_the_files_are_recipes_and_one_that_was_edited_is_not_written_over(tmp_path: Path) -> None:
-    own = plan(tmp_path, teachers=TEACHERS)
+    own = make_plan(tmp_path, teachers=TEACHERS)
     own.work.mkdir()
     write_recipes(own.work, students(own))
     path = own.work / "distilled.yaml"
@@ -87,11 +83,11 @@ def test_minutes_go_to_labelled_pairs_first_and_to_candidates_with_what_is_left(
 ) -> None:
     speeds = Speeds(teachers={"ce": 100.0}, student=50.0, layers=3, length=Length())
     # One labelled pair: 0.01 s to score, 2 epochs of 0.02 s to learn. A candidate: 0.03 s.
-    own = plan(tmp_path, teachers=TEACHERS, minutes=2.0, labels_alone=False)
+    own = make_plan(tmp_path, teachers=TEACHERS, minutes=2.0, labels_alone=False)
     assert within(own, speeds, 1000, 5000) == Amount(int(70 / 0.03), 2.0)
     assert within(own, speeds, 1000, 1000) == Amount(None, 2.0)
     assert within(own, speeds, 2300, 5000) == Amount(0, 2.0)
     assert within(own, speeds, 4000, 5000) == Amount(0, 1.0)
-    both = plan(tmp_path, teachers=TEACHERS, minutes=2.0)
+    both = make_plan(tmp_path, teachers=TEACHERS, minutes=2.0)
     assert within(both, speeds, 1000, 5000) == Amount(int(30 / 0.03), 2.0)
-    assert within(plan(tmp_path), speeds, 4000, 0) == Amount(0, 2.0)
+    assert within(make_plan(tmp_path), speeds, 4000, 0) == Amount(0, 2.0)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from retort.training.data.evaluation_set import EvaluationSet
 from retort.training.data.pairs import Pair
 from retort.training.fit.choice import Choice
-from retort.training.fit.plan import DISTILLED, LABELS_ALONE, FitPlan
+from retort.training.fit.plan import DISTILLED, LABELS_ALONE
 from retort.training.fit.report import FitReport, make_report, render
 from retort.training.recipes.parts.teacher import TeacherRef
+from tests.training.fit.plans import make_plan
 
 Floats = NDArray[np.float64]
 
@@ -31,10 +32,7 @@ def noise(seed: int) -> Floats:
 
 def made(tmp_path: Path, **scores: Floats) -> FitReport:
     """A report of `mine`, taught by `ce`, with these scores of each ranker."""
-    plan = FitPlan(
-        source="mine.tsv", out=tmp_path / "mine", work=tmp_path / "work",
-        teachers=(TeacherRef(name="ce", path="ce"),),
-    )  # fmt: skip
+    plan = make_plan(tmp_path, teachers=(TeacherRef(name="ce", path="ce"),))
     every = {
         "mine": noise(1), "retort-small": noise(2), DISTILLED: noise(1), LABELS_ALONE: noise(3),
         "ce": noise(4), **scores,
