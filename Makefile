@@ -112,6 +112,11 @@ stress: $(VENV)/.dev ## The server at its limits; 40 min; docs/performance.md
 	$(BIN)/retort stress --bundle $(BUNDLE) $(if $(TUNED),--settings $(TUNED)) \
 		--output docs/performance.md
 
+.PHONY: scale
+scale: $(VENV)/.dev ## What the cores are worth; docs/scaling.md
+	$(BIN)/retort scale --bundle $(BUNDLE) --p99-ms $(P99_MS) $(if $(TUNED),--settings $(TUNED)) \
+		--output docs/scaling.md
+
 # --- Distil ------------------------------------------------------------------------------------
 # Teaching, labelling and distilling keep what they have done: after a kill they go on from there.
 

@@ -20,6 +20,7 @@ from retort.loadtest.options import (
     LoadtestOptions,
     OutputOption,
     PeersOptions,
+    ScaleOptions,
     StressOptions,
     TuneOptions,
     as_command,
@@ -35,7 +36,7 @@ REFRESHES_PER_SECOND = 2.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this room."""
-    for command in (bench, chaos, loadtest, peers, stress, tune):
+    for command in (bench, chaos, loadtest, peers, scale, stress, tune):
         app.command()(as_command(command))
 
 
@@ -133,6 +134,25 @@ def peers(options: PeersOptions, output: OutputOption = None, as_json: JsonOptio
 
     with measuring("psutil", "transformers", *_plotting(output)) as log:
         measurement = run_peers(options, log)
+    show([measurement], output, as_json)
+
+
+def scale(options: ScaleOptions, output: OutputOption = None, as_json: JsonOption = False) -> None:
+    """Measure what this machine's cores are worth: throughput within a p99, memory, start.
+
+    Starts one server on 1, 2, 4, … cores and several on an equal share of all, each pinned to cores
+    of its own, and finds how many clients each of these arrangements serves while the p99 is within
+    the target. Then all take turns at that load, round by round. Settings come from RETORT_
+    variables or a file, as for `retort serve`.
+
+    Example:
+
+        retort scale --p99-ms 200 --output docs/scaling.md
+    """
+    from retort.loadtest.experiments.scaling import run_scale
+
+    with measuring("psutil") as log:
+        measurement = run_scale(options, log)
     show([measurement], output, as_json)
 
 

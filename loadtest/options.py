@@ -270,6 +270,23 @@ class TuneOptions:
         return {name: value for name, value in asked.items() if value != "auto"}
 
 
+@dataclass(frozen=True, slots=True)
+class ScaleOptions:
+    """The options of `retort scale`."""
+
+    bundle: BundleOption = "retort-small"
+    settings: SettingsOption = None
+    p99_ms: Annotated[
+        float, typer.Option(min=0.1, help="The target: 99 of 100 requests take at most this long.")
+    ] = 200.0
+    passages: Annotated[
+        int, typer.Option(min=1, max=60, help="Most passages per request of the extract.")
+    ] = 60
+    pairs: PairsOption = None
+    rounds: RoundsOption = 5
+    seconds: SecondsOption = 5.0
+
+
 def chosen(names: Iterable[str], parts: Iterable[str]) -> tuple[str, ...]:
     """Those of `parts` that `--only` names, in the order of `parts`; all where none is named.
 

@@ -13,12 +13,11 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import psutil
 from scipy import stats
 
 from retort.loadtest.load import OK, Answer, Loop, Outcome, Step, require_answers, run_step
 from retort.loadtest.options import StressOptions
-from retort.loadtest.peers.processes import sampling
+from retort.loadtest.peers.processes import Tree, sampling
 from retort.loadtest.result import Cell, Column, Plot, Table
 from retort.loadtest.rounds import Latency, Log, Spread, in_turn, percentile, ratios
 from retort.loadtest.servers import Counters, Server
@@ -323,13 +322,13 @@ def memory(subject: Subject) -> Part:
     """
     options = subject.options
     texts = mixed(subject.encoder, options.pairs).requests
-    process = psutil.Process(subject.server.pid)
+    processes = Tree(subject.server.pid)
     begin = subject.server.counters().pairs
     samples: list[Sample] = []
 
     def sample() -> None:
-        resident = float(process.memory_info().rss)
-        samples.append((subject.server.counters().pairs - begin, resident))
+        held = float(processes.memory_bytes())
+        samples.append((subject.server.counters().pairs - begin, held))
 
     last = options.warmup_pairs + options.memory_pairs
     failed = stretch = 0
@@ -372,14 +371,16 @@ def memory_part(samples: Sequence[Sample], warmup_pairs: int, failed: int = 0) -
     growth, pairs = grown - held, round(float(counted[-1, 0] - counted[0, 0]))
     row = ("after the warm-up", held, growth, growth / held, slope, pairs, failed)
     note = (
-        f"Resident set of the server's process in {len(counted)} samples after "
+        f"Memory of the server's processes together in {len(counted)} samples after "
         f"{warmup_pairs:,} pairs of warm-up; passages that never repeat; the interval of the slope "
         "is that of 95%."
     )
     step = -(-len(samples) // DRAWN)
-    points = tuple((pairs, resident / MEGA) for pairs, resident in samples[::step])
-    lines = (Line("resident set", points),)
-    panel = Panel("Resident set of the server", Axis("pairs scored"), Axis("MB", low=0), lines)
+    points = tuple((pairs, held / MEGA) for pairs, held in samples[::step])
+    lines = (Line("memory", points),)
+    panel = Panel(
+        "Memory of the server's processes", Axis("pairs scored"), Axis("MB", low=0), lines
+    )
     title = "Memory of the server while it scores pairs that never repeat"
     plots = (Plot("stress", title, (panel,), size=(640, 300)),)
     return Part(Table("memory", MEMORY_COLUMNS, (row,)), note, plots)
