@@ -112,6 +112,8 @@ class Stub:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body are two packets, and the second one should not wait.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 self._answer(200, {"status": "ready"})
