@@ -96,9 +96,8 @@ class Balancer:
 
     @property
     def retried(self) -> float:
-        """Attempts beyond the first one of a request."""
-        again = self.number("haproxy_backend_retry_warnings_total", proxy="retort")
-        return again + self.number("haproxy_backend_redispatch_warnings_total", proxy="retort")
+        """Attempts beyond the first one of a request: each is on another server."""
+        return self.number("haproxy_backend_redispatch_warnings_total", proxy="retort")
 
 
 class Stub:

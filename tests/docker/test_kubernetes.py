@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from retort.models.bundle import Bundle
+from retort.models.errors import StartError
 from retort.service.http.app import create_app
 from retort.service.metrics import Metrics
 from retort.service.processes.supervisor import FRONT_END_SILENCE_SECONDS, LAST_SECONDS
@@ -213,6 +214,19 @@ def test_variables_are_settings_and_the_server_takes_them(
     assert ("nvidia.com/gpu" in resources["limits"]) == (overlay == "gpu")
     if overlay == "gpu":
         assert found.workers == found.threads // 2
+
+
+def test_links_of_a_service_of_that_name_would_keep_the_server_from_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (service,) = of_kind(built(ALL), "Service")
+    prefix = service["metadata"]["name"].upper()
+    for name, value in (("PORT", "tcp://10.0.0.1:80"), ("SERVICE_HOST", "10.0.0.1")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"{prefix}_{name}", value)
+            with pytest.raises(StartError):
+                load_settings()
+    assert pod(built(ALL))["enableServiceLinks"] is False
 
 
 @each_overlay
