@@ -47,6 +47,11 @@ class Child:
         """How it ended; None while it runs. Negative: the signal that ended it."""
         return self.process.poll()
 
+    @property
+    def begun(self) -> bool:
+        """Whether its heart has beaten at all: before, it imports what it needs."""
+        return self.board.beat > self.started_at
+
     def silent_seconds(self, now: float) -> float:
         """How long its heart has not beaten."""
         return now - self.board.beat

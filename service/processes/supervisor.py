@@ -44,6 +44,8 @@ TICK_SECONDS = 0.02
 WORD_SECONDS = 0.25
 # An event loop may be busy for a while, with a large body for instance.
 FRONT_END_SILENCE_SECONDS = 3.0
+# Until its heart beats for the first time: where cores are few, importing alone takes longer.
+FRONT_END_START_SECONDS = 60.0
 # One that ended so soon has hardly served: the next one waits.
 FRONT_END_WAIT_SECONDS = 1.0
 # Beyond `drain_seconds`, for a process to end.
@@ -245,7 +247,8 @@ class Supervisor:
     def _look_at_front_end(self, front: FrontEnd, now: float, lag: float) -> None:
         child = front.child
         if child is not None:
-            silent = child.silent_seconds(now) > FRONT_END_SILENCE_SECONDS + lag
+            limit = FRONT_END_SILENCE_SECONDS if child.begun else FRONT_END_START_SECONDS
+            silent = child.silent_seconds(now) > limit + lag
             if child.status is None and not silent:
                 return
             if self._end_at is not None and child.status is not None:

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from retort.models.bundle import Bundle
-from tests.service.running import PATIENCE_SECONDS, ServerProcess, server
+from tests.service.running import PATIENCE_SECONDS, ServerProcess, ended, server
 from tests.tiny_texts import PASSAGES, QUERIES
 
 pytestmark = pytest.mark.slow
@@ -273,6 +273,22 @@ def test_a_front_end_that_dies_is_replaced(tiny_bundle: Bundle, fault: Path) -> 
         assert 'retort_restarts_total{kind="front_end",reason="died"} 1.0' in text
         # Whichever of them is asked, it knows the counts of all.
         assert 'retort_requests_total{route="/score",status="200"} 20.0' in text
+
+
+def test_a_front_end_that_is_slow_to_start_is_left_alone(tiny_bundle: Bundle) -> None:
+    # As on a container's share of a core, where importing takes longer than a front end that
+    # serves may be silent.
+    running = ServerProcess("--port", "0", "--bundle", str(tiny_bundle.folder), "--threads", "1")
+    with ended(running):
+        until(lambda: bool(children(running, "front_end")))
+        (front,) = children(running, "front_end")
+        front.suspend()
+        time.sleep(5)
+        front.resume()
+        running.wait_until_ready()
+        assert [child.pid for child in children(running, "front_end")] == [front.pid]
+        text = httpx.get(f"{running.url}/metrics").text
+        assert 'retort_restarts_total{kind="front_end",reason="silent"} 0.0' in text
 
 
 def test_when_the_supervisor_is_killed_nobody_is_left(tiny_bundle: Bundle, fault: Path) -> None:
