@@ -48,11 +48,11 @@ def load(
 
 
 class WordlessQuery(ValueError):
-    """A query without a letter or a digit: nothing is asked."""
+    """Queries without a letter or a digit: nothing is asked."""
 
-    def __init__(self, query: str) -> None:
-        super().__init__(f"query {query[:40]!r}: it has no letter and no digit")
-        self.query = query
+    def __init__(self, queries: Sequence[str]) -> None:
+        super().__init__(f"query {queries[0][:40]!r}: it has no letter and no digit")
+        self.queries = frozenset(queries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,6 @@ class Ranker:
     def _heads(self, queries: Sequence[str]) -> dict[str, EncodedText]:
         distinct = list(dict.fromkeys(queries))
         heads = dict(zip(distinct, self.encoder.encode_queries(distinct), strict=True))
-        for query, head in heads.items():
-            if not head.words.tokens:
-                raise WordlessQuery(query)
+        if wordless := [query for query, head in heads.items() if not head.words.tokens]:
+            raise WordlessQuery(wordless)
         return heads
