@@ -12,7 +12,7 @@ import orjson
 
 from retort.bulk.formats.text import TextFile
 from retort.bulk.output import Added, Ranked
-from retort.bulk.sources import Row, group_of
+from retort.bulk.sources import Row, group_of, query_of
 from retort.fields import OwnField, checked_id, checked_text, columns_of
 from retort.ranked import id_of, text_of
 from retort.rows import short
@@ -47,7 +47,7 @@ class JsonlFile(TextFile):
             self.added.check("the object", keys)
             self._known[keys] = columns_of(keys, self.columns, others=True)
         fields = self._known[keys]
-        query = checked_text("query", row[fields["query"]])
+        query = query_of(row[fields["query"]])
         own = checked_id("query_id", row[fields["query_id"]]) if "query_id" in fields else ""
         return Row(query, (checked_text("passage", row[fields["passage"]]),), group_of(query, own))
 
@@ -57,7 +57,7 @@ class JsonlFile(TextFile):
                 f"it has {self.added.results} already, which the output adds: rename it, or name "
                 "what is added with --prefix"
             )
-        query = checked_text("query", row.get(self.columns.get("query", "query")))
+        query = query_of(row.get(self.columns.get("query", "query")))
         if not row[LIST]:
             raise ValueError("there is no passage in its list")
         # As with `POST /score`, a passage of a list may be empty: its score is 0.

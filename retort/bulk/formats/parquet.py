@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retort.bulk.output import Added, Ranked
-from retort.bulk.sources import BLOCK_BYTES, BLOCK_ROWS, Block, Place, Row, group_of
+from retort.bulk.sources import (
+    BLOCK_BYTES,
+    BLOCK_ROWS,
+    Block,
+    Place,
+    Row,
+    group_of,
+    query_of,
+)
 from retort.extras import install_advice
 from retort.failures import reading
 from retort.fields import (
@@ -175,7 +183,7 @@ class ParquetFiles:
     def _row(self, values: _Values, bad: BadRows) -> Row | None:
         file = self._files[values.file]
         try:
-            query = checked_text("query", values.query)
+            query = query_of(values.query)
             own = checked_id("query_id", values.query_id)
             passage = checked_text("passage", values.passage)
         except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from retort.bulk.formats.text import TextFile
 from retort.bulk.output import Ranked
-from retort.bulk.sources import Row, group_of
+from retort.bulk.sources import Row, group_of, query_of
 from retort.fields import (
     REQUIRED,
     ColumnsError,
@@ -48,7 +48,7 @@ class TsvFile(TextFile):
             )
         if self._width is not None and len(cells) != self._width:
             raise ValueError(f"{counted(len(cells), 'column')}, where the header has {self._width}")
-        query = checked_text("query", cells[self._query])
+        query = query_of(cells[self._query])
         own = "" if self._query_id is None else checked_id("query_id", cells[self._query_id])
         passage = checked_text("passage", cells[self._passage])
         return Row(query, (passage,), group_of(query, own))
