@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,12 @@ class Job:
         if self._complete(log):
             return
         source = open_source(self.input, self.columns, self.added)
-        scorer = make_scorer()
-        parts = Parts(folder_of(self.output), self._basis(source) | dict(scorer.identity))
-        own = share.own(source.blocks)
-        found = self._survey(source, own, parts, share.whole and self.added.ranked)
-        missing = [b for b in own if not parts.has(b, found.digests[b.number])]
-        self._score(source, scorer, parts, found, missing)
+        with closing(make_scorer()) as scorer:
+            parts = Parts(folder_of(self.output), self._basis(source) | dict(scorer.identity))
+            own = share.own(source.blocks)
+            found = self._survey(source, own, parts, share.whole and self.added.ranked)
+            missing = [b for b in own if not parts.has(b, found.digests[b.number])]
+            self._score(source, scorer, parts, found, missing)
         if share.whole:
             self._finish(source, parts, found, log)
         else:

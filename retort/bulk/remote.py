@@ -45,7 +45,11 @@ class RemoteScorer:
         self._client = Client(url, timeout=TIMEOUT_SECONDS, attempts=ATTEMPTS, concurrency=1)
         self._workers = concurrency
         self._asked = model
-        self._model = self._served(url, model)
+        try:
+            self._model = self._served(url, model)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -63,6 +67,10 @@ class RemoteScorer:
             return Prepared(asked, partial(_finish, len(pairs), asked))
 
         return pipelined(jobs, prepare, self._ask, self._workers)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
     def _served(self, url: str, model: str | None) -> ServedModel:
         served = self._client.models()

@@ -55,6 +55,10 @@ class Scorer(Protocol):
         """Each job with the scores of its pairs, in order."""
         ...
 
+    def close(self) -> None:
+        """Close what is open: nothing is scored any more."""
+        ...
+
 
 class LocalScorer:
     """Scores with a ranker of this process, to be made once per process.
@@ -97,6 +101,9 @@ class LocalScorer:
             return self._prepare(pairs_of(job))
 
         return pipelined(jobs, prepare, self._infer, self._workers)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def _prepare(
         self, pairs: Sequence[Pair]

@@ -17,6 +17,7 @@ from retort.bulk.formats import parquet, text
 from retort.bulk.scoring import score_rows
 from retort.extras import EXTRA_OF_MODULE
 from retort.models.bundle import Bundle
+from retort.ranked import Passage
 from tests.retort.bulk.files import (
     FORMS,
     ROOT,
@@ -92,7 +93,12 @@ def test_the_pure_function_scores_as_the_ranker(rows: Rows, ranker: retort.Ranke
 def test_lists_of_passages_are_ranked_as_by_the_server(
     ranker: retort.Ranker, tmp_path: Path
 ) -> None:
-    passages = [PASSAGES[0], {"id": "b7", "text": PASSAGES[1]}, {"text": ""}, *PASSAGES[2:]]
+    passages: list[Passage] = [
+        PASSAGES[0],
+        {"id": "b7", "text": PASSAGES[1]},
+        {"text": ""},
+        *PASSAGES[2:],
+    ]
     lines = [{"query": query, "passages": passages, "who": number} for number, query in
              enumerate((*QUERIES, QUERIES[0]))]  # fmt: skip
     source = write(tmp_path / "lists.jsonl", [*lines, {"query": "q", "passage": "paris"}])

@@ -161,7 +161,7 @@ def test_shares_make_the_same_file(form: str, rows: Rows, tmp_path: Path) -> Non
     for process in (*shares, start(source, whole)):
         end(process)
     folder = out.with_name(f"{out.name}.partial")
-    merging = [*SMALL_BLOCKS, "rank", source, "--out", out, "--merge", "3"]
+    merging = [*SMALL_BLOCKS, "rank", str(source), "--out", str(out), "--merge", "3"]
     for lacking, copied in (("2/3, 3/3", 3), ("2/3", 2)):
         ended = subprocess.run(merging, cwd=ROOT, capture_output=True, text=True, check=False)
         assert ended.returncode == 1
