@@ -66,12 +66,12 @@ def rank(
     shard: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Score the I-th of N shares only, for --merge to put together."
+            metavar="I/N", help="Score the I-th of N shards only; --merge puts them together."
         ),
     ] = None,
     merge: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Write the output from the scores of N shares."),
+        typer.Option(metavar="N", min=1, help="Write the output from the scores of N shards."),
     ] = None,
 ) -> None:
     """Score a file of pairs: each row gets a score, a spread and its rank in its query.
@@ -84,7 +84,7 @@ def rank(
     """
     from retort.bulk.job import Job
     from retort.bulk.output import Added
-    from retort.bulk.shares import Share, share_of
+    from retort.bulk.shards import Shard, shard_of
     from retort.fields import columns_given
 
     job = Job(
@@ -108,7 +108,7 @@ def rank(
     def make_scorer() -> Scorer:
         return _local(context) if url is None else _remote(url, model, concurrency)
 
-    job.score(make_scorer, Share() if shard is None else share_of(shard), _log)
+    job.score(make_scorer, Shard() if shard is None else shard_of(shard), _log)
 
 
 def _local(context: typer.Context) -> Scorer:

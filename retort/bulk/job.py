@@ -1,4 +1,4 @@
-"""A job: one input to one output, or a share of that, going on where an earlier run has ended."""
+"""A job: one input to one output, or a shard of that, going on where an earlier run has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from retort.bulk.parts import Part, Parts, folder_of, left_over
 from retort.bulk.progress import BulkProgress
 from retort.bulk.ranks import ranked
 from retort.bulk.scoring import Pair, Scorer
-from retort.bulk.shares import Share
+from retort.bulk.shards import Shard
 from retort.bulk.sources import Block, Source
 from retort.bulk.survey import Facts, Survey, facts_of, survey
 from retort.fields import OwnField
@@ -38,10 +38,10 @@ class Job:
     def score(
         self,
         make_scorer: Callable[[], Scorer],
-        share: Share,
+        shard: Shard,
         log: Callable[[str], None],
     ) -> None:
-        """Score a share; where that is everything, write the output too.
+        """Score a shard; where that is everything, write the output too.
 
         What parts of an earlier run hold is not scored again. Raises `DataError` for a bad row or
         an output that is there already, `OtherBasis` if parts belong to something else.
@@ -51,42 +51,44 @@ class Job:
         source = open_source(self.input, self.columns, self.added)
         with closing(make_scorer()) as scorer:
             parts = Parts(folder_of(self.output), self._basis(source) | dict(scorer.identity))
-            own = share.own(source.blocks)
-            found = self._survey(source, own, parts, share.whole and self.added.ranked)
+            own = shard.own(source.blocks)
+            # Before anything is written, so that bad rows can be mended.
+            found = self._survey(source, own)
+            parts.begin()
             missing = [b for b in own if not parts.has(b, found.digests[b.number])]
             self._score(source, scorer, parts, found, missing)
-        if share.whole:
+        if shard.whole:
             self._finish(source, parts, found, log)
         else:
             log(
-                f"share {share}: {counted(sum(found.pairs.values()), 'pair')} scored in "
-                f"{parts.folder}; when all shares are there, --merge {share.of} makes {self.output}"
+                f"shard {shard}: {counted(sum(found.pairs.values()), 'pair')} scored in "
+                f"{parts.folder}; when all shards are there, --merge {shard.of} makes {self.output}"
             )
 
-    def merge(self, shares: int, log: Callable[[str], None]) -> None:
-        """Write the output from the parts of all shares.
+    def merge(self, shards: int, log: Callable[[str], None]) -> None:
+        """Write the output from the parts of all shards.
 
-        Raises `DataError` that names the shares of which parts are missing.
+        Raises `DataError` that names the shards of which parts are missing.
         """
         if self._complete(log):
             return
         source = open_source(self.input, self.columns, self.added)
         folder = folder_of(self.output)
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder: shares are scored into it with --shard")
+            raise DataError(f"{folder}: no such folder: shards are scored into it with --shard")
         parts = Parts(folder, self._basis(source))
         lacking = [
-            share
-            for share in (Share(number, shares) for number in range(1, shares + 1))
-            if any(parts.read(block) is None for block in share.own(source.blocks))
+            shard
+            for shard in (Shard(number, shards) for number in range(1, shards + 1))
+            if any(parts.read(block) is None for block in shard.own(source.blocks))
         ]
         if lacking:
             names = ", ".join(map(str, lacking))
             raise DataError(
-                f"{folder}: {counted(len(lacking), 'share')} missing or incomplete: {names}. "
+                f"{folder}: {counted(len(lacking), 'shard')} missing or incomplete: {names}. "
                 "Run the same command with --shard for each of them"
             )
-        found = self._survey(source, source.blocks, parts, self.added.ranked)
+        found = self._survey(source, source.blocks)
         for block in source.blocks:
             parts.has(block, found.digests[block.number])
         self._finish(source, parts, found, log)
@@ -105,17 +107,16 @@ class Job:
     def _basis(self, source: Source) -> dict[str, Any]:
         return {**source.identity, "bad rows": "skipped" if self.skip_bad else "refused"}
 
-    def _survey(
-        self, source: Source, blocks: Sequence[Block], parts: Parts, grouped: bool
-    ) -> Survey:
+    def _survey(self, source: Source, blocks: Sequence[Block]) -> Survey:
+        self.output.parent.mkdir(parents=True, exist_ok=True)
         bad = BadRows(skip=self.skip_bad, offered=True)
         with BulkProgress("reading", "blocks", len(blocks)) as progress:
             found = survey(
                 source,
                 blocks,
                 bad,
-                grouped=grouped,
-                folder=parts.folder,
+                grouped=self.added.ranked,
+                folder=self.output.parent,
                 advance=progress.advance,
             )
         if len(blocks) == len(source.blocks) and not any(found.pairs.values()):
@@ -128,8 +129,9 @@ class Job:
         total = sum(found.pairs.values())
         done = total - sum(found.pairs[block.number] for block in missing)
         refused = BadRows(skip=self.skip_bad, offered=True)
-        with BulkProgress("scoring", "pairs", total, done) as progress:
-            for work, scores in scorer.stream(_works(source, missing, found), lambda w: w.pairs):
+        stream = scorer.stream(_works(source, missing, found), lambda work: work.pairs)
+        with BulkProgress("scoring", "pairs", total, done) as progress, closing(stream):
+            for work, scores in stream:
                 for pair, problem in sorted(scores.problems.items()):
                     row = int(np.searchsorted(np.cumsum(work.facts.pairs), pair, side="right"))
                     place = source.place(work.block, row)

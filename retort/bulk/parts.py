@@ -13,14 +13,16 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from retort.bulk.sources import Block
-from retort.bulk.survey import Facts
+from retort.bulk.survey import DIGEST_BYTES, Facts
 from retort.models.arrays import FloatArray
 from retort.rows import DataError
 
@@ -48,7 +50,7 @@ def folder_of(output: Path) -> Path:
 
 
 class Parts:
-    """The parts in a folder, which is made if it is not there.
+    """The parts in a folder, which `begin` makes if it is not there.
 
     `basis` has a value that JSON can hold for each thing that scores depend on. Raises `OtherBasis`
     where the folder was begun with another.
@@ -56,8 +58,21 @@ class Parts:
 
     def __init__(self, folder: Path, basis: Mapping[str, Any]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._check(basis)
+        self._basis = json.loads(json.dumps(basis))
+        self._mark = b""
+        if (folder / BASIS).exists():
+            self._check()
+
+    def begin(self) -> None:
+        """Make the folder, if no other process has. Raises `OtherBasis` if one has with another."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / BASIS
+        draft = path.with_suffix(f".{os.uname().nodename}-{os.getpid()}.draft")
+        draft.write_text(json.dumps(self._basis, indent=1), encoding="utf-8")
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+        self._check()
 
     def path(self, block: Block) -> Path:
         """The file of a block's part."""
@@ -70,6 +85,7 @@ class Parts:
         with draft.open("wb") as file:
             np.savez(
                 file,
+                basis=np.frombuffer(self._mark, dtype=np.uint8),
                 digest=np.frombuffer(part.facts.digest, dtype=np.uint8),
                 pairs=part.facts.pairs,
                 starts=part.facts.starts,
@@ -80,11 +96,21 @@ class Parts:
         draft.replace(path)
 
     def read(self, block: Block) -> Part | None:
-        """A block's part; None if there is none that can be read, as after a loss of power."""
+        """A block's part; None if there is none that can be read, as after a loss of power.
+
+        Raises `OtherBasis` for one that was copied here from a folder with another basis.
+        """
         try:
             with np.load(self.path(block), allow_pickle=False) as held:
+                if held["basis"].tobytes() != self._mark:
+                    raise OtherBasis(
+                        f"{self.path(block)}: scored by another bundle or backend, or with other "
+                        f"options, than {BASIS} says. Remove it, and run its shard again"
+                    )
                 facts = Facts(held["digest"].tobytes(), held["pairs"], held["starts"], held["keys"])
                 return Part(facts, held["score"], held["spread"])
+        except OtherBasis:
+            raise
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
             return None
 
@@ -105,21 +131,11 @@ class Parts:
         draft.rename(output)
         shutil.rmtree(self.folder)
 
-    def _check(self, basis: Mapping[str, Any]) -> None:
-        path = self.folder / BASIS
-        wanted = json.loads(json.dumps(basis))
-        if not path.exists():
-            # Another process may be about to do the same.
-            draft = path.with_suffix(f".{os.uname().nodename}-{os.getpid()}.draft")
-            draft.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        held = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in wanted.items():
+    def _check(self) -> None:
+        text = (self.folder / BASIS).read_bytes()
+        self._mark = blake2b(text, digest_size=DIGEST_BYTES).digest()
+        held = json.loads(text)
+        for name, value in self._basis.items():
             if held.get(name) != value:
                 raise OtherBasis(
                     f"{self.folder}: begun with another {name}: {_told(held.get(name))} then, "

@@ -5,7 +5,7 @@ What the server refuses for the moment is asked again when it says (`Retry-After
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -58,7 +58,7 @@ class RemoteScorer:
 
     def stream(
         self, jobs: Iterable[Job], pairs_of: Callable[[Job], Sequence[Pair]]
-    ) -> Iterator[tuple[Job, PairScores]]:
+    ) -> Generator[tuple[Job, PairScores]]:
         """Each job with the scores of its pairs, in order."""
 
         def prepare(job: Job) -> Prepared[_Asked, Answer | str, PairScores]:

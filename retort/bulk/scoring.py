@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,7 +51,7 @@ class Scorer(Protocol):
 
     def stream(
         self, jobs: Iterable[Job], pairs_of: Callable[[Job], Sequence[Pair]]
-    ) -> Iterator[tuple[Job, PairScores]]:
+    ) -> Generator[tuple[Job, PairScores]]:
         """Each job with the scores of its pairs, in order."""
         ...
 
@@ -94,7 +94,7 @@ class LocalScorer:
 
     def stream(
         self, jobs: Iterable[Job], pairs_of: Callable[[Job], Sequence[Pair]]
-    ) -> Iterator[tuple[Job, PairScores]]:
+    ) -> Generator[tuple[Job, PairScores]]:
         """Each job with the scores of its pairs, in order."""
 
         def prepare(job: Job) -> Prepared[Sequence[EncodedPair], LogitArray, PairScores]:
@@ -167,7 +167,7 @@ def pipelined(
     prepare: Callable[[Job], Prepared[Task, Result, Done]],
     run: Callable[[Task], Result],
     workers: int,
-) -> Iterator[tuple[Job, Done]]:
+) -> Generator[tuple[Job, Done]]:
     """Each job with what came of it, in order; `workers` tasks are run at once.
 
     The tasks of two jobs are under way, so that none of the workers waits for the last of a job,

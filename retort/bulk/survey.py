@@ -90,8 +90,8 @@ def survey(
 ) -> Survey:
     """Read the blocks, which follow one another; `grouped` says that each query's rows have to.
 
-    `folder` is for a temporary file. Raises `DataError` for a bad row, as `bad` says, and for a
-    query that comes back.
+    `folder`, which is there, is for a temporary file. Raises `DataError` for a bad row, as `bad`
+    says, and for a query that comes back.
     """
     found = Survey({}, {}, 0)
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -120,16 +120,16 @@ def _key(name: str) -> bytes:
 def _refuse_scattered(source: Source, file: Any) -> None:
     """Raise `DataError` for the first run of a query that has had one.
 
-    Runs are looked through a share at a time, by their keys, so memory does not grow with them.
+    Runs are looked through a bucket of their keys at a time, so memory does not grow with them.
     """
     file.flush()
-    shares = 1 + file.tell() // 32 // RUNS_AT_ONCE
+    buckets = 1 + file.tell() // 32 // RUNS_AT_ONCE
     worst: tuple[Any, Any] | None = None
-    for share in range(shares):
+    for bucket in range(buckets):
         file.seek(0)
         own = []
         while len(runs := np.fromfile(file, dtype="<u8", count=4 * RUNS_AT_ONCE).reshape(-1, 4)):
-            own.append(runs[runs[:, 0] % np.uint64(shares) == share])
+            own.append(runs[runs[:, 0] % np.uint64(buckets) == bucket])
         runs = np.concatenate(own) if own else np.empty((0, 4), dtype="<u8")
         runs = runs[np.lexsort(runs.T[::-1])]
         for place in np.flatnonzero((runs[1:, :2] == runs[:-1, :2]).all(axis=1)):

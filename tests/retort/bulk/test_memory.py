@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from retort.bulk.job import Job
 from retort.bulk.scoring import PairScores
-from retort.bulk.shares import Share
+from retort.bulk.shards import Shard
 
 class Lengths:
     identity = {}
@@ -34,7 +34,7 @@ class Lengths:
     def close(self): pass
 
 source = Path(sys.argv[1])
-Job(source, source.with_stem("out")).score(Lengths, Share(), print)
+Job(source, source.with_stem("out")).score(Lengths, Shard(), print)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 GROUP = 10_000

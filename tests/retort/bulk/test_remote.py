@@ -138,7 +138,7 @@ def test_a_busy_server_is_asked_again_when_it_says(
     assert [row["score"] for row in found] == [len(row["passage"]) / 1e4 for row in rows]
     assert len(handler.refusals) == len(handler.taken) == 12
     assert handler.taken[0] >= handler.refusals[0] + 1
-    assert handler.most == 3
+    assert 1 < handler.most <= 3
 
 
 def test_scores_of_two_models_are_not_mixed(

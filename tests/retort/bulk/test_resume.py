@@ -152,13 +152,13 @@ def test_nothing_goes_on_under_another_basis(form: str, rows: Rows, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [".tsv", ".jsonl", ".parquet"])
-def test_shares_make_the_same_file(form: str, rows: Rows, tmp_path: Path) -> None:
+def test_shards_make_the_same_file(form: str, rows: Rows, tmp_path: Path) -> None:
     source = write(tmp_path / f"in{form}", rows)
     whole, out = tmp_path / f"whole{form}", tmp_path / f"out{form}"
     # All but the first have folders of their own, as on machines that share none.
-    shares = [start(source, out, "--shard", "1/3")]
-    shares += [start(source, tmp_path / f"{n}" / out.name, "--shard", f"{n}/3") for n in (2, 3)]
-    for process in (*shares, start(source, whole)):
+    shards = [start(source, out, "--shard", "1/3")]
+    shards += [start(source, tmp_path / f"{n}" / out.name, "--shard", f"{n}/3") for n in (2, 3)]
+    for process in (*shards, start(source, whole)):
         end(process)
     folder = out.with_name(f"{out.name}.partial")
     merging = [*SMALL_BLOCKS, "rank", str(source), "--out", str(out), "--merge", "3"]
@@ -171,7 +171,19 @@ def test_shares_make_the_same_file(form: str, rows: Rows, tmp_path: Path) -> Non
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_shares_of_partitions(rows: Rows, tmp_path: Path) -> None:
+def test_parts_of_two_bases_are_not_merged(rows: Rows, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.tsv", rows[:20])
+    outs = [tmp_path / "out.tsv", tmp_path / "other" / "out.tsv"]
+    for out, options in zip(outs, ((), ("--skip-bad",)), strict=True):
+        assert call(source, "--out", out, *SCORING, "--shard", "2/2", *options).exit_code == 0
+    (own,), (other,) = map(parts_of, outs)
+    shutil.copy(other, own)
+    ended = call(source, "--out", outs[0], "--merge", 2)
+    assert ended.exit_code == 1
+    assert "Remove it" in ended.stderr
+
+
+def test_shards_of_partitions(rows: Rows, tmp_path: Path) -> None:
     source = tmp_path / "in"
     table = pa.Table.from_pylist([{**row, "half": row["price"] % 2} for row in rows])
     pq.write_to_dataset(table, source, partition_cols=["half"])

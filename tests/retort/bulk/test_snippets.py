@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 import retort
 from retort.models.bundle import Bundle
-from tests.retort.bulk.files import ROOT, SCORING, by_query, make_rows, write
+from tests.retort.bulk.files import ROOT, SCORING, Rows, by_query, make_rows, write
 
 PAGE = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
 SNIPPETS = {
@@ -24,13 +23,15 @@ SNIPPETS = {
 }
 
 
-def to_rows(best: Any) -> list[dict[str, Any]]:
+def to_rows(best: Any) -> Rows:
     """The rows of a frame of any of the libraries."""
-    for name in ("to_dicts", "fetch_arrow_table"):
-        if hasattr(best, name):
-            found = getattr(best, name)()
-            return found if isinstance(found, list) else found.to_pylist()
-    return pa.Table.from_pandas(best).to_pylist()
+    if hasattr(best, "to_dicts"):
+        rows: Rows = best.to_dicts()
+        return rows
+    if hasattr(best, "fetchall"):
+        return [dict(zip(best.columns, row, strict=True)) for row in best.fetchall()]
+    rows = best.to_dict("records")
+    return rows
 
 
 @pytest.mark.parametrize("library", ["duckdb", "pandas", "polars"])

@@ -1,4 +1,4 @@
-"""Shares: which blocks each of several runs scores."""
+"""Shards: which blocks each of several runs scores."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The share of that `number`, from 1, `of` so many; as even as they get, and in order.
+class Shard:
+    """The shard of that `number`, from 1, `of` so many; as even as they get, and in order.
 
-    >>> [Share(number, 3).own("abcdefgh") for number in (1, 2, 3)]
+    >>> [Shard(number, 3).own("abcdefgh") for number in (1, 2, 3)]
     ['ab', 'cde', 'fgh']
     """
 
@@ -35,13 +35,13 @@ class Share:
         return f"{self.number}/{self.of}"
 
 
-def share_of(text: str) -> Share:
-    """The share that `--shard` names. Raises `ValueError`.
+def shard_of(text: str) -> Shard:
+    """The shard that `--shard` names. Raises `ValueError`.
 
-    >>> share_of("2/8")
-    Share(number=2, of=8)
+    >>> shard_of("2/8")
+    Shard(number=2, of=8)
     """
     found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise ValueError(f"--shard {text}: write I/N, as in 1/8 to 8/8 for eight shares")
-    return Share(int(found[1]), int(found[2]))
+        raise ValueError(f"--shard {text}: write I/N, as in 1/8 to 8/8 for eight shards")
+    return Shard(int(found[1]), int(found[2]))
