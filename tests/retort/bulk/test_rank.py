@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import retort
+from retort import fields
+from retort.bulk import progress, shards, survey
 from retort.bulk.formats import parquet, text
 from retort.bulk.scoring import score_rows
 from retort.extras import EXTRA_OF_MODULE
@@ -181,8 +185,10 @@ def test_a_query_is_its_id(ranker: retort.Ranker, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", [".tsv", ".parquet"])
 def test_rows_of_a_query_have_to_lie_together_to_be_ranked(
-    form: str, rows: Rows, tmp_path: Path, small_blocks: None
+    form: str, rows: Rows, tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Looked through in several buckets.
+    monkeypatch.setattr(survey, "RUNS_AT_ONCE", 3)
     source = write(tmp_path / f"in{form}", [*rows, rows[3]])
     out = tmp_path / f"out{form}"
     ended = call(source, "--out", out, *SCORING)
@@ -247,6 +253,13 @@ def test_what_is_read_stays_as_it_is_to_the_byte(tmp_path: Path) -> None:
     found = (tmp_path / "out.jsonl").read_text()
     assert found.startswith(line.removesuffix(" }"))
     assert json.loads(found)["rank"] == 1
+
+
+@pytest.mark.parametrize("module", [fields, progress, shards])
+def test_the_examples_print_what_they_say(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted >= 1
+    assert found.failed == 0
 
 
 def test_progress_is_told_on_standard_error(rows: Rows, tmp_path: Path) -> None:
