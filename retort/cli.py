@@ -18,6 +18,7 @@ from retort.failures import reported
 # Each adds its subcommands with `register(app)`, in the order of `--help`, under this heading.
 ROOMS = {
     "retort.service.cli": "Serve",
+    "retort.bulk.cli": "Score files",
     "retort.training.commands.fit": "Distil",
     "retort.training.commands.data": "Distil",
     "retort.training.commands.train": "Distil",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,23 @@ def load(
     return Ranker(read_bundle(find_bundle(bundle)), options)
 
 
+class WordlessQuery(ValueError):
+    """Queries without a letter or a digit: nothing is asked."""
+
+    def __init__(self, queries: Sequence[str]) -> None:
+        super().__init__(f"query {queries[0][:40]!r}: it has no letter and no digit")
+        self.queries = frozenset(queries)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPassages:
+    """Passages as the model gets them: all their `pairs`, and how each of them is read."""
+
+    pairs: list[EncodedPair]
+    passages: list[ReadPassage | None]
+    reading: Reading
+
+
 class Ranker:
     """Ranks passages with one bundle. Thread-safe.
 
@@ -72,15 +90,15 @@ class Ranker:
         self, bundle: Bundle, options: RuntimeOptions | None = None, cache: Path | None = None
     ) -> None:
         self.bundle = bundle
-        self._encoder = bundle.encoder()
-        self._backend = choose_backend(
-            bundle, self._encoder, options or RuntimeOptions(), cache or default_cache()
+        self.encoder = bundle.encoder()
+        self.backend = choose_backend(
+            bundle, self.encoder, options or RuntimeOptions(), cache or default_cache()
         ).backend
 
     @property
     def info(self) -> BackendInfo:
         """The backend that runs it, for instance `openvino/cpu/int8`."""
-        return self._backend.info
+        return self.backend.info
 
     def rank(
         self,
@@ -140,14 +158,17 @@ class Ranker:
         queries, passages = zip(*pairs, strict=True) if pairs else ((), ())
         return self._read(queries, passages, reading)[0]
 
-    def _read(
-        self, queries: Sequence[str], passages: Sequence[str], reading: Reading
-    ) -> tuple[FloatArray, FloatArray, Mapping[int, Note]]:
-        """Scores and spreads (passages,), and what there is to tell; one query is for all."""
+    def encode(
+        self, queries: Sequence[str], passages: Sequence[str], reading: Reading = READING
+    ) -> EncodedPassages:
+        """Passages as the model gets them, each with its query; one query is for all.
+
+        Raises `WordlessQuery`.
+        """
         heads = self._heads(queries)
         pairs: list[EncodedPair] = []
         read: list[ReadPassage | None] = []
-        encoder = self._encoder
+        encoder = self.encoder
         for index, (text, passage) in enumerate(
             zip(passages, encoder.encode_passages(passages), strict=True)
         ):
@@ -156,22 +177,38 @@ class Ranker:
             read.append(how)
             windows = ((0, len(passage.ids)),) if how is None else how.windows
             pairs += (encoder.join_window(head, passage, window) for window in windows)
-        if not pairs:
+        return EncodedPassages(pairs, read, reading)
+
+    def gather(
+        self, encoded: EncodedPassages, logits: ArrayLike | None
+    ) -> tuple[FloatArray, FloatArray, set[int], Mapping[int, Note]]:
+        """Scores and spreads (passages,), who has none that is finite, and what there is to tell.
+
+        `logits` (pairs, heads) are those of the encoded pairs; None if there are no pairs.
+        """
+        if logits is None:
             none = np.zeros(0)
             scores = Scores(none, none, none.astype(bool))
         else:
-            logits = infer_pairs(self._backend, encoder, pairs)
             scores = self.bundle.manifest.scores(logits)
         missing = np.flatnonzero(~scores.finite).tolist()
-        score, spread, lost, notes = gather(read, scores.score, scores.spread, missing, reading)
+        return gather(encoded.passages, scores.score, scores.spread, missing, encoded.reading)
+
+    def _read(
+        self, queries: Sequence[str], passages: Sequence[str], reading: Reading
+    ) -> tuple[FloatArray, FloatArray, Mapping[int, Note]]:
+        """Scores and spreads (passages,), and what there is to tell; one query is for all."""
+        encoded = self.encode(queries, passages, reading)
+        pairs = encoded.pairs
+        logits = infer_pairs(self.backend, self.encoder, pairs) if pairs else None
+        score, spread, lost, notes = self.gather(encoded, logits)
         if lost:
             raise FloatingPointError(f"passage {min(lost)}: its score is not finite")
         return score, spread, notes
 
     def _heads(self, queries: Sequence[str]) -> dict[str, EncodedText]:
         distinct = list(dict.fromkeys(queries))
-        heads = dict(zip(distinct, self._encoder.encode_queries(distinct), strict=True))
-        for query, head in heads.items():
-            if not head.words.tokens:
-                raise ValueError(f"query {query[:40]!r}: it has no letter and no digit")
+        heads = dict(zip(distinct, self.encoder.encode_queries(distinct), strict=True))
+        if wordless := [query for query, head in heads.items() if not head.words.tokens]:
+            raise WordlessQuery(wordless)
         return heads

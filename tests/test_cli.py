@@ -26,6 +26,7 @@ PROMISED = {
     "export",
     "verify",
     "score",
+    "rank",
     "bench",
     "loadtest",
     "peers",

@@ -115,14 +115,24 @@ def infer_pairs(
     Pairs of like length share a batch of `at_once` of them, at most; `padded` says to what length
     one is padded.
     """
-    order = sorted(range(len(pairs)), key=lambda index: len(pairs[index]))
+    batches = like_length(pairs, at_once)
     parts = []
-    for start in range(0, len(order), at_once):
-        rows = order[start : start + at_once]
+    for rows in batches:
         length = padded(len(pairs[rows[-1]]))
         parts.append(backend.infer(encoder.collate([pairs[row] for row in rows], length)))
+    return in_order(batches, parts)
+
+
+def like_length(pairs: Sequence[EncodedPair], at_once: int = DIRECT_PAIRS) -> list[list[int]]:
+    """The indices of `pairs` in batches of `at_once`, shortest first in and among them."""
+    order = sorted(range(len(pairs)), key=lambda index: len(pairs[index]))
+    return [order[start : start + at_once] for start in range(0, len(order), at_once)]
+
+
+def in_order(batches: Sequence[Sequence[int]], parts: Sequence[LogitArray]) -> LogitArray:
+    """Logits (pairs, heads) in the order of the pairs, from those of each of the `batches`."""
     logits = np.concatenate(parts)
-    logits[order] = logits.copy()
+    logits[[index for rows in batches for index in rows]] = logits.copy()
     return logits
 
 

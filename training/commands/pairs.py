@@ -50,17 +50,10 @@ RelevantOption = Annotated[
 
 def layout_of(columns: Sequence[str] | None, largest: float | None) -> FileLayout:
     """What `--columns` and `--largest` say. Raises `ValueError` for a field that there is not."""
-    from retort.training.data.readers.columns import NAMES
+    from retort.fields import columns_given
     from retort.training.recipes.corpus import FileLayout
 
-    named = {}
-    for item in [item for given in columns or () for item in given.split(",")]:
-        field, _, name = item.partition("=")
-        if field.strip() not in NAMES or not name.strip():
-            raise ValueError(
-                f"--columns {item!r}: write FIELD=NAME, with a FIELD of {', '.join(NAMES)}"
-            )
-        named[field.strip()] = name.strip()
+    named = columns_given(columns or ())
     if largest is not None and largest <= 0:
         raise ValueError(f"--largest {largest:g}: give the largest label, above 0")
     return FileLayout.model_validate({"columns": named, "largest": largest})

@@ -9,11 +9,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from retort.fields import OwnField
 from retort.training.recipes.contradictions import Contradictions
 from retort.training.recipes.mistakes import Mistake, refuse
 from retort.training.recipes.parts.common import Part
-
-OwnField = Literal["query", "passage", "label", "query_id", "passage_id"]
 
 
 class FileLayout(Part):

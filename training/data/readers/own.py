@@ -20,14 +20,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from retort.training.data.pairs import RIGHT, Pair
-from retort.training.data.readers.columns import (
-    ADVICE,
+from retort.fields import (
     REQUIRED,
     ColumnsError,
+    OwnField,
+    checked_id,
+    checked_text,
     columns_of,
     is_header,
 )
+from retort.rows import json_object
+from retort.training.data.pairs import RIGHT, Pair
 from retort.training.data.readers.rows import (
     BadRows,
     DataError,
@@ -38,10 +41,12 @@ from retort.training.data.readers.rows import (
     read_bytes,
     short,
 )
-from retort.training.recipes.corpus import FileLayout, OwnField
-from retort.training.recipes.mistakes import repeated
+from retort.training.recipes.corpus import FileLayout
 from retort.wording import counted
 
+ADVICE = (
+    "name the columns with --columns query=NAME,passage=NAME,label=NAME (or `files` in a recipe)"
+)
 FORMS = (".tsv", ".csv", ".jsonl", ".parquet")
 # Whole labels above this are taken for something else than grades, unless the user says so.
 MOST_GRADE = 10.0
@@ -87,8 +92,9 @@ def is_own(source: str) -> bool:
 def read_file(path: Path, bad: BadRows, layout: FileLayout | None = None) -> SourcePairs:
     """Read a `.tsv`, `.csv`, `.jsonl` or `.parquet`, gzipped or not. Raises `DataError`.
 
-    Columns go by the names in `columns.py`, or by those of `layout`. A `.tsv` or `.csv` without a
-    header is query, passage and perhaps label. A `.jsonl` may be a server's disagreement file.
+    Columns go by the names in `retort/fields.py`, or by those of `layout`. A `.tsv` or `.csv`
+    without a header is query, passage and perhaps label. A `.jsonl` may be a server's disagreement
+    file.
     """
     layout = layout or FileLayout()
     form = form_of(path)
@@ -122,38 +128,14 @@ def read_file(path: Path, bad: BadRows, layout: FileLayout | None = None) -> Sou
 
 def _pair(values: Values, largest: float | None) -> Pair:
     """A pair whose label may be a grade still. Raises `ValueError` that says what is wrong."""
-    query, passage = (_text(field, values.get(field)) for field in REQUIRED)
+    query, passage = (checked_text(field, values.get(field)) for field in REQUIRED)
     return Pair(
         query,
         passage,
         _label(values.get("label"), largest),
-        _id("query_id", values.get("query_id")),
-        _id("passage_id", values.get("passage_id")),
+        checked_id("query_id", values.get("query_id")),
+        checked_id("passage_id", values.get("passage_id")),
     )
-
-
-def _text(field: str, value: object) -> str:
-    if value is None:
-        raise ValueError(f"the {field} is null: give a text")
-    if not isinstance(value, str):
-        raise ValueError(f"the {field} is {short(value, 60)}, not a text")
-    _whole(field, value)
-    # A zero-width space is a character that nobody sees, and no blank to Python.
-    if not any(character.isprintable() and character != " " for character in value):
-        raise ValueError(f"the {field} is empty")
-    return value
-
-
-def _whole(field: str, value: str) -> str:
-    """The text itself. Raises `ValueError` for half a surrogate pair, which UTF-8 cannot hold."""
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the {field} has half of a surrogate pair, {value[error.start]!r}, at character "
-            f"{error.start}: write it whole"
-        ) from error
-    return value
 
 
 def _label(value: object, largest: float | None) -> float | None:
@@ -177,17 +159,6 @@ def _label(value: object, largest: float | None) -> float | None:
             "in a recipe) says how far they run"
         )
     return label
-
-
-def _id(field: str, value: object) -> str:
-    """An id as text, "" where there is none. Whole numbers lose what a float makes of them."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, str | int | float):
-        raise ValueError(f"the {field} is {short(value, 60)}: give a text or a number")
-    return _whole(field, str(value))
 
 
 def _scaled(
@@ -237,9 +208,12 @@ def _table(
     fields: dict[OwnField, int] = {}
     for place, (number, record) in enumerate(records):
         try:
-            if place == 0 and is_header(record, layout):
+            if place == 0 and is_header(record, layout.columns, ADVICE):
                 header = record
-                fields = {f: record.index(n) for f, n in columns_of(record, layout).items()}
+                fields = {
+                    f: record.index(n)
+                    for f, n in columns_of(record, layout.columns, advice=ADVICE).items()
+                }
                 continue
         except ColumnsError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
@@ -267,29 +241,14 @@ def _jsonl(path: Path, bad: BadRows, layout: FileLayout) -> Iterator[tuple[int, 
     known: dict[tuple[str, ...], dict[OwnField, str]] = {}
     for number, line in lines(path):
         try:
-            row = json.loads(line, object_pairs_hook=_object)
-            if not isinstance(row, dict):
-                raise ValueError(f"{short(row, 60)} is no object of named fields")
+            row = json_object(line)
             keys = tuple(row)
             if keys not in known:
-                known[keys] = columns_of(keys, layout)
-        except json.JSONDecodeError as error:
-            bad.refuse(
-                path, number, f"not JSON ({error.msg} at character {error.pos}): {short(line)}"
-            )
+                known[keys] = columns_of(keys, layout.columns, advice=ADVICE)
         except ValueError as error:
             bad.refuse(path, number, str(error))
         else:
             yield number, {field: row[name] for field, name in known[keys].items()}
-
-
-def _object(fields: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object. Raises `ValueError` for a name that is there twice, where JSON takes any."""
-    found = dict(fields)
-    if len(found) < len(fields):
-        names = ", ".join(repr(name) for name in repeated([name for name, _ in fields]))
-        raise ValueError(f"{names} is there more than once: name each field once")
-    return found
 
 
 def _parquet(path: Path, bad: BadRows, layout: FileLayout) -> Iterator[tuple[int, Values]]:
@@ -299,7 +258,7 @@ def _parquet(path: Path, bad: BadRows, layout: FileLayout) -> Iterator[tuple[int
     try:
         packed = path.suffix.lower() == ".gz"
         file = pq.ParquetFile(io.BytesIO(read_bytes(path)) if packed else path)
-        fields = columns_of(file.schema_arrow.names, layout)
+        fields = columns_of(file.schema_arrow.names, layout.columns, advice=ADVICE)
         number = 0
         for batch in file.iter_batches(columns=list(fields.values())):
             columns = {field: batch.column(name).to_pylist() for field, name in fields.items()}
@@ -346,4 +305,8 @@ def _record(line: str) -> tuple[str, list[str], bool]:
     query, passages, hashed = record["query"], record["passages"], record["hashed"]
     if not isinstance(hashed, bool) or not isinstance(passages, list):
         raise ValueError(line)
-    return _text("query", query), [_text("passage", text) for text in passages], hashed
+    return (
+        checked_text("query", query),
+        [checked_text("passage", text) for text in passages],
+        hashed,
+    )

@@ -1,0 +1,132 @@
+"""The command line of bulk scoring: `retort rank`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retort.service.cli import settings_command
+
+if TYPE_CHECKING:
+    from retort.bulk.scoring import Scorer
+
+
+def register(app: typer.Typer) -> None:
+    """Add `rank` to `app`."""
+    options = ("bundle", "backend", "provider", "precision", "threads")
+    app.command("rank", cls=settings_command(*options))(rank)
+
+
+def rank(
+    context: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A .tsv or .jsonl, perhaps with .gz, a .parquet, or a folder of Parquet files.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The file or folder to write, in the format of the input.")
+    ],
+    top_n: Annotated[
+        int | None, typer.Option(help="Keep only so many rows of each query, its best.")
+    ] = None,
+    no_rank: Annotated[
+        bool,
+        typer.Option(
+            "--no-rank", help="Scores and spreads alone: rows of a query may lie anywhere."
+        ),
+    ] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=NAME,…",
+            help="Columns by field (query, passage, query_id), where they have unusual names.",
+        ),
+    ] = None,
+    prefix: Annotated[
+        str, typer.Option(help="What the names of the columns that are added begin with.")
+    ] = "",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad rows out and count them.")
+    ] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Score with the server there, and not in this process. Extra client."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Which of the server's models (default: its first).")
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests to the server that are under way at once.")
+    ] = 8,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Score the I-th of N shards only; --merge puts them together."
+        ),
+    ] = None,
+    merge: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Write the output from the scores of N shards."),
+    ] = None,
+) -> None:
+    """Score a file of pairs: each row gets a score, a spread and its rank in its query.
+
+    Rows are a query, a passage and whatever else, found by the usual names of columns and carried
+    through. Scores are kept in OUT.partial until all are there: the same command goes on where a
+    run was killed, and the output is the same to the byte.
+
+    Example: `retort rank pairs.parquet --out scored.parquet --top-n 10`
+    """
+    from retort.bulk.job import Job
+    from retort.bulk.output import Added
+    from retort.bulk.shards import Shard, shard_of
+    from retort.fields import columns_given
+
+    job = Job(
+        input=source,
+        output=out,
+        added=Added(prefix, not no_rank, top_n),
+        columns=columns_given(columns or ()),
+        skip_bad=skip_bad,
+    )
+    if merge is not None:
+        if shard is not None:
+            raise ValueError(f"--shard {shard} and --merge {merge}: give one of the two")
+        job.merge(merge, _log)
+        return
+    if url is None and model is not None:
+        raise ValueError(f"--model {model}: it is of a server; in this process give --bundle")
+    flags = [f"--{name}" for name, value in context.obj.items() if value]
+    if url is not None and flags:
+        raise ValueError(f"{flags[0]}: with --url it is the server's to say")
+
+    def make_scorer() -> Scorer:
+        return _local(context) if url is None else _remote(url, model, concurrency)
+
+    job.score(make_scorer, Shard() if shard is None else shard_of(shard), _log)
+
+
+def _local(context: typer.Context) -> Scorer:
+    from retort.bulk.scoring import LocalScorer
+    from retort.models.bundle import find_bundle, read_bundle
+    from retort.ranker import Ranker
+    from retort.service.settings import load_settings
+
+    settings = load_settings(**context.obj)
+    found = read_bundle(find_bundle(settings.bundle[0]), key=settings.trusted_key)
+    return LocalScorer(Ranker(found, settings.runtime, settings.cache_dir))
+
+
+def _remote(url: str, model: str | None, concurrency: int) -> Scorer:
+    from retort.bulk.remote import RemoteScorer
+
+    return RemoteScorer(url, model, concurrency)
+
+
+def _log(message: str) -> None:
+    typer.echo(message, err=True)
