@@ -190,23 +190,25 @@ class Settings(BaseSettings):
         None, description="Of a teacher at a URL, the shape of its route; unset: they are tried."
     )
     teacher_model: str | None = Field(
-        None, description="Of one at a URL, the name of its model, where requests have one."
+        None, description="Of a teacher at a URL, its model's name, where requests have one."
     )
     teacher_api_key: Secret | None = Field(
-        None, description="Of one at a URL, the key that it is sent, as a bearer token."
+        None, description="Of a teacher at a URL, the key that it is sent, as a bearer token."
     )
     teacher_scores: Literal["probability", "raw"] = Field(
         "probability",
-        description="Of one at a URL, what its scores are; raw ones are compared by order alone.",
+        description="Of a teacher at a URL, what its scores are; raw: compared by order alone.",
     )
     teacher_passages: Count = Field(
-        32, description="Of one at a URL, the passages per request to it, at most."
+        32, description="Of a teacher at a URL, the passages per request to it, at most."
     )
     teacher_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
-        4, description="Of one at a URL, the shadowed requests it is asked about at a time."
+        4,
+        description="Of a teacher at a URL, the shadowed requests that a front end asks it about "
+        "at a time.",
     )
     teacher_timeout_ms: Count = Field(
-        10_000, description="Of one at a URL, the time for its scores of a shadowed request."
+        10_000, description="Of a teacher at a URL, the time for its scores of a request."
     )
     mode: Mode = Field("student", description="Who scores requests that do not say.")
     cascade_share: Share = Field(

@@ -148,8 +148,9 @@ def test_one_that_is_away_rests_longer_each_time_and_is_found_when_it_is_back() 
             assert await teacher.score(SAMPLE) == "failed"
             watch.now += 1
         assert 5 <= asked <= 8  # after 1, 2, 4, 8, 16, 32 seconds
-        assert teacher.distant.shape is None
-        assert "refused" in teacher.distant.problem
+        before = teacher.distant
+        assert (before.healthy, before.shape) == (False, None)
+        assert "refused" in before.problem
         away = False
         watch.now += 60
         await scored(teacher)
