@@ -35,6 +35,7 @@ from retort.client.rankers.asking import (
 from retort.client.rankers.errors import KeyRefused, NoRanker, RankerError
 from retort.client.rankers.shapes import Body, Shape
 from retort.client.retry import Clock
+from retort.models.errors import StartError
 from retort.service.settings import Settings
 from retort.service.shadow.teacher import DistantTeacher, Missed, Sample, TeacherScores
 
@@ -55,7 +56,7 @@ class _Resting(Exception):
 
 
 class UrlTeacher:
-    """The ranker at the setting `teacher`, a URL."""
+    """The ranker at the setting `teacher`, a URL. Raises `StartError` if it is none after all."""
 
     def __init__(
         self,
@@ -83,7 +84,10 @@ class UrlTeacher:
         self._seconds = settings.teacher_timeout_ms / 1000
         self._transport = transport
         self._clock = clock or Clock()
-        url = httpx.URL(settings.teacher_url)
+        try:
+            url = httpx.URL(settings.teacher_url)
+        except httpx.InvalidURL as error:
+            raise StartError(f"teacher: not a URL ({error})") from None
         shown = str(url.copy_with(query=None))
         self.distant = DistantTeacher(shown, settings.teacher_model or url.host)
         self._http: httpx.AsyncClient | None = None
@@ -174,7 +178,8 @@ class UrlTeacher:
                 self._rest(missed, error.retry_after if isinstance(error, RetortError) else None)
             return missed
         self.distant = replace(self.distant, problem="")
-        self._rest_until = self._rest_seconds = 0.0
+        if not self._rests:  # another may have been told to wait meanwhile
+            self._rest_seconds = 0.0
         if self._told_trouble:
             self._told_trouble = False
             logger.info("the teacher at %s answers again", self.distant.url)
@@ -206,7 +211,7 @@ class UrlTeacher:
             self._unlogged += 1
             return
         # What it says of the probe, which holds no client's text, helps to find the mistake.
-        said = f" ({error})" if self._shape is None else ""
+        said = f" ({error})" if self._shape is None and str(error) != problem else ""
         if self._key:
             said = said.replace(self._key, "…")
         more = f"; {self._unlogged} more since the last such line" if self._unlogged else ""
@@ -222,31 +227,35 @@ class UrlTeacher:
             raise DeadlinePassed(f"no answer within {self._seconds:g} s") from None
 
     async def _post(self, body: Body, probing: bool) -> Any:
-        assert self._http is not None
-        content = bytearray()
         try:
-            async with self._http.stream(
-                "POST", self._ranker.url, content=orjson.dumps(body)
-            ) as response:
-                async for chunk in response.aiter_bytes():
-                    content += chunk
-                    if len(content) > ANSWER_BYTES:
-                        raise RankerError(f"an answer of more than {ANSWER_BYTES} bytes")
+            response, content = await self._fetch("POST", self._ranker.url, orjson.dumps(body))
         except httpx.TimeoutException:
             raise TimeoutError from None
         except httpx.RequestError as error:
             told_so = str(error) or type(error).__name__
             raise ConnectionFailed(f"no answer ({told_so})") from None
         return read_response(
-            response.status_code, response.headers, bytes(content), self._clock.wall(), probing
+            response.status_code, response.headers, content, self._clock.wall(), probing
         )
 
     async def _info(self) -> Any:
         """What `GET /info` of the server says; None where there is no such route."""
-        assert self._http is not None
         try:
             async with asyncio.timeout(self._seconds):
-                response = await self._http.get(info_url(self._ranker.url))
-                return response.json() if response.status_code == httpx.codes.OK else None
+                response, content = await self._fetch("GET", info_url(self._ranker.url))
+            return orjson.loads(content) if response.status_code == httpx.codes.OK else None
         except (TimeoutError, httpx.RequestError, ValueError):
             return None
+
+    async def _fetch(
+        self, method: str, url: str, body: bytes | None = None
+    ) -> tuple[httpx.Response, bytes]:
+        """A response and its content. Raises `RankerError` if it is too long."""
+        assert self._http is not None
+        content = bytearray()
+        async with self._http.stream(method, url, content=body) as response:
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > ANSWER_BYTES:
+                    raise RankerError(f"an answer of more than {ANSWER_BYTES} bytes")
+        return response, bytes(content)

@@ -16,9 +16,10 @@ import pytest
 
 from retort.client.retry import Clock
 from retort.models.bundle import Bundle
+from retort.models.errors import StartError
 from retort.service.service import Service
-from retort.service.settings import Settings
-from retort.service.shadow.shadow import WAITING_PASSAGES
+from retort.service.settings import Settings, load_settings
+from retort.service.shadow.shadow import WAITING_PASSAGES, url_teacher
 from retort.service.shadow.teacher import Sample, TeacherScores
 from retort.service.shadow.url_teacher import ANSWER_BYTES, LOG_SECONDS, UrlTeacher
 from tests.fake_bundle import make_manifest
@@ -101,6 +102,12 @@ def test_it_is_asked_in_its_shape_and_named_by_its_answer() -> None:
     teach(answering(strange), test, teacher_model="large", teacher_api_key="hush")
 
 
+@pytest.mark.parametrize("url", ["http://[1]/rerank", "http://x/" + "a" * 70_000])
+def test_what_is_no_url_ends_the_start(url: str) -> None:
+    with pytest.raises(StartError, match=r"teacher: .*URL"):
+        url_teacher(load_settings(teacher=url, shadow=0.1))
+
+
 def test_the_url_is_shown_without_its_query() -> None:
     async def test(teacher: UrlTeacher) -> None:
         assert teacher.distant.url == URL
@@ -128,6 +135,35 @@ def test_a_refusal_is_dropped_and_rested_from_as_long_as_it_says() -> None:
         assert teacher.distant.healthy
 
     teach(answering(strange), test, watch)
+
+
+def test_an_answer_that_comes_late_does_not_end_a_rest() -> None:
+    strange, watch = Strange(), Watch()
+    waits, go = False, asyncio.Event()
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        nonlocal waits
+        response = answering(strange)(request)
+        if waits:
+            waits = False
+            await go.wait()
+        return response
+
+    async def test(teacher: UrlTeacher) -> None:
+        nonlocal waits
+        await scored(teacher)
+        waits = True
+        late = asyncio.create_task(teacher.score(SAMPLE))
+        await until(lambda: not waits)
+        strange.failures = [(429, {"Retry-After": "30"})]
+        assert await teacher.score(SAMPLE) == "dropped"
+        go.set()
+        assert isinstance(await late, TeacherScores)
+        strange.asked.clear()
+        assert await teacher.score(SAMPLE) == "dropped"
+        assert strange.asked == []
+
+    teach(handle, test, watch)
 
 
 def test_one_that_is_away_rests_longer_each_time_and_is_found_when_it_is_back() -> None:
@@ -162,9 +198,10 @@ def test_one_that_is_away_rests_longer_each_time_and_is_found_when_it_is_back() 
 def test_those_that_wait_for_a_probe_do_not_probe_again() -> None:
     asked = 0
 
-    def handle(request: httpx.Request) -> httpx.Response:
+    async def handle(request: httpx.Request) -> httpx.Response:
         nonlocal asked
         asked += 1
+        await asyncio.sleep(0.05)
         return httpx.Response(503)
 
     async def test(teacher: UrlTeacher) -> None:
