@@ -275,8 +275,8 @@ constraints: $(BIN)/python ## Resolve again: constraints.txt, and requirements/ 
 	{ grep '^#' constraints.txt; build/resolve/bin/pip freeze --all --exclude-editable --exclude pip \
 		| sed -E 's/\+cpu$$//; s/^onnxruntime==(.*)/&\nonnxruntime-gpu==\1/'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
-	$(LOCK) pyproject.toml --extra cpu --extra sign -o requirements/cpu.txt
-	$(LOCK) pyproject.toml --extra gpu --extra sign -o requirements/gpu.txt
+	$(LOCK) pyproject.toml --extra cpu --extra sign --extra client -o requirements/cpu.txt
+	$(LOCK) pyproject.toml --extra gpu --extra sign --extra client -o requirements/gpu.txt
 	$(LOCK) pyproject.toml --extra loadtest -o requirements/loadtest.txt
 	echo hatchling | $(LOCK) - -o requirements/build.txt
 	rm -rf build/resolve

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -106,11 +106,28 @@ class ShadowMetrics:
             ["version"],
             buckets=DIFFERENCES,
         )
+        self._seconds = histogram(
+            "retort_shadow_request_seconds",
+            "Seconds that student and teacher took for a compared request; only of a teacher at a "
+            "URL, with the network.",
+            ["role"],
+            buckets=SECONDS,
+        )
         self.at_export = gauge(
             "retort_export_top1_agreement",
             "The student's top-1 agreement with its teacher when it was exported.",
             ["version"],
         )
+
+    def begin_seconds(self) -> None:
+        """Show how long requests took from now on, at zero: the teacher is at a URL."""
+        for role in get_args(Role):
+            self._seconds.labels(role)
+
+    def add_seconds(self, *, student: float, teacher: float) -> None:
+        """Count how long both took for a compared request."""
+        self._seconds.labels("student").observe(student)
+        self._seconds.labels("teacher").observe(teacher)
 
 
 class CascadeMetrics:
@@ -272,13 +289,20 @@ class Metrics:
 
     def mean_pair_seconds(self, role: Role) -> float | None:
         """Seconds per pair since the start, all batch sizes together; None before the first."""
-        sums = {"retort_pair_seconds_count": 0.0, "retort_pair_seconds_sum": 0.0}
+        return self._mean("retort_pair_seconds", role)
+
+    def mean_shadow_seconds(self, role: Role) -> float | None:
+        """Seconds per request compared with a teacher at a URL; None before the first."""
+        return self._mean("retort_shadow_request_seconds", role)
+
+    def _mean(self, name: str, role: Role) -> float | None:
+        sums = {f"{name}_count": 0.0, f"{name}_sum": 0.0}
         for family in self._collected().collect():
             for sample in family.samples:
                 if sample.name in sums and sample.labels["role"] == role:
                     sums[sample.name] += sample.value
-        pairs, seconds = sums.values()
-        return seconds / pairs if pairs else None
+        number, seconds = sums.values()
+        return seconds / number if number else None
 
     def watch_queue_tokens(self, tokens: Callable[[], float]) -> None:
         """Ask `tokens` how many wait, whenever Prometheus does; in a server of one process."""

@@ -24,7 +24,7 @@ from retort.service.errors import UNHELPED, InvalidRequest
 from retort.service.metrics import CascadeMetrics, CascadeOutcome, Role
 from retort.service.model import Model
 from retort.service.settings import Mode
-from retort.service.shadow import Shadow
+from retort.service.shadow.shadow import Shadow
 
 # The shares of the time left that the teacher may take and that are planned for it: the answer has
 # to be written too, and how long a batch will take is a guess.
@@ -94,8 +94,8 @@ class Modes:
         """Raise `InvalidRequest` if there is no teacher and `mode` needs one."""
         if mode != "student" and teacher is None:
             raise InvalidRequest(
-                f"mode {mode} needs a teacher, and this server has none: leave mode out, or start "
-                "the server with the setting teacher (--teacher, RETORT_TEACHER)",
+                f"mode {mode} needs a teacher that this server runs, and it runs none: leave mode "
+                "out, or start it with a bundle as the setting teacher (--teacher, RETORT_TEACHER)",
                 param="mode",
             )
 
@@ -127,7 +127,8 @@ class Modes:
             queries, passages, seconds, gone, reading=reading, client=client
         )
         if shadow is not None and len(queries) == 1:
-            shadow.offer(queries[0], passages, outcome, served.manifest, reading)
+            took = time.perf_counter() - start
+            shadow.offer(queries[0], passages, outcome, served.manifest, reading, took)
         answer = Answer(outcome, mode, served.manifest, pairs_alone=len(queries) > 1)
         if mode == "student" or len(queries) > 1:
             return answer

@@ -15,7 +15,8 @@ from retort.service.log import log_to_stderr
 from retort.service.processes.child import ENGINE_COMMAND
 from retort.service.processes.supervisor import ModelPlace, Supervisor
 from retort.service.settings import Settings
-from retort.service.shadow import DisagreementFile
+from retort.service.shadow.disagreements import DisagreementFile
+from retort.service.shadow.shadow import url_teacher
 
 logger = logging.getLogger("retort")
 
@@ -43,10 +44,12 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
             f"alias: there is no bundle named {', '.join(unknown)}: there are {', '.join(names)}"
         )
     try:
-        name = settings.teacher
+        name = settings.teacher if settings.teacher_url is None else None
         teacher = None if name is None else read_bundle(find_bundle(name), key=key)
     except BundleError as error:
         raise StartError(f"teacher: {error}") from None
+    if settings.teacher_url is not None:
+        url_teacher(settings)  # each front end has its own; here a mistake ends the start
     if settings.disagreements is not None:
         # Each front end opens it again; here a mistake is told once, and ends the start.
         DisagreementFile(

@@ -25,7 +25,8 @@ from retort.service.metrics import Metrics
 from retort.service.model import Model
 from retort.service.modes import Answer, Caller, Modes, Question
 from retort.service.settings import ANY_NAME, Mode, Settings
-from retort.service.shadow import Shadow
+from retort.service.shadow.shadow import Shadow
+from retort.service.shadow.teacher import DistantTeacher
 
 logger = logging.getLogger("retort")
 
@@ -35,7 +36,8 @@ class Service:
 
     `shared` is a folder that all front ends of a server share, of which this is number `place`;
     None: there is only this one.
-    Raises `StartError` if the disagreement file cannot be written.
+    Raises `StartError` if the disagreement file cannot be written, or the URL of a teacher cannot
+    be asked from here.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Service:
             engines.on_student = self.shadow.begin
         self._aliases = settings.aliases
         self._modes = Modes(self.metrics.cascade, cascade_share=settings.cascade_share)
-        if settings.teacher is not None:
+        if settings.teacher is not None and settings.teacher_url is None:
             self._modes.begin()
 
     @property
@@ -68,8 +70,13 @@ class Service:
 
     @property
     def teacher(self) -> Model | None:
-        """The teacher, if there is one."""
+        """The teacher that this server runs, if there is one."""
         return self.engines.teacher
+
+    @property
+    def distant_teacher(self) -> DistantTeacher | None:
+        """What is known of the teacher if it is at a URL."""
+        return None if self.shadow is None else self.shadow.teacher.distant
 
     async def start(self) -> None:
         """Begin; returns when requests may come."""

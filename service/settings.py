@@ -16,6 +16,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -46,6 +47,8 @@ from retort.models.runtime.options import (
 )
 
 Mode = Literal["student", "teacher", "cascade"]
+# The names of `retort/client/rankers/shapes.py`, which needs an extra.
+RankerShape = Literal["retort", "tei", "cohere", "vllm"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -71,6 +74,22 @@ def _origins(names: tuple[str, ...]) -> tuple[str, ...]:
         if name != "*" and (not scheme or not host or "/" in host):
             raise ValueError(f"{name} is no origin: expected https://HOST, or *")
     return names
+
+
+def _url_mistakes(url: str) -> list[str]:
+    """What keeps `url` from being a ranker's route; it is not repeated whole: it may hold a key."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return [f"teacher: not a URL ({error})"]
+    if parts.scheme not in ("http", "https") or not host:
+        return [f"teacher: a URL of {parts.scheme or 'no'} scheme: expected https:// or http://"]
+    if parts.username is not None or parts.password is not None:
+        return ["teacher: the URL holds a user or a password: set teacher_api_key instead"]
+    if not parts.path.strip("/"):
+        return [f"teacher: give the URL of a route of {host}, as in {parts.scheme}://{host}/score"]
+    return []
 
 
 def _trimmed(key: SecretStr) -> SecretStr:
@@ -160,11 +179,37 @@ class Settings(BaseSettings):
     )
 
     teacher: str | None = Field(
-        None, description="Name or path of the teacher's bundle, served with the student's."
+        None,
+        description="Name or path of the teacher's bundle, served with the student's; or the URL "
+        "of a ranker's route, which the texts of shadowed requests are sent to.",
     )
     teacher_backend: BackendName = Field("auto", description="As backend, for the teacher.")
     teacher_provider: ProviderName = Field("auto", description="As provider, for the teacher.")
     teacher_precision: PrecisionName = Field("auto", description="As precision, for the teacher.")
+    teacher_shape: RankerShape | None = Field(
+        None, description="Of a teacher at a URL, the shape of its route; unset: they are tried."
+    )
+    teacher_model: str | None = Field(
+        None, description="Of a teacher at a URL, its model's name, where requests have one."
+    )
+    teacher_api_key: Secret | None = Field(
+        None, description="Of a teacher at a URL, the key that it is sent, as a bearer token."
+    )
+    teacher_scores: Literal["probability", "raw"] = Field(
+        "probability",
+        description="Of a teacher at a URL, what its scores are; raw: compared by order alone.",
+    )
+    teacher_passages: Count = Field(
+        32, description="Of a teacher at a URL, the passages per request to it, at most."
+    )
+    teacher_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        4,
+        description="Of a teacher at a URL, the shadowed requests that a front end asks it about "
+        "at a time.",
+    )
+    teacher_timeout_ms: Count = Field(
+        10_000, description="Of a teacher at a URL, the time for its scores of a request."
+    )
     mode: Mode = Field("student", description="Who scores requests that do not say.")
     cascade_share: Share = Field(
         0.25, description="Largest share of a request's passages that a cascade sends on."
@@ -345,6 +390,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _together(self) -> Self:
         mistakes = []
+        mistakes += self._teacher_mistakes()
         if self.teacher is None:
             if self.mode != "student":
                 mistakes.append(f"mode is {self.mode}, which needs a teacher: set teacher")
@@ -365,6 +411,38 @@ class Settings(BaseSettings):
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
+
+    def _teacher_mistakes(self) -> list[str]:
+        """What does not go together of a teacher, at a URL or not."""
+        ours = ("teacher_backend", "teacher_provider", "teacher_precision")
+        theirs = (
+            *("teacher_shape", "teacher_model", "teacher_api_key", "teacher_scores"),
+            *("teacher_passages", "teacher_concurrency", "teacher_timeout_ms"),
+        )
+        fields = type(self).model_fields
+        url = self.teacher_url
+        idle = [
+            name
+            for name in (theirs if url is None else ours)
+            if getattr(self, name) != fields[name].default
+        ]
+        if url is None:
+            return [f"{name} is set, and teacher is no URL: unset it" for name in idle]
+        mistakes = [f"{name} is set, and teacher is a URL: unset it" for name in idle]
+        mistakes += _url_mistakes(url)
+        if self.mode != "student":
+            mistakes.append(
+                f"mode is {self.mode}, and teacher is a URL: no client is to wait for another "
+                "server, so set mode to student, or name a bundle as teacher"
+            )
+        if not self.shadow:
+            mistakes.append("teacher is a URL and shadow is 0, so it is never asked: set shadow")
+        return mistakes
+
+    @property
+    def teacher_url(self) -> str | None:
+        """The setting `teacher` where it is a URL, else None."""
+        return self.teacher if self.teacher is not None and "://" in self.teacher else None
 
     @property
     def aliases(self) -> dict[str, str]:

@@ -114,8 +114,8 @@ def test_what_the_requirements_need_is_pinned_too(extra: str) -> None:
 # What each file in `requirements/` is for.
 LOCKED = {
     "build": ["hatchling"],
-    "cpu": [*PROJECT["dependencies"], *EXTRAS["cpu"], *EXTRAS["sign"]],
-    "gpu": [*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["sign"]],
+    "cpu": [*PROJECT["dependencies"], *EXTRAS["cpu"], *EXTRAS["sign"], *EXTRAS["client"]],
+    "gpu": [*PROJECT["dependencies"], *EXTRAS["gpu"], *EXTRAS["sign"], *EXTRAS["client"]],
     "loadtest": [*PROJECT["dependencies"], *EXTRAS["loadtest"]],
 }
 

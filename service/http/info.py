@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from retort.service.http.aliases.tei import LABEL
+from retort.service.metrics import Role
 from retort.service.model import Model, Served
 from retort.service.service import Service
-from retort.service.shadow import Recent
+from retort.service.settings import Mode
+from retort.service.shadow.recent import Recent
 
 
 def describe(service: Service, release: str) -> dict[str, Any]:
     """The body of `/info`: all that a client or an operator may want to know, and no secret."""
-    settings, teacher = service.settings, service.teacher
+    settings = service.settings
     students = list(service.engines.students.values())
     return {
         "release": release,
@@ -20,9 +22,9 @@ def describe(service: Service, release: str) -> dict[str, Any]:
         **(_describe(students[0]) if students else {"model": None, "backend": None}),
         **_as_tei(service, release),
         "models": [{"name": student.name, **_describe(student)} for student in students],
-        "teacher": None if teacher is None else {"healthy": teacher.healthy, **_describe(teacher)},
+        "teacher": _describe_teacher(service),
         "mode": settings.mode,
-        "modes": ["student"] if teacher is None else ["student", "teacher", "cascade"],
+        "modes": modes(service),
         "shadow": settings.shadow,
         "cascade_share": settings.cascade_share,
         "limits": {
@@ -37,6 +39,27 @@ def describe(service: Service, release: str) -> dict[str, Any]:
             "max_timeout_ms": settings.max_timeout_ms,
         },
     }
+
+
+def modes(service: Service) -> list[Mode]:
+    """The modes that a request may ask for."""
+    return ["student"] if service.teacher is None else ["student", "teacher", "cascade"]
+
+
+def _describe_teacher(service: Service) -> dict[str, Any] | None:
+    """The teacher, as this front end knows it; that at a URL with no bundle."""
+    teacher, distant = service.teacher, service.distant_teacher
+    if distant is not None:
+        return {
+            "healthy": distant.healthy,
+            "model": {"name": distant.name, "version": distant.version},
+            "digest": None,
+            "backend": None,
+            "url": distant.url,
+            "shape": distant.shape,
+            "problem": distant.problem or None,
+        }
+    return None if teacher is None else {"healthy": teacher.healthy, **_describe(teacher)}
 
 
 def _as_tei(service: Service, release: str) -> dict[str, Any]:
@@ -67,16 +90,18 @@ def _max_length(served: Served | None) -> int | None:
 
 def compared(service: Service) -> dict[str, Any]:
     """The body of `/comparison`, as `ComparisonResponse` says; None where nothing is known yet."""
-    student, teacher, shadow = service.student, service.teacher, service.shadow
-    means = {role: service.metrics.mean_pair_seconds(role) for role in ("student", "teacher")}
-    faster, slower = means["student"], means["teacher"]
+    student, shadow = service.student, service.shadow
     agreement = None if student.served is None else student.served.manifest.agreement
     recent = Recent() if shadow is None else shadow.recent
+    version = "" if student.served is None else student.served.manifest.version
+    own = _paced(service, "student", student.name, version)
+    teacher = _paced_teacher(service)
     return {
         "mode": service.settings.mode,
-        "student": _paced(student, means["student"]),
-        "teacher": None if teacher is None else _paced(teacher, means["teacher"]),
-        "speedup": slower / faster if faster and slower is not None else None,
+        "modes": modes(service),
+        "student": own,
+        "teacher": teacher,
+        "speedup": None if teacher is None else _speedup(own, teacher),
         "top1_agreement": recent.top1_agreement,
         "kendall_tau": recent.kendall_tau,
         "score_difference": recent.score_difference,
@@ -85,12 +110,35 @@ def compared(service: Service) -> dict[str, Any]:
     }
 
 
-def _paced(model: Model, pair_seconds: float | None) -> dict[str, Any]:
+def _paced_teacher(service: Service) -> dict[str, Any] | None:
+    teacher, distant = service.teacher, service.distant_teacher
+    if distant is not None:
+        return _paced(service, "teacher", distant.name, distant.version)
+    if teacher is None:
+        return None
+    version = "" if teacher.served is None else teacher.served.manifest.version
+    return _paced(service, "teacher", teacher.name, version)
+
+
+def _paced(service: Service, role: Role, name: str, version: str) -> dict[str, Any]:
+    pair, request = service.metrics.mean_pair_seconds(role), None
+    if service.distant_teacher is not None:
+        request = service.metrics.mean_shadow_seconds(role)
     return {
-        "name": model.name,
-        "version": "" if model.served is None else model.served.manifest.version,
-        "pair_ms": None if pair_seconds is None else pair_seconds * 1000,
+        "name": name,
+        "version": version,
+        "pair_ms": None if pair is None else pair * 1000,
+        "request_ms": None if request is None else request * 1000,
     }
+
+
+def _speedup(student: dict[str, Any], teacher: dict[str, Any]) -> float | None:
+    """The teacher's time over the student's: in the backend per pair, or per compared request."""
+    for what in ("request_ms", "pair_ms"):
+        if student[what] and teacher[what] is not None:
+            ratio: float = teacher[what] / student[what]
+            return ratio
+    return None
 
 
 def _describe(model: Model) -> dict[str, Any]:

@@ -278,11 +278,15 @@ class InfoResponse(BaseModel):
 
 
 class ServedModel(BaseModel):
-    """A bundle, and its backend's mean time per pair since the start, in milliseconds."""
+    """A model, and its mean times since the start, in milliseconds."""
 
     name: str
     version: str
-    pair_ms: float | None
+    pair_ms: float | None = Field(description="Per pair, in its backend.")
+    request_ms: float | None = Field(
+        description="Per request that was compared with a teacher at a URL; the teacher's, with "
+        "the network."
+    )
 
 
 class ComparisonResponse(BaseModel):
@@ -292,12 +296,17 @@ class ComparisonResponse(BaseModel):
     """
 
     mode: Mode
+    modes: list[Mode]
     student: ServedModel
     teacher: ServedModel | None
-    speedup: float | None = Field(description="The teacher's pair_ms over the student's.")
+    speedup: float | None = Field(
+        description="The teacher's pair_ms over the student's; of a teacher at a URL, request_ms."
+    )
     top1_agreement: float | None = Field(description="Share with the same best passage.")
     kendall_tau: float | None = Field(description="Rank correlation (tau-b).")
-    score_difference: float | None = Field(description="Mean |student - teacher| of a score.")
+    score_difference: float | None = Field(
+        description="Mean |student - teacher| of a score; null for raw ones."
+    )
     compared: int = Field(description="Shadowed requests since the start.")
     agreement_at_export: float | None = Field(description="Top-1 agreement when it was exported.")
 

@@ -32,7 +32,13 @@ from tests.tiny_texts import PASSAGES, QUERIES
 pytestmark = [installed, pytest.mark.slow]
 AT_EXPORT = 0.9
 ALERTS = {rule["alert"] for rule in rules() if "alert" in rule}
-ASKED = [query for query in board_queries() + rule_queries() if query.place not in ALERTS]
+# They have no answer here, where the teacher is a bundle.
+AT_A_URL = ("retort_shadow_request_seconds", "retort_shadow_speedup")
+ASKED = [
+    query
+    for query in board_queries() + rule_queries()
+    if query.place not in ALERTS and not any(name in query.text for name in AT_A_URL)
+]
 
 
 def alert_series() -> list[str]:

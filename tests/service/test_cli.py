@@ -16,7 +16,7 @@ from tests.models.test_signature import make_keys
 from tests.tiny_texts import PASSAGES, QUERIES
 
 ROOT = Path(__file__).parents[2]
-SECRETS = {"admin_api_key", "api_key"}
+SECRETS = {"api_key", "admin_api_key", "teacher_api_key"}
 
 
 @pytest.mark.parametrize("command", ["serve", "verify", "sign", "score"])

@@ -66,3 +66,19 @@ def test_the_command_line_imports_no_engine() -> None:
         "if m in sys.modules])"
     )
     assert printed(program) == "[]\n"
+
+
+def test_only_a_teacher_at_a_url_needs_the_client_and_says_so_without_it() -> None:
+    program = (
+        "import sys; sys.modules['httpx'] = None; "
+        "from retort.models.errors import StartError; "
+        "from retort.service.server import serve; "
+        "from retort.service.settings import Settings; "
+        "\ntry:"
+        "\n    serve(Settings(bundle=sys.argv[1], teacher='http://r.example/rerank', shadow=0.1))"
+        "\nexcept StartError as error:"
+        "\n    print(error)"
+    )
+    told = printed(program, str(ROOT / "tests" / "tiny-bundle"))
+    assert "needs httpx" in told
+    assert "extra `client`" in told

@@ -15,6 +15,7 @@ from retort.models.encoding import Batch
 from retort.service.engine.link import LocalLink
 from retort.service.service import Service
 from retort.service.settings import Settings
+from retort.service.shadow.engine_teacher import EngineTeacher
 from tests.fake_bundle import overlap
 from tests.service.running import PATIENCE_SECONDS, AppTest, ask
 
@@ -53,12 +54,20 @@ def counted(text: str, sample: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
+def patient(service: Service, seconds: float = PATIENCE_SECONDS) -> None:
+    """Let the shadow wait so long for an idle moment."""
+    assert service.shadow is not None
+    teacher = service.shadow.teacher
+    assert isinstance(teacher, EngineTeacher)
+    teacher._patience = seconds
+
+
 def by_mode(bundle: Bundle, test: AppTest, teacher: Teacher, settings: Settings) -> None:
     async def awake(client: httpx.AsyncClient, service: Service) -> None:
         teacher.awake = True
         if service.shadow is not None:
             # A machine that is busy with something else is not to drop what a test waits for.
-            service.shadow._patience = PATIENCE_SECONDS
+            patient(service)
         await test(client, service)
 
     ask(bundle, awake, settings=settings, teacher_infer=teacher)

@@ -8,6 +8,8 @@ import pytest
 from retort.models.errors import StartError
 from retort.service.settings import Settings, load_settings
 
+URL = "https://r.example/rerank"
+
 
 def test_defaults() -> None:
     settings = load_settings()
@@ -73,13 +75,23 @@ def test_an_origin_is_a_scheme_and_a_host(origin: str) -> None:
         load_settings(cors_origins=(origin,))
 
 
-@pytest.mark.parametrize("name", ["api_key", "admin_api_key"])
+@pytest.mark.parametrize("name", ["api_key", "admin_api_key", "teacher_api_key"])
 def test_a_key_is_what_a_header_can_carry(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("RETORT_TEACHER", URL)
+    monkeypatch.setenv("RETORT_SHADOW", "0.1")
     monkeypatch.setenv(f"RETORT_{name.upper()}", " hush\n")
     assert getattr(load_settings(), name).get_secret_value() == "hush"
     monkeypatch.setenv(f"RETORT_{name.upper()}", "\n")
     with pytest.raises(StartError, match=f"{name}: the key is empty"):
         load_settings()
+
+
+def test_other_processes_get_the_settings_of_a_teacher_at_a_url() -> None:
+    given = load_settings(teacher=URL, shadow=0.1, teacher_api_key="hush", teacher_scores="raw")
+    again = load_settings(**given.to_json())
+    assert again == given
+    assert again.teacher_api_key is not None
+    assert again.teacher_api_key.get_secret_value() == "hush"
 
 
 def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +111,20 @@ def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"disagreement_texts": True}, "set disagreements"),
         ({"shadow": 1.5, "teacher": "t"}, "shadow: Input should be less than or equal to 1"),
         ({"cascade_share": -1}, "cascade_share: Input should be greater"),
+        (
+            {"teacher": URL, "shadow": 0.1, "mode": "teacher"},
+            "mode is teacher, and teacher is",
+        ),
+        ({"teacher": URL, "shadow": 0.1, "mode": "cascade"}, "mode is cascade, and teacher is a"),
+        ({"teacher": URL}, "shadow is 0, so it is never asked: set shadow"),
+        ({"teacher": "ftp://r.example/rerank", "shadow": 0.1}, "expected https:// or http://"),
+        ({"teacher": "https:///rerank", "shadow": 0.1}, "expected https:// or http://"),
+        ({"teacher": "https://r.example:x/rerank", "shadow": 0.1}, "not a URL"),
+        ({"teacher": "https://r.example", "shadow": 0.1}, "as in https://r.example/score"),
+        ({"teacher": "https://u:p@r.example/a", "shadow": 0.1}, "set teacher_api_key instead"),
+        ({"teacher": URL, "shadow": 0.1, "teacher_backend": "openvino"}, "teacher is a URL: unset"),
+        ({"teacher": "t", "teacher_model": "m"}, "teacher_model is set, and teacher is no URL"),
+        ({"teacher": URL, "shadow": 0.1, "teacher_shape": "other"}, "teacher_shape: Input should"),
         ({"mode": "both"}, "mode: Input should be 'student', 'teacher' or 'cascade'"),
     ],
 )

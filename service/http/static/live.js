@@ -53,16 +53,20 @@ export class Live {
   }
 
   #show() {
-    const { student, teacher, speedup, top1_agreement, compared, agreement_at_export } = this.known;
+    const { modes, student, teacher, speedup } = this.known;
+    const { top1_agreement, compared, agreement_at_export } = this.known;
     at("live").hidden = !teacher;
     document.body.classList.toggle("wide", Boolean(teacher));
     this.#note("");
     if (!teacher) return;
+    // One that also ranks is named above its ranking.
+    at("live-teacher").hidden = modes.includes("teacher");
+    at("live-teacher").textContent = `The teacher is ${teacher.name}, at a URL.`;
     at("speedup").textContent = speedup === null ? "–" : times(speedup);
     at("speedup-why").textContent =
       speedup === null
         ? "one of the two has scored nothing yet"
-        : `${milliseconds(student.pair_ms)} per pair, not ${milliseconds(teacher.pair_ms)}`;
+        : taken(student, teacher);
     at("agreement").textContent = top1_agreement === null ? "–" : percent(top1_agreement);
     const requests = compared
       ? `${count(compared)} ${compared === 1 ? "request" : "requests"} compared`
@@ -72,4 +76,13 @@ export class Live {
         ? requests
         : `${requests}; ${percent(agreement_at_export)} at export`;
   }
+}
+
+/** How long both took: per pair in a backend, or per request if the teacher is at a URL. */
+function taken(student, teacher) {
+  if (teacher.request_ms === null) {
+    return `${milliseconds(student.pair_ms)} per pair, not ${milliseconds(teacher.pair_ms)}`;
+  }
+  const [own, other] = [student, teacher].map(({ request_ms }) => milliseconds(request_ms));
+  return `${own} per request, not ${other} with the network`;
 }

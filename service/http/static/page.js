@@ -116,10 +116,11 @@ async function rank() {
     // One after the other: two models that share a processor would both look slow.
     const quick = await score("student");
     if (!live.known) await live.refresh();
-    open(Boolean(live.known?.teacher));
+    const both = Boolean(live.known?.modes.includes("teacher"));
+    open(both);
     student.show(quick, request.passages);
     at("answerable").textContent = answerable(quick);
-    if (live.known?.teacher) await askTeacher(score, request.passages);
+    if (both) await askTeacher(score, request.passages);
     at("verdict").textContent = verdict();
     live.refresh().catch(() => {});
   } catch (error) {

@@ -1,17 +1,19 @@
 """Servers as scorers: any ranker that answers over HTTP in one of the known shapes.
 
 A query's passages go together, in requests of some passages each, several at a time. What a server
-refuses for the moment is asked again when it says (`Retry-After`); a request that is too large is
-halved. Which shape the route has is found by asking it once, unless the recipe says.
+refuses for the moment is asked again when it says (`Retry-After`). How a ranker is asked and what
+it answers is in `retort/client/rankers/`.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -20,46 +22,29 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from retort.client.errors import ConnectionFailed, NotReady, Overloaded, RetortError
-from retort.client.retry import Attempts, Clock, Deadline, retry_after
+from retort.client.errors import ConnectionFailed, RetortError
+from retort.client.rankers.asking import Ranker, answered, info_url, read_response, told
+from retort.client.rankers.errors import KeyRefused, NoRanker, RankerError
+from retort.client.rankers.shapes import Body, Shape
+from retort.client.retry import Attempts, Clock, Deadline
 from retort.training.data.pairs import Pair
 from retort.training.recipes.parts.teacher import HttpPart
 from retort.training.teachers.scoring.identity import state_identity
 from retort.training.teachers.scoring.scorer import Reference, Scorer, UnknownScorerError
-from retort.training.teachers.scoring.shapes import SHAPES, Shape, StrangeAnswer, likely
 
 ATTEMPTS = 12
-SHOWN = 200  # characters of what a server says
-# One question with two passages, to find out what a route is.
-PROBE = ("how tall is the tower", ("the tower is 330 metres tall", "bread is made of flour"))
-# What an answer, or `GET /info` of the same server, may say of the model.
-_TELLING = ("model", "version", "model_id", "model_sha")
-
-_PASSING: dict[int, type[RetortError]] = {
-    429: Overloaded, 500: NotReady, 502: ConnectionFailed, 503: NotReady, 504: NotReady,
-    529: Overloaded,
-}  # fmt: skip
-_TOO_LARGE = (413, 422, 400)  # who halves a request that is wrong otherwise too is told so at last
 
 
 class HttpTeacherError(ValueError):
     """A server that cannot be a teacher, or did not answer."""
 
 
-class _Refused(HttpTeacherError):
-    """A request that the server refuses; `status` says how."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass(frozen=True)
 class Server:
-    """A server's route and how it is asked; its connections may be shared between threads."""
+    """A ranker, and how long it is waited for; its connections may be shared between threads."""
 
-    url: str
-    asked: HttpPart
+    ranker: Ranker
+    timeout: float  # seconds for a request with all its attempts
     headers: Mapping[str, str] = field(repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
 
@@ -67,55 +52,66 @@ class Server:
         """Connections to the server, for a `with` statement."""
         return httpx.Client(headers=self.headers, follow_redirects=True)
 
-    def post(self, client: httpx.Client, body: dict[str, Any], probing: bool = False) -> Any:
-        """The JSON that answers `body`. Raises `HttpTeacherError`.
+    def find(self, client: httpx.Client) -> tuple[Shape, Any]:
+        """The shape in which the server answers, and an answer. Raises `HttpTeacherError`."""
+        with self._told():
+            return answered(self.ranker.find(), partial(self._post, client, probing=True))
 
-        While it is `probing`, a server that fails at a body may only know another shape.
-        """
-        deadline = Deadline(self.clock.monotonic() + self.asked.timeout, self.clock)
+    def score(
+        self, client: httpx.Client, shape: Shape, query: str, passages: Sequence[str]
+    ) -> list[float]:
+        """The scores of passages, in their order. Raises `HttpTeacherError`."""
+        with self._told():
+            scores = answered(
+                self.ranker.score(shape, query, passages), partial(self._post, client)
+            )
+            self.ranker.check(shape, scores, "say scores: raw of this teacher")
+            return scores
+
+    def info(self, client: httpx.Client) -> Any:
+        """What `GET /info` of the server says; None where there is no such route."""
+        try:
+            response = client.get(info_url(self.ranker.url), timeout=10.0)
+            return response.json() if response.status_code == httpx.codes.OK else None
+        except (httpx.RequestError, ValueError):
+            return None
+
+    def _post(self, client: httpx.Client, body: Body, probing: bool = False) -> Any:
+        """The JSON that answers `body`. What passes by itself is asked again."""
+        deadline = Deadline(self.clock.monotonic() + self.timeout, self.clock)
         attempts = Attempts(ATTEMPTS, deadline)
         while True:
             try:
                 return self._once(client, body, deadline, probing)
             except RetortError as error:
                 failed = error
-            try:
-                seconds = attempts.pause(failed)
-            except RetortError as error:
-                raise HttpTeacherError(f"{self.url}: {error}: gave up") from error
-            time.sleep(seconds)
+            time.sleep(attempts.pause(failed))
 
-    def _once(
-        self, client: httpx.Client, body: dict[str, Any], deadline: Deadline, probing: bool
-    ) -> Any:
+    def _once(self, client: httpx.Client, body: Body, deadline: Deadline, probing: bool) -> Any:
         try:
-            response = client.post(self.url, json=body, timeout=deadline.left)
+            response = client.post(self.ranker.url, json=body, timeout=deadline.left)
         except httpx.RequestError as error:
             raise ConnectionFailed(f"no answer ({str(error) or type(error).__name__})") from error
-        status, said = response.status_code, response.text[:SHOWN]
-        if status in _PASSING and not (probing and status == httpx.codes.INTERNAL_SERVER_ERROR):
-            pause = retry_after(response.headers.get("Retry-After"), self.clock.wall())
-            raise _PASSING[status](f"status {status}: {said}", status=status, retry_after=pause)
-        if status in (401, 403):
-            raise HttpTeacherError(
-                f"{self.url}: status {status}: {said}: put the key into an environment variable "
-                "and name that as key"
-            )
-        if status != httpx.codes.OK:
-            raise _Refused(f"{self.url}: status {status}: {said}", status)
-        try:
-            return response.json()
-        except ValueError as error:
-            raise HttpTeacherError(f"{self.url}: an answer that is no JSON: {said}") from error
+        return read_response(
+            response.status_code, response.headers, response.content, self.clock.wall(), probing
+        )
 
-    def info(self, client: httpx.Client) -> Any:
-        """What `GET /info` of the server says; None where there is no such route."""
-        parts = urlsplit(self.url)
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell what fails within as a teacher's failure, with the URL."""
         try:
-            response = client.get(f"{parts.scheme}://{parts.netloc}/info", timeout=10.0)
-            return response.json() if response.status_code == httpx.codes.OK else None
-        except (httpx.RequestError, ValueError):
-            return None
+            yield
+        except RetortError as error:
+            raise HttpTeacherError(f"{self.ranker.url}: {error}: gave up") from error
+        except NoRanker as error:
+            raise HttpTeacherError(f"{self.ranker.url} {error}") from error
+        except KeyRefused as error:
+            raise HttpTeacherError(
+                f"{self.ranker.url}: {error}: put the key into an environment variable and name "
+                "that as key"
+            ) from error
+        except RankerError as error:
+            raise HttpTeacherError(f"{self.ranker.url}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -128,6 +124,7 @@ class HttpScorer(Scorer):
     server: Server
     shape: Shape
     raw: bool
+    concurrency: int  # requests at a time
 
     @property
     def probabilities(self) -> bool:
@@ -139,7 +136,7 @@ class HttpScorer(Scorer):
         rows: dict[str, dict[str, list[int]]] = {}
         for row, pair in enumerate(pairs):
             rows.setdefault(pair.query, {}).setdefault(pair.passage, []).append(row)
-        most = self.server.asked.passages
+        most = self.server.ranker.passages
         requests = [
             (query, list(passages)[start : start + most])
             for query, passages in rows.items()
@@ -148,10 +145,11 @@ class HttpScorer(Scorer):
         scores = np.zeros(len(pairs))
         with (
             self.server.connect() as client,
-            ThreadPoolExecutor(self.server.asked.concurrency) as pool,
+            ThreadPoolExecutor(self.concurrency) as pool,
             tqdm(total=len(pairs), desc=self.name, disable=not progress, mininterval=10) as bar,
         ):
-            answers = pool.map(lambda request: self._ask(client, *request), requests)
+            ask = partial(self.server.score, client, self.shape)
+            answers = pool.map(lambda request: ask(*request), requests)
             try:
                 for (query, texts), found in zip(requests, answers, strict=True):
                     for text, score in zip(texts, found, strict=True):
@@ -160,30 +158,7 @@ class HttpScorer(Scorer):
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        if self.probabilities and not ((scores >= 0) & (scores <= 1)).all():
-            odd = float(scores[(scores < 0) | (scores > 1)][0])
-            raise HttpTeacherError(
-                f"{self.server.url}: a score of {odd:g}, which is no probability: say "
-                "scores: raw of this teacher"
-            )
         return scores
-
-    def _ask(self, client: httpx.Client, query: str, passages: Sequence[str]) -> list[float]:
-        asked = self.server.asked
-        try:
-            answer = self.server.post(client, self.shape.request(query, passages, asked.model))
-        except _Refused as error:
-            if error.status not in _TOO_LARGE or len(passages) == 1:
-                raise
-            half = len(passages) // 2
-            return [
-                *self._ask(client, query, passages[:half]),
-                *self._ask(client, query, passages[half:]),
-            ]
-        try:
-            return self.shape.read(answer, len(passages))
-        except StrangeAnswer as error:
-            raise HttpTeacherError(f"{self.server.url}: {error}") from error
 
 
 def load_http(reference: Reference) -> HttpScorer:
@@ -195,20 +170,23 @@ def load_http(reference: Reference) -> HttpScorer:
     url, asked = reference.path, reference.http
     if not urlsplit(url).path.strip("/"):
         raise UnknownScorerError(f"{url}: give the URL of a route, as in {url.rstrip('/')}/score")
-    server = Server(url, asked, _headers(asked))
+    raw = None if asked.scores is None else asked.scores == "raw"
+    ranker = Ranker(url, asked.shape, asked.model, raw, asked.passages)
+    server = Server(ranker, asked.timeout, _headers(asked))
     with server.connect() as client:
-        shape, answer = _find_shape(server, client)
-        told = _told(answer) or _told(server.info(client))
-    raw = shape.raw if asked.scores is None else asked.scores == "raw"
+        shape, answer = server.find(client)
+        said = told(answer) or told(server.info(client))
+    raw = ranker.is_raw(shape)
     scores = "scores as they are" if raw else "probabilities"
     return HttpScorer(
         reference.name,
-        state_identity({}, url, shape.name, asked.model, raw, sorted(told.items())),
+        state_identity({}, url, shape.name, asked.model, raw, sorted(said.items())),
         server,
         shape,
         raw,
+        asked.concurrency,
         engine="http",
-        about=f"{scores} of {told.get('model') or told.get('model_id') or url} in the shape of "
+        about=f"{scores} of {said.get('model') or said.get('model_id') or url} in the shape of "
         f"{shape.name}",
     )
 
@@ -220,27 +198,3 @@ def _headers(asked: HttpPart) -> dict[str, str]:
     if not key:
         raise UnknownScorerError(f"no API key in {asked.key}: set this environment variable")
     return {"Authorization": f"Bearer {key}"}
-
-
-def _find_shape(server: Server, client: httpx.Client) -> tuple[Shape, Any]:
-    """The shape in which the server answers, and what it answered."""
-    asked = server.asked
-    known = [SHAPES[asked.shape]] if asked.shape else likely(urlsplit(server.url).path)
-    query, passages = PROBE
-    failed: list[str] = []
-    for shape in known:
-        try:
-            answer = server.post(client, shape.request(query, passages, asked.model), probing=True)
-            shape.read(answer, len(passages))
-        except (_Refused, StrangeAnswer) as error:
-            failed.append(f"as {shape.name} {str(error).removeprefix(server.url + ': ')}")
-        else:
-            return shape, answer
-    raise HttpTeacherError(f"{server.url} does not answer as a ranker: {'; '.join(failed)}")
-
-
-def _told(answer: Any) -> dict[str, str]:
-    """What an answer says of the model."""
-    if not isinstance(answer, dict):
-        return {}
-    return {name: str(answer[name]) for name in _TELLING if answer.get(name)}

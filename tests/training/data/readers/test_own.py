@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from retort.models.bundle import Bundle
-from retort.service.shadow import DisagreementFile, Sample
+from retort.service.shadow.disagreements import DisagreementFile
+from retort.service.shadow.teacher import Sample, TeacherScores
 from retort.training.data.catalog import read_any
 from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.data.table import read_table
@@ -26,7 +27,8 @@ def write(path: Path, bundle: Bundle, *, texts: bool) -> Path:
     file, manifest = DisagreementFile(path, texts=texts, max_bytes=10_000), bundle.manifest
     for query, passages, student, teacher in FOUND:
         sample = Sample(query, passages, np.array(student), manifest)
-        assert file.write(sample, np.array(teacher), manifest)
+        scores = TeacherScores(np.array(teacher), manifest.name, manifest.version)
+        assert file.write(sample, scores)
     return path
 
 

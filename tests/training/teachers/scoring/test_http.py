@@ -17,9 +17,9 @@ from retort.training.recipes.parts.teacher import HttpPart, TeacherRef
 from retort.training.teachers.scorers import load_scorer
 from retort.training.teachers.scoring.http import HttpScorer, HttpTeacherError
 from retort.training.teachers.scoring.scorer import UnknownScorerError, parse
+from tests.retort.client.rankers.strange import Strange, length_score, serve_strange
 from tests.service.running import server
 from tests.tiny_texts import PASSAGES, QUERIES
-from tests.training.teachers.scoring.strange import Strange, length_score, serve_strange
 
 PAIRS = [Pair(query, passage) for query in QUERIES for passage in PASSAGES]
 EXPECTED = [length_score(pair.query, pair.passage) for pair in PAIRS]

@@ -1,4 +1,4 @@
-"""Shapes of servers: how a ranker over HTTP is asked for scores, and how it answers.
+"""Shapes of rankers: how one over HTTP is asked for scores, and how it answers.
 
 Every answer is checked: as many scores as passages, each passage once, and all of them numbers. A
 server that means something else by a request than was meant is therefore found out.
@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from retort.client.rankers.errors import StrangeAnswer
+
 Body = dict[str, Any]
-
-
-class StrangeAnswer(ValueError):
-    """An answer that is not of the shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +21,21 @@ class Shape:
     """How one query and its passages are sent, and where an answer has the list of scores.
 
     `listed` is the field of that list, "" where the answer is the list; `score` the field of one
-    score. `raw` says that scores are asked for, and given, without a sigmoid.
+    score. `raw_field` is the field that asks for scores without a sigmoid, where there is one.
     """
 
     name: str
     body: Callable[[str, Sequence[str]], Body]
     listed: str
     score: str
-    raw: bool = False
+    raw_field: str | None = None
     models: bool = True
 
-    def request(self, query: str, passages: Sequence[str], model: str | None) -> Body:
+    def request(self, query: str, passages: Sequence[str], model: str | None, raw: bool) -> Body:
         """The body; `model` is its model's name, where there is one."""
         named = {"model": model} if model is not None and self.models else {}
-        return {**named, **self.body(query, passages)}
+        scale = {} if self.raw_field is None else {self.raw_field: raw}
+        return {**named, **self.body(query, passages), **scale}
 
     def read(self, answer: Any, count: int) -> list[float]:
         """Scores in the order of the passages. Raises `StrangeAnswer`."""
@@ -44,30 +43,29 @@ class Shape:
         if self.listed:
             listed = answer.get(self.listed) if isinstance(answer, Mapping) else None
         if not isinstance(listed, list):
-            raise StrangeAnswer(f"no list {self.listed or 'of scores'} in {str(answer)[:200]}")
+            raise StrangeAnswer(f"no list {self.listed or 'of scores'}", answer)
         found = dict(self._pairs(listed))
         if len(listed) != count or found.keys() != set(range(count)):
-            raise StrangeAnswer(f"{len(listed)} scores of {count} passages: {str(listed)[:200]}")
+            raise StrangeAnswer(f"{len(listed)} scores of {count} passages", listed)
         return [found[index] for index in range(count)]
 
     def _pairs(self, listed: list[Any]) -> Iterator[tuple[int, float]]:
         for item in listed:
             index = item.get("index") if isinstance(item, Mapping) else None
-            score = item.get(self.score) if isinstance(item, Mapping) else None
-            number = isinstance(score, int | float) and not isinstance(score, bool)
-            if not isinstance(index, int) or not number or not math.isfinite(score or 0.0):
-                raise StrangeAnswer(f"no index with a finite {self.score}: {str(item)[:200]}")
-            yield index, float(score or 0.0)
+            score = _number(item.get(self.score)) if isinstance(item, Mapping) else math.nan
+            if not isinstance(index, int) or not math.isfinite(score):
+                raise StrangeAnswer(f"no index with a finite {self.score}", item)
+            yield index, score
 
 
 SHAPES: dict[str, Shape] = {
     "retort": Shape("retort", lambda q, p: {"query": q, "passages": list(p)}, "results", "score"),
     "tei": Shape(
         "tei",
-        lambda q, p: {"query": q, "texts": list(p), "raw_scores": True, "truncate": True},
+        lambda q, p: {"query": q, "texts": list(p), "truncate": True},
         "",
         "score",
-        raw=True,
+        raw_field="raw_scores",
         models=False,
     ),
     "cohere": Shape(
@@ -87,3 +85,13 @@ def likely(path: str) -> list[Shape]:
     else:
         names = ["tei", "cohere"]
     return [SHAPES[name] for name in names]
+
+
+def _number(value: Any) -> float:
+    """A number of an answer; NaN for what is none, or is beyond floats."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,6 +29,7 @@ class Strange:
     add: float = 0.0  # to every score
     answer: Any = None  # instead of a true one
     asked: list[tuple[str, list[str]]] = field(default_factory=list)
+    held: threading.Event | None = None  # every answer waits for it
     url: str = ""
 
     def reply(self, body: dict[str, Any], authorization: str | None) -> tuple[Failure, Any]:
@@ -40,6 +41,8 @@ class Strange:
         if not all(name in body for name in fields):
             return (422, {}), {"error": f"missing {fields[1]}"}
         query, passages = body[fields[0]], body[fields[1]]
+        if self.held is not None:
+            self.held.wait(60)
         if len(passages) > self.most:
             return (413, {}), {"error": "too many"}
         if self.failures:
@@ -61,7 +64,7 @@ class Strange:
 
 
 @contextmanager
-def serve_strange(strange: Strange, path: str = "/v1/rerank") -> Iterator[Strange]:
+def serve_strange(strange: Strange, path: str = "/v1/rerank", port: int = 0) -> Iterator[Strange]:
     """Serve it in a thread of this process; its `url` is that of the route."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,12 +76,16 @@ def serve_strange(strange: Strange, path: str = "/v1/rerank") -> Iterator[Strang
             for name, value in {**headers, "Content-Length": str(len(sent))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(sent)
+            with suppress(BrokenPipeError):  # who asked may have left
+                self.wfile.write(sent)
+
+        def do_GET(self) -> None:
+            self.send_error(404)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         strange.url = f"http://127.0.0.1:{server.server_address[1]}{path}"
         try:

@@ -1,33 +1,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import pytest
 
 from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle
 from retort.models.encoding import Batch
-from retort.models.errors import StartError
-from retort.models.rankings import Comparison
 from retort.models.reading.windows import Reading
-from retort.service import shadow
 from retort.service.service import Service
 from retort.service.settings import Settings
-from retort.service.shadow import DisagreementFile, Recent, Sample
-from tests.fake_bundle import make_manifest, overlap
+from retort.service.shadow.engine_teacher import CPU_PART
+from retort.service.shadow.shadow import WAITING_CHARACTERS
+from tests.fake_bundle import overlap
 from tests.service.running import PATIENCE_SECONDS, ask
-from tests.service.test_modes import Teacher, by_mode
+from tests.service.test_modes import Teacher, by_mode, patient
 
 QUERY = "how tall is the eiffel tower"
 PASSAGES = ["the tower", "the tower old city", "river"]
@@ -133,7 +126,7 @@ def test_a_long_request_is_compared_whole_and_in_parts(fake_bundle: Bundle) -> N
         await client.post("/score", json={**BODY, "passages": PASSAGES * 7})
         await compared(service, 1)
         assert sum(shapes) == 21
-        assert max(shapes) <= shadow.CPU_PART
+        assert max(shapes) <= CPU_PART
         assert (await client.get("/comparison")).json()["kendall_tau"] == 1
 
     ask(fake_bundle, test, overlap, settings(), infer)
@@ -149,17 +142,17 @@ def test_while_the_student_is_busy_the_teacher_is_not_asked(fake_bundle: Bundle)
 
     async def test(client: httpx.AsyncClient, service: Service) -> None:
         teacher.awake = True
-        assert service.shadow is not None
-        service.shadow._patience = 0.2
+        patient(service, 0.2)
         go.set()
         served, outcome = await service.student.score([QUERY], PASSAGES, 60, reading=Reading())
         go.clear()
         waiting = asyncio.create_task(client.post("/score", json=BODY))
         await until(lambda: service.student.queue_tokens > 0)
+        assert service.shadow is not None
         service.shadow.offer(QUERY, PASSAGES, outcome, served.manifest)
         await until(lambda: outcomes(service)["dropped"] == 1)
         assert teacher.pairs == 0
-        service.shadow._patience = PATIENCE_SECONDS
+        patient(service)
         go.set()
         await waiting
         await compared(service, 1)
@@ -176,7 +169,7 @@ def test_what_waits_is_bounded(fake_bundle: Bundle) -> None:
         for _ in range(5):
             assert (await client.post("/score", json=body)).status_code == 200
         assert outcomes(service)["dropped"] == 2
-        long = {**BODY, "passages": ["a", "b" * shadow.WAITING_CHARACTERS]}
+        long = {**BODY, "passages": ["a", "b" * WAITING_CHARACTERS]}
         assert (await client.post("/score", json=long)).status_code == 200
         assert outcomes(service)["dropped"] == 3
         teacher.go.set()
@@ -224,119 +217,3 @@ def test_stopping_drops_what_waits(fake_bundle: Bundle) -> None:
         teacher.go.set()
 
     by_mode(fake_bundle, test, teacher, settings())
-
-
-def test_the_window_forgets_and_the_total_does_not() -> None:
-    recent = Recent(size=2)
-    for agrees, tau, difference in ((True, 1.0, 0.0), (True, None, 0.1), (False, 0.5, 0.3)):
-        recent.add(Comparison(agrees, tau, difference, difference, False))
-    assert recent.top1_agreement == 0.5
-    assert recent.kendall_tau == 0.5
-    assert recent.score_difference == pytest.approx(0.2)
-    assert recent.total == 3
-
-
-def test_front_ends_keep_their_comparisons_together(tmp_path: Path) -> None:
-    one, other = Recent(tmp_path / "recent", size=3), Recent(tmp_path / "recent", size=3)
-    for number in range(4):
-        (one if number % 2 else other).add(Comparison(number > 1, None, 0.1 * number, 0.0, False))
-    assert one.total == other.total == 4
-    assert one.top1_agreement == other.top1_agreement == pytest.approx(2 / 3)
-    assert one.kendall_tau is None
-    assert other.score_difference == pytest.approx(0.2)
-
-
-def test_before_the_first_comparison_there_are_no_means() -> None:
-    recent = Recent()
-    assert (recent.top1_agreement, recent.kendall_tau, recent.score_difference) == (None,) * 3
-    assert recent.total == 0
-
-
-FOUND = (
-    Sample(
-        "who wrote hamlet", ["Shakespeare.", "Köln"], np.array([0.2, 0.7]), make_manifest("student")
-    ),
-    np.array([0.9, 0.1]),
-    make_manifest("teacher"),
-)
-
-
-def disagreement_file(
-    path: Path, *, texts: bool = True, max_bytes: int = 10_000
-) -> DisagreementFile:
-    return DisagreementFile(path, texts=texts, max_bytes=max_bytes)
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def test_a_record_with_its_texts(tmp_path: Path) -> None:
-    path = tmp_path / "d.jsonl"
-    assert disagreement_file(path).write(*FOUND)
-    (row,) = rows(path)
-    assert datetime.fromisoformat(row.pop("time")).tzinfo is not None
-    assert row == {
-        "student": "student",
-        "version": "0.0.1",
-        "teacher": "teacher",
-        "teacher_version": "0.0.1",
-        "hashed": False,
-        "query": "who wrote hamlet",
-        "passages": ["Shakespeare.", "Köln"],
-        "student_scores": [0.2, 0.7],
-        "teacher_scores": [0.9, 0.1],
-    }
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_without_leave_no_text_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "d.jsonl"
-    disagreement_file(path, texts=False).write(*FOUND)
-    text = path.read_text(encoding="utf-8")
-    for word in ("hamlet", "Shakespeare", "Köln"):
-        assert word not in text
-    (row,) = rows(path)
-    assert row["hashed"] is True
-    digest = hashlib.sha256("Köln".encode()).hexdigest()
-    assert row["passages"][1] == f"sha256:{digest}"
-
-
-def test_it_never_grows_over_its_bound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "d.jsonl"
-    file = disagreement_file(path, max_bytes=1_000)
-    with caplog.at_level(logging.WARNING):
-        written = [file.write(*FOUND) for _ in range(20)]
-    assert 1 < written.count(True) < 20
-    assert path.stat().st_size <= 1_000
-    assert len(rows(path)) == written.count(True)
-    assert len(caplog.records) == 1
-    assert "is full (1000 bytes): move it away" in caplog.text
-    # Moved away, it goes on, and tells again when it is full again.
-    path.rename(tmp_path / "old.jsonl")
-    assert file.write(*FOUND)
-    assert len(rows(path)) == 1
-
-
-def test_what_was_there_before_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "d.jsonl"
-    disagreement_file(path).write(*FOUND)
-    disagreement_file(path).write(*FOUND)
-    assert len(rows(path)) == 2
-
-
-def test_a_file_that_cannot_be_written_is_a_start_error(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=r"disagreements: .*/no/d\.jsonl cannot be written"):
-        disagreement_file(tmp_path / "no" / "d.jsonl")
-
-
-def test_a_disk_that_refuses_is_logged_and_survived(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "d.jsonl"
-    file = disagreement_file(path)
-    path.unlink()
-    path.mkdir()
-    with caplog.at_level(logging.WARNING):
-        assert not file.write(*FOUND)
-    assert "cannot be written" in caplog.text

@@ -1,0 +1,1 @@
+"""Rankers of others over HTTP: the shapes of their routes, how they are asked, what they answer."""
