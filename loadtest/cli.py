@@ -192,7 +192,7 @@ def chaos(options: ChaosOptions, output: OutputOption = None, as_json: JsonOptio
         retort chaos --output docs/reliability.md
         retort chaos --only engine --faults 5
     """
-    from retort.loadtest.experiments.chaos import run_chaos
+    from retort.loadtest.experiments.chaos.chaos import run_chaos
 
     with measuring("psutil") as log:
         measurements, failed = run_chaos(options, log)

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from retort.loadtest.experiments.chaos_floods import bodies, mutated
-from retort.loadtest.experiments.chaos_setting import Setting
+from retort.loadtest.experiments.chaos.floods import bodies, mutated
+from retort.loadtest.experiments.chaos.setting import Setting
 from retort.loadtest.options import ChaosOptions
 from retort.models.arrays import LogitArray
 from retort.models.bundle import Bundle

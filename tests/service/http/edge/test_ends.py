@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from retort.loadtest.experiments.chaos_setting import Setting
-from retort.loadtest.experiments.floods.connections import connections
+from retort.loadtest.experiments.chaos.connections import connections
+from retort.loadtest.experiments.chaos.setting import Setting
 from retort.loadtest.options import ChaosOptions
 from retort.models.bundle import Bundle
 from tests.service.http.edge.sockets import BODY, HALF_HEAD, answer, connect, head

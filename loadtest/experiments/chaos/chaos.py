@@ -18,10 +18,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from retort.loadtest.experiments.chaos_faults import engine, reload, terminate
-from retort.loadtest.experiments.chaos_floods import bodies, fuzz, overload
-from retort.loadtest.experiments.chaos_setting import Found, Setting
-from retort.loadtest.experiments.floods.connections import connections
+from retort.loadtest.experiments.chaos.connections import connections
+from retort.loadtest.experiments.chaos.faults import engine, reload, terminate
+from retort.loadtest.experiments.chaos.floods import bodies, fuzz, overload
+from retort.loadtest.experiments.chaos.setting import Found, Setting
 from retort.loadtest.options import ChaosOptions, chosen
 from retort.loadtest.result import Measurement, Setup, read, write
 from retort.loadtest.rounds import Log

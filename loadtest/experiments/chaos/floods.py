@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import httptools
 
 from retort.loadtest.client import Connection
-from retort.loadtest.experiments.chaos_setting import (
+from retort.loadtest.experiments.chaos.setting import (
     PASSAGES,
     Found,
     Setting,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from retort.loadtest.experiments.chaos_crowd import Crowd
+from retort.loadtest.experiments.chaos.crowd import Crowd
 from retort.loadtest.options import ChaosOptions
 from retort.loadtest.result import Table
 from retort.loadtest.rounds import Log

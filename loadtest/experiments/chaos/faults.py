@@ -13,8 +13,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from retort.loadtest.experiments.chaos_crowd import Reply
-from retort.loadtest.experiments.chaos_setting import (
+from retort.loadtest.experiments.chaos.crowd import Reply
+from retort.loadtest.experiments.chaos.setting import (
     ADMIN_KEY,
     ENGINE,
     Found,

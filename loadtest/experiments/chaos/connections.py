@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from time import perf_counter
 
-from retort.loadtest.experiments.chaos_crowd import Crowd, Reply
-from retort.loadtest.experiments.chaos_setting import Found, Setting, until_ready
+from retort.loadtest.experiments.chaos.crowd import Crowd, Reply
+from retort.loadtest.experiments.chaos.setting import Found, Setting, until_ready
 from retort.loadtest.result import Cell, Column, Table
 from retort.loadtest.rounds import percentile
 from retort.loadtest.servers import HOST, Server

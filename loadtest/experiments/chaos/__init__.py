@@ -1,0 +1,1 @@
+"""What a server loses when something is done to it, in parts."""

@@ -1,1 +1,0 @@
-"""Floods of `retort chaos`, one per module."""
