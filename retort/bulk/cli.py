@@ -84,8 +84,8 @@ def rank(
     """
     from retort.bulk.job import Job
     from retort.bulk.output import Added
-    from retort.bulk.shards import Shard, shard_of
     from retort.fields import columns_given
+    from retort.shards import Shard, shard_of
 
     job = Job(
         input=source,

@@ -17,11 +17,11 @@ from retort.bulk.parts import Part, Parts, folder_of, left_over
 from retort.bulk.progress import BulkProgress
 from retort.bulk.ranks import ranked
 from retort.bulk.scoring import Pair, Scorer
-from retort.bulk.shards import Shard
 from retort.bulk.sources import Block, Source
 from retort.bulk.survey import Facts, Survey, facts_of, survey
 from retort.fields import OwnField
 from retort.rows import BadRows, DataError
+from retort.shards import Shard
 from retort.wording import counted
 
 

@@ -77,16 +77,37 @@ def label_command(
     teacher: Annotated[
         list[str] | None, typer.Option(help="Only this teacher; may be repeated.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Only this shard of the blocks, as in 2/8: one of several processes."),
+    ] = None,
+    merge: Annotated[
+        int | None,
+        typer.Option(min=1, help="Put together what so many --shard processes have scored."),
+    ] = None,
+    stores: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            help="With --merge, a store that a shard was scored into, if not the recipe's; may be "
+            "repeated.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a distill recipe's teachers score all its pairs into the score store.
 
-    Existing scores are kept; a run that was killed continues where it stopped.
+    Existing scores are kept; a run that was killed continues where it stopped. Several processes
+    divide the work with --shard 1/8 to 8/8, and --merge 8 puts it together.
 
     Example: retort label recipes/retort-small.yaml --teacher ce-pointwise
     """
     from retort.training.recipes.distill import DistillRecipe
 
+    if shard is not None and merge is not None:
+        raise ValueError("--shard and --merge: give one of them")
+    if stores and merge is None:
+        raise ValueError("--from names what --merge puts together: give both")
     plan = load_plan(recipe, overrides, DistillRecipe)
     unknown = set(teacher or ()) - {item.name for item in plan.teachers}
     if unknown:
@@ -95,9 +116,17 @@ def label_command(
             f"{', '.join(item.name for item in plan.teachers)}"
         )
     check_places(plan, recipe, teacher or None)
-    from retort.training.labels.label import label_recipe
+    from retort.shards import shard_of
+    from retort.training.labels.label import label_recipe, merge_recipe
 
-    counts = label_recipe(plan, teacher or (), log)
+    only = teacher or ()
+    if merge is not None:
+        if lost := [str(store) for store in stores or () if not store.is_dir()]:
+            raise ValueError(f"--from {', '.join(lost)}: no such folder")
+        counts = merge_recipe(plan, only, merge, stores or (), log)
+    else:
+        own = None if shard is None else shard_of(shard)
+        counts = label_recipe(plan, only, log, shard=own)
     lines = [f"{name}: {count} scores" for name, count in counts.items()]
     answer(counts, "\n".join(lines), as_json)
 

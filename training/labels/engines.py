@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from retort.training.data.pairs import Pair
-from retort.training.labels.store import ScoreStore, StoreError, TeacherScores, pair_keys
+from retort.training.labels.store import ScoreStore, StoreError, TeacherScores, pair_keys, whole
 from retort.training.teachers.scoring.scorer import Scorer
 
 SAMPLE = 128
@@ -78,7 +78,8 @@ def check_kept(
         f"{teacher.name}: {teacher.engine} gives the scores that {made} left: on {len(rows)} pairs "
         f"they are {off:.4f} of a deviation apart"
     )
-    path.write_text(json.dumps(sorted({*agreed, teacher.engine}), indent=1) + "\n")
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(sorted({*agreed, teacher.engine}), indent=1) + "\n")
 
 
 def _agreed(path: Path) -> list[str]:

@@ -1,18 +1,28 @@
-"""Labelling: teachers score the pairs that a recipe's stages will read, each pair once."""
+"""Labelling: teachers score the pairs that a recipe's stages will read, each pair once.
+
+One process scores every block (`blocks.py`), or several score a shard each and their stores are
+merged. The store is the same.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from retort.shards import Shard
 from retort.training.data.pairs import Pair
 from retort.training.data.table import select_all
+from retort.training.labels.blocks import Block, cut
 from retort.training.labels.engines import check_kept, find_earlier
 from retort.training.labels.store import (
     HIDDEN_FOLDER,
+    UNFINISHED,
     HiddenStates,
     ScoreStore,
     StoreError,
@@ -22,26 +32,126 @@ from retort.training.labels.store import (
 from retort.training.labels.targets import scored_by
 from retort.training.nn.vocabulary import place_warning
 from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.given import GivenScores, load_given
 from retort.training.teachers.scorers import kind_of, load_scorer
 from retort.training.teachers.scoring.checkpoint import CrossEncoder
-from retort.training.teachers.scoring.scorer import Scorer
+from retort.training.teachers.scoring.scorer import Scorer, Scores
+from retort.wording import counted
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A block's logits (pairs,) by `engine`, and its vectors (pairs, width) where it asks."""
+
+    block: Block
+    logits: Scores
+    vectors: NDArray[np.float32] | None
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The pairs that a teacher of a recipe scores; of the `matched` its vectors are kept too."""
+
+    teacher: TeacherRef
+    pairs: list[Pair]
+    matched: list[Pair]
+
+    @property
+    def scale(self) -> list[Pair]:
+        """The pairs that fix the teacher's scale."""
+        return self.matched or self.pairs
 
 
 def label_recipe(
-    recipe: DistillRecipe, only: Sequence[str], log: Callable[[str], None] = print
+    recipe: DistillRecipe,
+    only: Sequence[str],
+    log: Log = print,
+    *,
+    shard: Shard | None = None,
 ) -> dict[str, int]:
     """Score the recipe's pairs that have no score yet, and return how many scores each teacher has.
 
-    `only` names the teachers that are asked, none for all. Raises as `load_scorer`, `load_given`
-    and `label` do.
+    `only` names the teachers that are asked, none for all. Of a `shard`, only its own blocks are
+    scored, and the scale is left to `merge_recipe`; a teacher of kind `given` is left to it too.
+    Raises as `load_scorer`, `load_given` and `label` do.
     """
-    chosen = select_all(recipe.stages)
-    pairs = [pair for selection in chosen for pair in selection.pairs]
-    if warning := place_warning(recipe.student.init, pairs):
-        log(f"{warning} (student.init)")
     store = ScoreStore(recipe.store)
     counts = {}
+    for work in _works(recipe, only, log):
+        name = work.teacher.name
+        if work.teacher.kind == "given":
+            if shard is None:
+                counts[name] = len(keep_given(load_given(work.teacher), work.pairs, store, log))
+            continue
+        teacher = load_scorer(work.teacher)
+        if shard is None:
+            scores = label(teacher, work.pairs, store, log, matched=work.matched)
+            counts[name] = len(scores)
+        else:
+            counts[name] = _label_shard(teacher, work, store, log, shard)
+    return counts
+
+
+def merge_recipe(
+    recipe: DistillRecipe,
+    only: Sequence[str],
+    shards: int,
+    stores: Sequence[Path],
+    log: Log = print,
+) -> dict[str, int]:
+    """Put together what `shards` processes scored, and return how many scores each teacher has.
+
+    The recipe's store takes over what other `stores` have more. Then it is what one process would
+    have written, its scale too. Raises `StoreError` that names every shard of which a score is
+    missing; what is there stays.
+    """
+    store = ScoreStore(recipe.store)
+    lacking: dict[Shard, list[str]] = {}
+    works = _works(recipe, only, log)
+    for work in works:
+        if work.teacher.kind == "given":
+            continue
+        teacher = load_scorer(work.teacher)
+        scores = store.teacher(teacher.name, teacher.identity)
+        states = _states(scores) if work.matched else None
+        for other in stores:
+            folder = other / teacher.identity
+            taken = scores.take_over(folder)
+            if states is not None:
+                states.take_over(folder / HIDDEN_FOLDER)
+            log(f"{teacher.name}: {counted(taken, 'score')} taken over from {other}")
+        blocks = cut(work.pairs, work.matched, teacher.block_pairs)
+        wanting = _wanting(blocks, scores, states)
+        for shard in (Shard(number, shards) for number in range(1, shards + 1)):
+            own = shard.own(blocks)
+            missing = _wanting(own, scores, states)
+            if missing:
+                pairs = sum(map(len, missing))
+                of = counted(len(own), "block")
+                lacking.setdefault(shard, []).append(
+                    f"{teacher.name} lacks {counted(pairs, 'pair')} in {len(missing)} of its {of}"
+                )
+        for left in scores.folder.glob(UNFINISHED) if not wanting else ():
+            left.unlink(missing_ok=True)
+    if lacking:
+        told = "; ".join(f"shard {shard}: {', '.join(said)}" for shard, said in lacking.items())
+        raise StoreError(
+            f"{recipe.store}: {len(lacking)} of {counted(shards, 'shard')} are not whole: {told}. "
+            "Run `retort label` with --shard for each of these, or name the store that has it by "
+            "--from"
+        )
+    return label_recipe(recipe, only, log)
+
+
+def _works(recipe: DistillRecipe, only: Sequence[str], log: Log) -> list[Work]:
+    chosen = select_all(recipe.stages)
+    if warning := place_warning(recipe.student.init, [p for c in chosen for p in c.pairs]):
+        log(f"{warning} (student.init)")
+    works = []
     for reference in recipe.teachers:
         if only and reference.name not in only:
             continue
@@ -51,24 +161,19 @@ def label_recipe(
             known = scored_by(reference, selection.sources)
             own = [pair for pair, hit in zip(selection.pairs, known, strict=True) if hit]
             every += own
-            matched += own if stage.hidden > 0 else []
-        if reference.kind == "given":
-            counts[reference.name] = len(keep_given(load_given(reference), every, store, log))
-            continue
-        teacher = load_scorer(reference)
-        if kind_of(reference) != "http" and (warning := place_warning(reference.path, every)):
+            matched += own if stage.hidden > 0 and reference.hidden else []
+        read_here = reference.kind != "given" and kind_of(reference) != "http"
+        if read_here and (warning := place_warning(reference.path, every)):
             log(f"{warning} (the teacher {reference.name})")
-        if reference.hidden and matched:
-            label(teacher, matched, store, log, hidden=True)
-        counts[reference.name] = len(label(teacher, every, store, log))
-    return counts
+        works.append(Work(reference, every, matched))
+    return works
 
 
 def keep_given(
     teacher: GivenScores,
     pairs: Sequence[Pair],
     store: ScoreStore,
-    log: Callable[[str], None] = print,
+    log: Log = print,
 ) -> TeacherScores:
     """Keep the scores of the pairs that are on the teacher's file. Fixes the scale.
 
@@ -98,18 +203,19 @@ def label(
     teacher: Scorer,
     pairs: Sequence[Pair],
     store: ScoreStore,
-    log: Callable[[str], None] = print,
+    log: Log = print,
     *,
-    hidden: bool = False,
+    matched: Sequence[Pair] = (),
 ) -> TeacherScores:
     """Score the pairs that have no score yet; resumable after a kill. Fixes the scale.
 
-    With `hidden` a cross-encoder's `[CLS]` vectors are kept too, and a pair that lacks one is
-    scored again. Raises as `score_missing`, and `StoreError` for scores that are all alike.
+    Of those that are `matched` a cross-encoder's `[CLS]` vectors are kept too, and one that lacks
+    its vector is scored again; they fix the scale then. Raises as `score_missing`, and `StoreError`
+    for scores that are all alike.
     """
     started = time.monotonic()
-    scores, scored = score_missing(teacher, pairs, store, log, hidden=hidden)
-    scale = scores.calibrate(pair_keys(pairs))
+    scores, scored = score_missing(teacher, pairs, store, log, matched=matched)
+    scale = scores.calibrate(pair_keys(matched or pairs))
     seconds = time.monotonic() - started
     about = f" ({teacher.about})" if teacher.about else ""
     log(
@@ -119,15 +225,29 @@ def label(
     return scores
 
 
+def _label_shard(teacher: Scorer, work: Work, store: ScoreStore, log: Log, shard: Shard) -> int:
+    started = time.monotonic()
+    _, scored = score_missing(teacher, work.pairs, store, log, matched=work.matched, shard=shard)
+    blocks = cut(work.pairs, work.matched, teacher.block_pairs)
+    own = shard.own(blocks)
+    log(
+        f"{teacher.name}: {scored} pairs in {time.monotonic() - started:.0f} s; shard {shard} has "
+        f"{len(own)} of {counted(len(blocks), 'block')}, {sum(map(len, own))} of "
+        f"{counted(sum(map(len, blocks)), 'pair')}"
+    )
+    return sum(map(len, own))
+
+
 def score_missing(
     teacher: Scorer,
     pairs: Sequence[Pair],
     store: ScoreStore,
-    log: Callable[[str], None] = print,
+    log: Log = print,
     *,
-    hidden: bool = False,
+    matched: Sequence[Pair] = (),
+    shard: Shard | None = None,
 ) -> tuple[TeacherScores, int]:
-    """As `label`, without a scale; the second is how many pairs were scored.
+    """As `label`, without a scale, and of a `shard` only; the second is how many were scored.
 
     What is kept is first held against what the teacher says here and now (`engines.py`). Raises
     `StoreError` if that is something else, `TypeError` for hidden states of a teacher that has
@@ -136,26 +256,50 @@ def score_missing(
     find_earlier(teacher, store, log)
     scores = store.teacher(teacher.name, teacher.identity)
     check_kept(teacher, pairs, scores, log)
-    states = HiddenStates(scores.folder / HIDDEN_FOLDER, teacher.name) if hidden else None
-    keys = pair_keys(pairs)
-    wanting = np.isnan(scores.lookup(keys))
-    if states is not None:
-        wanting |= states.missing(keys)
-    missing = np.flatnonzero(wanting)
-    missing = missing[np.unique(keys[missing], return_index=True)[1]]
-    missing.sort()
-    bar = tqdm(total=len(missing), desc=f"{teacher.name} labels", unit="pair", mininterval=10)
-    for start in range(0, len(missing), teacher.block_pairs):
-        rows = missing[start : start + teacher.block_pairs]
-        block = [pairs[row] for row in rows]
-        if states is None:
-            logits = teacher.logits(block)
-        elif isinstance(teacher, CrossEncoder):
-            logits, vectors = teacher.represent(block)
-            states.add(keys[rows], vectors)
-        else:
-            raise TypeError(f"{teacher.name} is no cross-encoder of ours: it has no hidden states")
-        scores.add(keys[rows], logits, teacher.engine)
-        bar.update(len(rows))
+    states = _states(scores) if matched else None
+    if states is not None and not isinstance(teacher, CrossEncoder):
+        raise TypeError(f"{teacher.name} is no cross-encoder of ours: it has no hidden states")
+    blocks = cut(pairs, matched, teacher.block_pairs)
+    own = blocks if shard is None else shard.own(blocks)
+    wanting = _wanting(own, scores, states)
+    total = sum(map(len, wanting))
+    bar = tqdm(total=total, desc=f"{teacher.name} labels", unit="pair", mininterval=10)
+    for scored in (score_block(teacher, block) for block in wanting):
+        keys = scored.block.keys
+        if states is not None and scored.vectors is not None:
+            states.add(keys, scored.vectors)
+        # A pair that was scored again for its vector keeps its score.
+        new = np.isnan(scores.lookup(keys))
+        if new.any():
+            scores.add(keys[new], np.asarray(scored.logits)[new], scored.engine)
+        bar.update(len(keys))
     bar.close()
-    return scores, len(missing)
+    return scores, total
+
+
+def score_block(teacher: Scorer, block: Block) -> Scored:
+    """Score one block. Raises `TypeError` for hidden states of a teacher that has none."""
+    if not block.hidden:
+        return Scored(block, teacher.logits(block.pairs), None, teacher.engine)
+    if not isinstance(teacher, CrossEncoder):
+        raise TypeError(f"{teacher.name} is no cross-encoder of ours: it has no hidden states")
+    logits, vectors = teacher.represent(block.pairs)
+    return Scored(block, logits, vectors, teacher.engine)
+
+
+def _states(scores: TeacherScores) -> HiddenStates:
+    return HiddenStates(scores.folder / HIDDEN_FOLDER, scores.name)
+
+
+def _wanting(
+    blocks: Sequence[Block], scores: TeacherScores, states: HiddenStates | None
+) -> list[Block]:
+    """What is left of blocks: the pairs without a score, or without a vector that is wanted."""
+    found = []
+    for block in blocks:
+        missing = np.isnan(scores.lookup(block.keys))
+        if block.hidden and states is not None:
+            missing |= states.missing(block.keys)
+        if missing.any():
+            found.append(block if missing.all() else block.take(np.flatnonzero(missing)))
+    return found

@@ -3,7 +3,8 @@
 One folder per teacher, named by its identity, holds parquet parts of (pair key, logit) and
 `teacher.json` with its scale: mean and deviation over a fixed sample, by which students learn
 standardised logits. A part is written whole or not at all, so a killed labelling run loses at most
-the block it was in. It says which engine computed it.
+the block it was in. It is named by the keys in it, so that several processes may write into one
+store, or each into its own, and it says which engine computed it.
 
 Beside the scores, `hidden` holds a cross-encoder's `[CLS]` vectors, float16, where stages match
 them. One score says little of a pair; the vector it was read from says more. Patient knowledge
@@ -15,9 +16,12 @@ is for a standardised logit.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,6 +41,9 @@ Floats = NDArray[np.float32]
 Vectors = NDArray[np.float16]
 
 PARTS = "part-*.parquet"
+HIDDEN_KEYS = "part-*.keys.npy"
+UNFINISHED = "*.tmp"  # what a killed process left
+SCALE_FILE = "teacher.json"
 HIDDEN_FOLDER = "hidden"  # of a teacher's folder: its `[CLS]` vectors
 ENGINE = "engine"  # in the metadata of a part
 SAMPLE = 20_000
@@ -69,7 +76,6 @@ class TeacherScores:
         self.name = name
         folder.mkdir(parents=True, exist_ok=True)
         tables = [_read_part(path) for path in sorted(folder.glob(PARTS))]
-        self._parts = len(tables)
         self.engines = {_engine(table) for table in tables}
         self._keys: Keys = np.empty(0, np.uint64)
         self._values: Floats = np.empty(0, np.float32)
@@ -100,21 +106,37 @@ class TeacherScores:
         logits = np.asarray(scores, dtype=np.float32)
         if not np.isfinite(logits).all():
             raise StoreError(f"{self.name}: a logit that is not finite; nothing was kept")
-        path = self.folder / f"part-{self._parts:05}.parquet"
-        temporary = path.with_suffix(".tmp")
         table = pa.table({"key": keys, "logit": logits}, metadata={ENGINE: engine})
-        pq.write_table(table, temporary, compression="zstd")
-        temporary.replace(path)
-        self._parts += 1
+        with whole(self.folder / f"part-{_digest(keys)}.parquet") as temporary:
+            pq.write_table(table, temporary, compression="zstd")
         self.engines.add(engine)
         self._merge([keys], [logits])
+
+    def take_over(self, other: Path) -> int:
+        """Keep what `other`, this teacher's folder in another store, has more; how many scores.
+
+        A part of which nothing is known here is taken as it is, byte for byte.
+        """
+        before = len(self)
+        for path in sorted(other.glob(PARTS)):
+            table = _read_part(path)
+            keys, logits = (table.column(name).to_numpy() for name in ("key", "logit"))
+            new = np.isnan(self.lookup(keys))
+            if new.all():
+                with whole(self.folder / path.name) as temporary:
+                    shutil.copyfile(path, temporary)
+                self.engines.add(_engine(table))
+                self._merge([keys], [logits])
+            elif new.any():
+                self.add(keys[new], logits[new], _engine(table))
+        return len(self) - before
 
     def calibrate(self, keys: Keys) -> Scale:
         """Fix the scale on the first `SAMPLE` of these pairs; a scale once fixed stays.
 
         Raises `StoreError` for scores that differ by no more than rounding.
         """
-        path = self.folder / "teacher.json"
+        path = self.folder / SCALE_FILE
         if not path.is_file():
             sample = self.lookup(keys[:SAMPLE])
             sample = sample[np.isfinite(sample)]
@@ -127,12 +149,14 @@ class TeacherScores:
                     "has collapsed, or does not read its pairs; check its weights and tokenizer"
                 )
             scale = Scale(float(sample.mean()), float(sample.std()), len(sample))
-            path.write_text(json.dumps({"name": self.name, **asdict(scale)}, indent=1) + "\n")
+            with whole(path) as temporary:
+                text = json.dumps({"name": self.name, **asdict(scale)}, indent=1)
+                temporary.write_text(text + "\n")
         return self.scale()
 
     def scale(self) -> Scale:
         """Raises `StoreError` before the first `calibrate`."""
-        path = self.folder / "teacher.json"
+        path = self.folder / SCALE_FILE
         if not path.is_file():
             raise StoreError(f"{self.name}: no scale yet; label a table with `retort label` first")
         with reading(path, "a teacher's scale"):
@@ -153,6 +177,25 @@ class TeacherScores:
             )
         scale = self.scale()
         return ((logits - scale.mean) / scale.deviation).astype(np.float32)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what is at `path` afterwards, whole or not at all.
+
+    No two processes get the same place; who is last at the same `path` has it.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest(keys: Keys) -> str:
+    """What tells parts apart: the same keys in the same order are the same part."""
+    return hashlib.blake2b(np.ascontiguousarray(keys).tobytes(), digest_size=8).hexdigest()
 
 
 def _engine(table: pa.Table) -> str:
@@ -176,8 +219,17 @@ class ScoreStore:
 
     def adopt(self, identity: str, former: str) -> None:
         """Keep the scores of `former` under `identity` from now on."""
-        shutil.rmtree(self.root / identity, ignore_errors=True)  # without scores
-        (self.root / former).rename(self.root / identity)
+        try:
+            (self.root / former).rename(self.root / identity)
+        except FileNotFoundError:
+            # Another process has done it.
+            if not self.has(identity):
+                raise
+        except OSError:
+            if self.has(identity):
+                raise
+            shutil.rmtree(self.root / identity)
+            (self.root / former).rename(self.root / identity)
 
 
 class HiddenStates:
@@ -189,7 +241,7 @@ class HiddenStates:
         folder.mkdir(parents=True, exist_ok=True)
         self._places: dict[int, tuple[int, int]] = {}
         self._parts: list[Vectors] = []
-        for path in sorted(folder.glob("part-*.keys.npy")):
+        for path in sorted(folder.glob(HIDDEN_KEYS)):
             self._open(path)
 
     def _open(self, keys_path: Path) -> None:
@@ -206,15 +258,23 @@ class HiddenStates:
         """Which pairs have no vector yet, (pairs,)."""
         return np.array([int(key) not in self._places for key in keys], dtype=bool)
 
-    def add(self, keys: Keys, vectors: NDArray[np.float32]) -> None:
+    def add(self, keys: Keys, vectors: NDArray[np.float32] | Vectors) -> None:
         """Keep vectors (pairs, width); they are on disk when this returns."""
-        path = self.folder / f"part-{len(self._parts):05}.keys.npy"
-        np.save(_vectors_path(path), vectors.astype(np.float16))
+        path = self.folder / f"part-{_digest(keys)}.keys.npy"
         # The keys come last: a part without them was cut short, and is written over.
-        temporary = path.with_suffix(".tmp.npy")
-        np.save(temporary, keys)
-        temporary.replace(path)
+        for place, array in ((_vectors_path(path), vectors.astype(np.float16)), (path, keys)):
+            with whole(place) as temporary, temporary.open("wb") as file:
+                np.save(file, array)
         self._open(path)
+
+    def take_over(self, other: Path) -> None:
+        """Keep what `other`, this folder in another store, has more."""
+        for path in sorted(other.glob(HIDDEN_KEYS)):
+            with reading(path, "keys of hidden states"):
+                keys, vectors = np.load(path), np.load(_vectors_path(path), mmap_mode="r")
+            new = self.missing(keys)
+            if new.any():
+                self.add(keys[new], vectors[new])
 
     def lookup(self, keys: Keys) -> Tensor:
         """Vectors (pairs, width), float16. Raises `StoreError` if any pair has none."""

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import retort
-from retort import fields
-from retort.bulk import progress, shards, survey
+from retort import fields, shards
+from retort.bulk import progress, survey
 from retort.bulk.formats import parquet, text
 from retort.bulk.scoring import score_rows
 from retort.extras import EXTRA_OF_MODULE

@@ -80,6 +80,16 @@ def test_targets_are_standardised_and_the_scale_stays(tmp_path: Path) -> None:
     assert store.teacher("length", "abc").standardised(PAIRS).tolist() == targets.tolist()
 
 
+def test_parts_of_earlier_versions_count(tmp_path: Path) -> None:
+    scores = ScoreStore(tmp_path).teacher("length", "abc")
+    scores.add(pair_keys(PAIRS[:4]), np.arange(4))
+    (part,) = scores.folder.glob("part-*.parquet")
+    part.rename(scores.folder / "part-00000.parquet")
+    teacher = LengthTeacher()
+    label(teacher, PAIRS, ScoreStore(tmp_path), quiet)
+    assert teacher.asked == [pair.query for pair in PAIRS[4:]]
+
+
 def test_a_missing_score_and_a_broken_one_are_errors(tmp_path: Path) -> None:
     store = ScoreStore(tmp_path)
     label(LengthTeacher(), PAIRS[:5], store, quiet)
@@ -112,7 +122,8 @@ def test_vectors_are_found_again_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_part_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
     HiddenStates(tmp_path, "ce").add(KEYS, some_vectors(3))
-    (tmp_path / "part-00000.keys.npy").unlink()
+    (keys,) = tmp_path.glob("part-*.keys.npy")
+    keys.unlink()
     states = HiddenStates(tmp_path, "ce")
     assert states.missing(KEYS).all()
     states.add(KEYS, some_vectors(3))

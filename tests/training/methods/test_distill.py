@@ -158,7 +158,7 @@ def test_hidden_states_are_kept_and_matched(tmp_path: Path, table: Path) -> None
     label(teacher, pairs, ScoreStore(recipe.store), quiet)
     with pytest.raises(StoreError, match="64 of 64 pairs have no hidden state"):
         distill(recipe, quiet)
-    label(teacher, pairs, ScoreStore(recipe.store), quiet, hidden=True)
+    label(teacher, pairs, ScoreStore(recipe.store), quiet, matched=pairs)
     states = HiddenStates(recipe.store / teacher.identity / "hidden", "ce")
     targets = states.lookup(pair_keys(pairs))
 
@@ -177,7 +177,7 @@ def test_hidden_states_are_kept_and_matched(tmp_path: Path, table: Path) -> None
     assert distance(distill(recipe, quiet)) < 0.7 * distance(distill(plain, quiet))
     bi = load_scorer(TeacherRef(name="bi", path=backbone, kind="bi-encoder"))
     with pytest.raises(TypeError, match="bi is no cross-encoder of ours"):
-        label(bi, pairs, ScoreStore(recipe.store), quiet, hidden=True)
+        label(bi, pairs, ScoreStore(recipe.store), quiet, matched=pairs)
 
 
 def test_a_stage_of_another_table_or_teacher_is_not_taken_over(tmp_path: Path, table: Path) -> None:

@@ -1,4 +1,4 @@
-"""Shards: which blocks each of several runs scores."""
+"""Shards: which blocks of the work are whose, where several processes divide it."""
 
 from __future__ import annotations
 
