@@ -48,6 +48,9 @@ def log_to_stderr(settings: Settings, process: str = "") -> None:
             logging.Formatter(f"%(asctime)s %(levelname)s %(name)s{who}: %(message)s")
         )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    # A teacher's URL may hold a token in its query, and these log every URL whole.
+    for library in ("httpx", "httpcore"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     if not settings.access_log:
         logging.getLogger("retort.access").setLevel(logging.WARNING)
     if settings.log_level != "debug":

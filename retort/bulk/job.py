@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -142,7 +143,9 @@ class Job:
     def _finish(
         self, source: Source, parts: Parts, found: Survey, log: Callable[[str], None]
     ) -> None:
-        draft = parts.folder / f"output{''.join(self.output.suffixes[-2:])}"
+        # A name of its own: the same command may run twice at once.
+        own = f"output-{os.uname().nodename}-{os.getpid()}"
+        draft = parts.folder / f"{own}{''.join(self.output.suffixes[-2:])}"
         if draft.is_dir():
             shutil.rmtree(draft)
         tally = _Tally()

@@ -129,7 +129,7 @@ class Parts:
         """Put the output in its place, and remove the parts."""
         (self.folder / FINISHED).touch()
         draft.rename(output)
-        shutil.rmtree(self.folder)
+        _remove(self.folder)
 
     def _check(self) -> None:
         text = (self.folder / BASIS).read_bytes()
@@ -153,8 +153,16 @@ def left_over(output: Path) -> bool:
     folder = folder_of(output)
     if not (folder / FINISHED).exists():
         raise DataError(f"{output}: it is there already: remove it, or give another --out")
-    shutil.rmtree(folder)
+    _remove(folder)
     return True
+
+
+def _remove(folder: Path) -> None:
+    """Remove the parts, and last what says that the output is complete, should this be killed."""
+    for path in folder.iterdir():
+        if path.name != FINISHED:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(folder)
 
 
 def _told(value: Any) -> str:

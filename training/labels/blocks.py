@@ -2,7 +2,7 @@
 
 Whoever cuts the same pairs for the same teacher gets the same blocks, on whatever machine and
 whatever is scored already. So processes that know nothing of each other can divide them: shard 2 of
-3 is every third block, from the second on. No pair is in two blocks.
+3 is the second third of the blocks. No pair is in two blocks.
 
 A block that has just been scored is one part of the store, named by its keys (`store.py`).
 """

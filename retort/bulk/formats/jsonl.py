@@ -60,7 +60,7 @@ class JsonlFile(TextFile):
         return head
 
     def _with_results(self, line: bytes, found: Ranked, start: int, stop: int) -> bytes:
-        passages = orjson.loads(line.removeprefix(codecs.BOM_UTF8)).get(LIST)
+        passages = json_object(line.removeprefix(codecs.BOM_UTF8).decode()).get(LIST)
         if isinstance(passages, list):
             best = sorted(range(len(passages)), key=lambda index: found.rank[start + index])
             added: dict[str, Any] = {
