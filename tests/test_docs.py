@@ -177,7 +177,12 @@ def test_every_target_is_explained() -> None:
     explained = set(re.findall(r"^([a-z-]+):.*## .+", text, re.MULTILINE))
     assert phony == explained
     shown = subprocess.run(
-        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     ).stdout.splitlines()
     for target in explained:
         assert any(line.startswith(f"  {target} ") for line in shown)
