@@ -7,11 +7,14 @@ merged. The store is the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -22,6 +25,7 @@ from retort.training.labels.blocks import Block, cut
 from retort.training.labels.engines import check_kept, find_earlier
 from retort.training.labels.store import (
     HIDDEN_FOLDER,
+    SCALE_PAIRS,
     UNFINISHED,
     HiddenStates,
     ScoreStore,
@@ -40,6 +44,8 @@ from retort.training.teachers.scoring.scorer import Scorer, Scores
 from retort.wording import counted
 
 Log = Callable[[str], None]
+
+GPU_THREADS = 3  # blocks under way at once, where a GPU computes
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,7 @@ def keep_given(
             f"{teacher.name}: none of the {len(keys)} pairs is among the {len(teacher.keys)} on "
             "its file: are these the same texts?"
         )
-    scale = scores.calibrate(pair_keys(pairs))
+    scale = scores.calibrate(pair_keys(pairs[:SCALE_PAIRS]))
     log(
         f"{teacher.name}: {known} of {len(keys)} pairs are on its file; mean {scale.mean:.3f}, "
         f"deviation {scale.deviation:.3f}"
@@ -215,7 +221,7 @@ def label(
     """
     started = time.monotonic()
     scores, scored = score_missing(teacher, pairs, store, log, matched=matched)
-    scale = scores.calibrate(pair_keys(matched or pairs))
+    scale = scores.calibrate(pair_keys((matched or pairs)[:SCALE_PAIRS]))
     seconds = time.monotonic() - started
     about = f" ({teacher.about})" if teacher.about else ""
     log(
@@ -264,7 +270,7 @@ def score_missing(
     wanting = _wanting(own, scores, states)
     total = sum(map(len, wanting))
     bar = tqdm(total=total, desc=f"{teacher.name} labels", unit="pair", mininterval=10)
-    for scored in (score_block(teacher, block) for block in wanting):
+    for scored in _score_each(teacher, wanting):
         keys = scored.block.keys
         if states is not None and scored.vectors is not None:
             states.add(keys, scored.vectors)
@@ -275,6 +281,21 @@ def score_missing(
         bar.update(len(keys))
     bar.close()
     return scores, total
+
+
+def _score_each(teacher: Scorer, blocks: Sequence[Block]) -> Iterator[Scored]:
+    """Score blocks in order. Where a GPU computes, the next ones are tokenized meanwhile."""
+    if not (teacher.threads_may_share and torch.cuda.is_available()):
+        yield from (score_block(teacher, block) for block in blocks)
+        return
+    with ThreadPoolExecutor(GPU_THREADS) as pool:
+        ahead: deque[Future[Scored]] = deque()
+        for block in blocks:
+            ahead.append(pool.submit(score_block, teacher, block))
+            if len(ahead) > GPU_THREADS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def score_block(teacher: Scorer, block: Block) -> Scored:

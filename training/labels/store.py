@@ -46,7 +46,7 @@ UNFINISHED = "*.tmp"  # what a killed process left
 SCALE_FILE = "teacher.json"
 HIDDEN_FOLDER = "hidden"  # of a teacher's folder: its `[CLS]` vectors
 ENGINE = "engine"  # in the metadata of a part
-SAMPLE = 20_000
+SCALE_PAIRS = 20_000
 VARIANCE_SAMPLE = 20_000
 
 
@@ -132,13 +132,13 @@ class TeacherScores:
         return len(self) - before
 
     def calibrate(self, keys: Keys) -> Scale:
-        """Fix the scale on the first `SAMPLE` of these pairs; a scale once fixed stays.
+        """Fix the scale on the first `SCALE_PAIRS` of these pairs; a scale once fixed stays.
 
         Raises `StoreError` for scores that differ by no more than rounding.
         """
         path = self.folder / SCALE_FILE
         if not path.is_file():
-            sample = self.lookup(keys[:SAMPLE])
+            sample = self.lookup(keys[:SCALE_PAIRS])
             sample = sample[np.isfinite(sample)]
             if len(sample) < 2:
                 raise StoreError(f"{self.name}: {len(sample)} scores do not make a scale")

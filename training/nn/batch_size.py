@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 # A GPU is busy with a hundred thousand tokens at once. A CPU's caches hold far fewer.
 GPU_TOKENS = 131_072
@@ -21,8 +23,8 @@ class BatchSize:
     pairs: int
     tokens: int | None = None
 
-    def holds(self, pairs: int, longest: int) -> bool:
-        """Whether so many pairs, the longest of so many tokens, are not too much."""
+    def fit(self, pairs: NDArray[np.int64], longest: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether so many pairs, the longest of so many tokens, are not too much; all (cases,)."""
         if self.tokens is None:
             return pairs <= self.pairs
         return pairs * longest <= self.tokens

@@ -19,7 +19,6 @@ from retort.models.encoding import PairEncoder
 from retort.models.rankings import rows_by_query
 from retort.training.data.pairs import Pair
 from retort.training.nn.batch_size import BatchSize, padded
-from retort.training.nn.inference import encode_pairs
 
 Rows = NDArray[np.int64]
 
@@ -41,30 +40,46 @@ class TokenBatch(NamedTuple):
 
 
 class TokenTable:
-    """Encoded pairs by row number: one array of tokens, on the device that trains.
+    """Encoded pairs by row number: the tokens of every text once, on the device that trains.
 
-    A batch is cut out there, so that a step waits for nothing but a list of rows.
+    A batch is laid out there, so that a step waits for nothing but a list of rows.
     """
 
     def __init__(self, encoder: PairEncoder, pairs: Sequence[Pair]) -> None:
         self.encoder = encoder
-        encoded = encode_pairs(encoder, pairs)
-        self.lengths: Rows = np.array([len(pair) for pair in encoded], np.int64)
-        ids = np.concatenate(
-            [np.zeros(0, np.int32), *(pair.ids.astype(np.int32) for pair in encoded)]
-        )
-        self._ids = torch.from_numpy(ids)
-        self._starts = torch.from_numpy(np.cumsum(self.lengths) - self.lengths)
-        self._lengths = torch.from_numpy(self.lengths)
-        self._boundaries = torch.tensor([pair.boundary for pair in encoded], dtype=torch.int64)
+        layout = encoder.layout
+        queries, of_query = _numbered([pair.query for pair in pairs])
+        passages, of_passage = _numbered([pair.passage for pair in pairs])
+        special = [np.array(ids) for ids in (layout.before, layout.between, layout.after)]
+        texts = [*encoder.encode_queries(queries), *encoder.encode_passages(passages)]
+        parts = [*special, *(text.ids for text in texts)]
+        sizes = np.array([len(part) for part in parts], np.int64)
+        starts = np.cumsum(sizes) - sizes
+        query, passage = of_query + len(special), of_passage + len(special) + len(queries)
+        asked = sizes[query]
+        read = np.minimum(sizes[passage], encoder.longest - asked)
+        self.lengths: Rows = layout.special_tokens + asked + read
+        # A pair is five runs of tokens: where each ends in the pair, and how far from there its
+        # tokens lie in `_ids`.
+        lengths = [np.broadcast_to(n, len(pairs)) for n in sizes[:3]]
+        ends = np.cumsum([lengths[0], asked, lengths[1], read, lengths[2]], axis=0)
+        begins = np.stack([np.zeros_like(asked), *ends[:-1]])
+        first, between, last = starts[:3]
+        sources = [np.broadcast_to(first, len(pairs)), starts[query],
+                   np.broadcast_to(between, len(pairs)), starts[passage],
+                   np.broadcast_to(last, len(pairs))]  # fmt: skip
+        self._ids = torch.from_numpy(np.concatenate(parts).astype(np.int32))
+        self._ends = torch.from_numpy(ends.T.copy())
+        self._shifts = torch.from_numpy((np.stack(sources) - begins).T.copy())
+        self._boundaries = torch.from_numpy(ends[0] + asked + layout.boundary)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def to(self, device: torch.device) -> None:
         """Move the tokens to `device`."""
-        self._ids, self._starts = self._ids.to(device), self._starts.to(device)
-        self._lengths, self._boundaries = self._lengths.to(device), self._boundaries.to(device)
+        self._ids, self._ends = self._ids.to(device), self._ends.to(device)
+        self._shifts, self._boundaries = self._shifts.to(device), self._boundaries.to(device)
 
     def gather(self, rows: Rows) -> TokenBatch:
         """The given rows as one padded batch, in the order given."""
@@ -72,11 +87,22 @@ class TokenTable:
         width = padded(int(self.lengths[rows].max()))
         chosen = torch.from_numpy(rows).to(device, non_blocking=True)
         columns = torch.arange(width, device=device)
-        mask = columns < self._lengths[chosen][:, None]
-        places = (self._starts[chosen][:, None] + columns).clamp_max(len(self._ids) - 1)
+        ends, shifts = self._ends[chosen], self._shifts[chosen]
+        shift = shifts[:, -1:]
+        for run in reversed(range(ends.shape[1] - 1)):
+            shift = torch.where(columns < ends[:, run, None], shifts[:, run, None], shift)
+        mask = columns < ends[:, -1:]
+        places = (columns + shift).clamp_max(len(self._ids) - 1)
         ids = self._ids[places].long().masked_fill(~mask, self.encoder.pad_id)
         types = mask & (columns >= self._boundaries[chosen][:, None])
         return TokenBatch(ids, mask.long(), types.long(), chosen)
+
+
+def _numbered(texts: Sequence[str]) -> tuple[list[str], Rows]:
+    """The distinct texts, and which of them each text is."""
+    numbers: dict[str, int] = {}
+    of = [numbers.setdefault(text, len(numbers)) for text in texts]
+    return list(numbers), np.array(of, np.int64)
 
 
 def epoch_batches(
@@ -112,24 +138,22 @@ def _batches(
     units: Sequence[Rows], lengths: Rows, size: BatchSize, rng: np.random.Generator
 ) -> list[Rows]:
     order = rng.permutation(len(units))
-    longest = np.array([lengths[unit].max() for unit in units])
-    rows = np.array([len(unit) for unit in units])
+    counts = np.array([len(unit) for unit in units])
+    longest = np.maximum.reduceat(lengths[np.concatenate(units)], np.cumsum(counts) - counts)
     pairs = size.pairs if size.tokens is None else size.tokens / max(1.0, float(lengths.mean()))
-    span = max(1, int(WINDOW * pairs / rows.mean()))
+    span = max(1, int(WINDOW * pairs / counts.mean()))
     batches: list[Rows] = []
     for start in range(0, len(order), span):
         window = order[start : start + span]
+        # Of growing length: the last unit of a batch has its longest pair.
         window = window[np.argsort(longest[window], kind="stable")]
-        current: list[Rows] = []
-        count = 0
-        # Of growing length: the next unit has the longest pair.
-        for number in window:
-            if current and not size.holds(count + int(rows[number]), int(longest[number])):
-                batches.append(np.concatenate(current))
-                current, count = [], 0
-            current.append(units[number])
-            count += int(rows[number])
-        batches.append(np.concatenate(current))
+        rows, widths = np.cumsum(counts[window]), longest[window]
+        first, before = 0, 0
+        while first < len(window):
+            fits = size.fit(rows[first:] - before, widths[first:])
+            last = first + max(1, int(np.argmin(fits)) if not fits.all() else len(fits))
+            batches.append(np.concatenate([units[number] for number in window[first:last]]))
+            first, before = last, int(rows[last - 1])
     return batches
 
 

@@ -35,7 +35,8 @@ BACKENDS = ("torch-cuda-bf16", "openvino-bf16", "openvino-f32")
 
 def encode_pairs(encoder: PairEncoder, pairs: Sequence[Pair]) -> list[EncodedPair]:
     """Encode pairs in order, each distinct text once."""
-    queries = {text: encoder.encode_query(text) for text in dict.fromkeys(p.query for p in pairs)}
+    asked = list(dict.fromkeys(pair.query for pair in pairs))
+    queries = dict(zip(asked, encoder.encode_queries(asked), strict=True))
     texts = list(dict.fromkeys(pair.passage for pair in pairs))
     passages = dict(zip(texts, encoder.encode_passages(texts), strict=True))
     return [encoder.join(queries[pair.query], passages[pair.passage]) for pair in pairs]

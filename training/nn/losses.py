@@ -45,9 +45,9 @@ def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     same = groups[:, None] == groups[None, :]
     positive = labels >= RIGHT
     mixed = (same & ~positive[None, :]).any(1) & positive
-    if not mixed.any():
-        return scores.sum() * 0.0
-    return -log_softmax_within(scores, groups)[mixed].mean()
+    # Weighted, not selected: to select is to wait for the device. Without any it is 0.
+    own = torch.where(mixed, log_softmax_within(scores, groups), scores * 0.0)
+    return -own.sum() / mixed.sum().clamp_min(1)
 
 
 OBJECTIVES = {"pointwise": pointwise, "margin": margin, "listwise": listwise}

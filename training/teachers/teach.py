@@ -205,14 +205,17 @@ def _objective(recipe: TeacherRecipe, tokens: TokenTable, pairs: Sequence[Pair])
         lists[torch.from_numpy(rows)] = number
     cls_id = int(tokens.gather(np.array([0])).input_ids[0, 0])
 
+    kept: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
     def objective(module: nn.Module, batch: TokenBatch, progress: Progress) -> Tensor:
-        rows, device = batch.rows.cpu(), batch.rows.device
-        target = labels[rows].to(device)
+        rows, device = batch.rows, batch.rows.device
+        if device not in kept:
+            kept[device] = labels.to(device), lists.to(device)
+        target, groups = (column[rows] for column in kept[device])
         if recipe.shape == "bi-encoder":
             query, passage = split_segments(*batch.inputs, cls_id)
             return in_batch_loss(module(*query), module(*passage), target >= RIGHT, recipe.scale)
         scores = module(*batch.inputs)[:, 0].float()
-        groups = lists[rows].to(device)
         loss = OBJECTIVES[recipe.objective](scores, target, groups)
         if recipe.listwise:
             loss = loss + recipe.listwise * OBJECTIVES["listwise"](scores, target, groups)

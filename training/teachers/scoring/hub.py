@@ -4,15 +4,15 @@ A pair is laid out by the model's own tokenizer and cut as transformers and sent
 cut it: the longer of the two texts first, down to what the folder allows and the model has
 positions for. So a query of any length leaves a pair that can be scored.
 
-Computed in float32. Where a model was saved in half precision, a GPU computes it in bf16. A folder
-of sentence-transformers that does more than classify the bare pair, by a prompt or by further
-modules, goes through that library.
+A CPU computes in float32. A GPU computes in float16, and in float32 what is not finite then. A
+folder of sentence-transformers that does more than classify the bare pair, by a prompt or by
+further modules, goes through that library, in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PretrainedConfig
 
 from retort.training.data.pairs import Pair
 from retort.training.nn.backbone import BackboneError, quiet, read_config
-from retort.training.nn.batch_size import CPU_PAIRS, GPU_TOKENS, BatchSize
+from retort.training.nn.batch_size import CPU_PAIRS, GPU_TOKENS, BatchSize, padded
 from retort.training.teachers.pretrained import (
     check_padding,
     check_vocabulary,
@@ -44,7 +45,6 @@ from retort.training.teachers.scoring.scorer import Reference, Scorer
 if TYPE_CHECKING:
     import sentence_transformers
 
-HALVES = (torch.float16, torch.bfloat16)
 CPU_TOKENS = 32_768  # of one batch: a pair may have thousands
 # How many tokens versions before 0.4 read, cutting the passage alone.
 OUTDATED_TOKENS = 512
@@ -56,55 +56,73 @@ def device() -> torch.device:
 
 
 def engine(half: bool) -> str:
-    """What computes here, with its precision; `half` is how the model was saved."""
+    """What computes here, with its precision; `half` is what is asked of a GPU."""
     if device().type == "cpu":
         return "torch-cpu-f32"
-    return "torch-cuda-bf16" if half else "torch-cuda-f32"
+    return "torch-cuda-f16" if half else "torch-cuda-f32"
 
 
 @dataclass(frozen=True)
 class HubCrossEncoder(Scorer):
     """A sequence classifier with its own tokenizer: the log-odds of output `column`.
 
-    `half` says that it was saved in half precision.
+    `inputs` are what it takes, and `half` is the same model in float16.
     """
 
+    threads_may_share = True
+
     module: nn.Module
-    tokenizer: Any
+    half: nn.Module | None
+    tokenizer: Tokenizer
+    inputs: Sequence[str]
+    pad_id: int
     max_length: int
     column: int
-    half: bool
 
     @torch.inference_mode()
     def score(self, pairs: Sequence[Pair], progress: bool = False) -> NDArray[np.float32]:
         """Logits (pairs,)."""
-        where = next(self.module.parameters()).device
-        encoded = self.tokenizer(
-            [pair.query for pair in pairs], [pair.passage for pair in pairs],
-            truncation="longest_first", max_length=self.max_length,
-        )  # fmt: skip
-        lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-        order = np.argsort(-lengths, kind="stable")
-        half = self.half and where.type == "cuda"
+        encoded = self.tokenizer.encode_batch([(pair.query, pair.passage) for pair in pairs])
         scores = np.zeros(len(pairs), dtype=np.float32)
-        start = 0
-        with (
-            torch.autocast("cuda", torch.bfloat16) if half else nullcontext(),
-            tqdm(total=len(pairs), desc=self.name, disable=not progress, mininterval=10) as bar,
-        ):
-            while start < len(order):
-                longest = int(lengths[order[start]])
-                rows = order[start : start + _most_pairs(where, longest)]
-                start += len(rows)
-                with quiet():  # padding what is encoded already is what is wanted
-                    inputs = self.tokenizer.pad(
-                        {name: [values[row] for row in rows] for name, values in encoded.items()},
-                        return_tensors="pt",
-                    ).to(where)
-                outputs = self.module(**inputs).logits.float()
-                scores[rows] = log_odds(outputs, self.column).cpu().numpy()
+        with tqdm(total=len(pairs), desc=self.name, disable=not progress, mininterval=10) as bar:
+            for rows in _batches(encoded, device()):
+                scores[rows] = self._logits([encoded[row] for row in rows])
                 bar.update(len(rows))
         return scores
+
+    def _logits(self, encoded: Sequence[Encoding]) -> NDArray[np.float32]:
+        width = min(padded(max(map(len, encoded))), self.max_length)
+        inputs = self._pad(encoded, width)
+        for module in (self.half, self.module):
+            if module is not None:
+                logits = log_odds(module(**inputs).logits.float(), self.column).cpu().numpy()
+                if np.isfinite(logits).all():
+                    break
+        return logits
+
+    def _pad(self, encoded: Sequence[Encoding], width: int) -> dict[str, Tensor]:
+        """What the model takes of a batch, (batch, width) each."""
+        mask = np.arange(width) < np.array([len(one) for one in encoded])[:, None]
+        arrays = {"attention_mask": mask.astype(np.int64)}
+        for name, pad, values in (
+            ("input_ids", self.pad_id, [one.ids for one in encoded]),
+            ("token_type_ids", 0, [one.type_ids for one in encoded]),
+        ):
+            if name in self.inputs:
+                arrays[name] = np.full(mask.shape, pad, dtype=np.int64)
+                arrays[name][mask] = np.concatenate(values)
+        return {name: torch.from_numpy(array).to(device()) for name, array in arrays.items()}
+
+
+def _batches(encoded: Sequence[Encoding], where: torch.device) -> Iterator[NDArray[np.intp]]:
+    """Rows that meet in a batch, the longest pairs first."""
+    lengths = np.array([len(one) for one in encoded])
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        rows = order[start : start + _most_pairs(where, int(lengths[order[start]]))]
+        start += len(rows)
+        yield rows
 
 
 def _most_pairs(where: torch.device, longest: int) -> int:
@@ -154,23 +172,35 @@ def _classifier(
     check_padding(tokenizer, place)
     # A decoder reads its score at the last token that is none of padding, which is at the end.
     model.config.pad_token_id = tokenizer.pad_token_id
-    tokenizer.padding_side = "right"
     length = readable_tokens(model, tokenizer, folder.max_tokens)
     weights = Weights(model.state_dict())
-    half = config.dtype in HALVES
     rules = tokenizer_rules(tokenizer.backend_tokenizer.to_str())
+    on_gpu = device().type == "cuda"
+    half = deepcopy(model).half().to(device()) if on_gpu else None
     return HubCrossEncoder(
         reference.name,
         weights.identity("hub", length, column, rules),
         nn.Module.to(model, device()),
-        tokenizer,
+        half,
+        _cutting(tokenizer, length),
+        tokenizer.model_input_names,
+        tokenizer.pad_token_id,
         length,
         column,
-        half,
-        engine=engine(half),
+        engine=engine(half=True),
         about=f"{_output(config, column)} of a {config.model_type} model, {length} tokens",
         outdated=(weights.identity("hub", min(int(tokenizer.model_max_length), OUTDATED_TOKENS)),),
     )
+
+
+def _cutting(tokenizer: Any, length: int) -> Tokenizer:
+    """The same tokenizer, one that threads may share: it cuts pairs to `length` tokens."""
+    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    own.no_padding()
+    own.enable_truncation(
+        length, strategy="longest_first", direction=str(tokenizer.truncation_side)
+    )
+    return own
 
 
 def _output(config: PretrainedConfig, column: int) -> str:

@@ -99,7 +99,8 @@ class Scorer:
     identity. `about` says in a few words how it reads a pair. `former` are the identities under
     which earlier versions kept the same scores, `outdated` those of scores that are different.
     `block_pairs` is how many pairs to score per call; more where pairs share texts. What a scorer
-    `may_change` says is checked against the scores that are kept whenever it is asked.
+    `may_change` says is checked against the scores that are kept whenever it is asked. One that
+    `threads_may_share` scores several blocks at once.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Scorer:
     outdated: tuple[str, ...] = field(default=(), kw_only=True, repr=False)
     block_pairs: ClassVar[int] = 8_192
     may_change: ClassVar[bool] = False
+    threads_may_share: ClassVar[bool] = False
 
     @property
     def probabilities(self) -> bool:
