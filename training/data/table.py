@@ -21,6 +21,7 @@ from retort.training.data.readers.own import form_of, read_file
 from retort.training.data.readers.rows import BadRows, DataError
 from retort.training.recipes.parts.stage import Stage
 
+ROW_GROUP, DICTIONARY_BYTES = 2**22, 2**28
 _COLUMNS = ("query", "passage", "label", "query_id", "passage_id")
 
 
@@ -65,7 +66,11 @@ def write_table(path: Path, table: PairTable) -> None:
     arrow = arrow.replace_schema_metadata({"retort": json.dumps(table.facts)})
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    pq.write_table(arrow, temporary, compression="zstd")
+    # A text stands in many pairs: kept once, the file is a sixth as large.
+    pq.write_table(
+        arrow, temporary, compression="zstd", row_group_size=ROW_GROUP,
+        dictionary_pagesize_limit=DICTIONARY_BYTES,
+    )  # fmt: skip
     temporary.replace(path)
     counts = _count(zip(table.sources, (pair.label for pair in table.pairs), strict=True))
     description = {"pairs": len(table), "sources": counts}

@@ -8,6 +8,7 @@ them meet, and in what order, is drawn anew in each epoch from the seed and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -105,55 +106,75 @@ def _numbered(texts: Sequence[str]) -> tuple[list[str], Rows]:
     return list(numbers), np.array(of, np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Units one after another: all their `rows`; of each unit where it starts, how many rows it
+    has, and how long its longest pair is, (units,) each. `tokens` is a pair's mean length.
+    """
+
+    rows: Rows
+    starts: Rows
+    counts: Rows
+    longest: Rows
+    tokens: float
+
+
+def pack(units: Sequence[Rows], lengths: Rows, divisions: Rows | None = None) -> list[Packed]:
+    """Units that may meet, packed together; `lengths` and `divisions` are (rows,).
+
+    Units of different divisions never meet.
+    """
+    parts: dict[int, list[Rows]] = {}
+    if divisions is None:
+        parts[0] = list(units)
+    else:
+        for unit in units:
+            parts.setdefault(int(divisions[unit[0]]), []).append(unit)
+    packed = []
+    for number in sorted(parts):
+        rows = np.concatenate(parts[number])
+        counts = np.array([len(unit) for unit in parts[number]])
+        starts = np.cumsum(counts) - counts
+        longest = np.maximum.reduceat(lengths[rows], starts)
+        packed.append(Packed(rows, starts, counts, longest, float(lengths.mean())))
+    return packed
+
+
 def epoch_batches(
-    units: Sequence[Rows],
-    lengths: Rows,
-    size: BatchSize,
-    seed: int,
-    epoch: int,
-    divisions: Rows | None = None,
+    divisions: Sequence[Packed], size: BatchSize, seed: int, epoch: int
 ) -> list[Rows]:
     """All units once, in batches of about `size`, never splitting a unit.
 
-    Units of different `divisions` (rows,) never meet; their batches come mixed.
+    Those of different divisions come mixed.
     """
     rng = np.random.default_rng([seed, epoch])
     batches: list[Rows] = []
-    for part in _divided(units, divisions):
-        batches += _batches(part, lengths, size, rng)
+    for units in divisions:
+        batches += _batches(units, size, rng)
     rng.shuffle(batches)
     return batches
 
 
-def _divided(units: Sequence[Rows], divisions: Rows | None) -> list[Sequence[Rows]]:
-    if divisions is None:
-        return [units]
-    parts: dict[int, list[Rows]] = {}
-    for unit in units:
-        parts.setdefault(int(divisions[unit[0]]), []).append(unit)
-    return [parts[number] for number in sorted(parts)]
-
-
-def _batches(
-    units: Sequence[Rows], lengths: Rows, size: BatchSize, rng: np.random.Generator
-) -> list[Rows]:
-    order = rng.permutation(len(units))
-    counts = np.array([len(unit) for unit in units])
-    longest = np.maximum.reduceat(lengths[np.concatenate(units)], np.cumsum(counts) - counts)
-    pairs = size.pairs if size.tokens is None else size.tokens / max(1.0, float(lengths.mean()))
-    span = max(1, int(WINDOW * pairs / counts.mean()))
+def _batches(units: Packed, size: BatchSize, rng: np.random.Generator) -> list[Rows]:
+    order = rng.permutation(len(units.starts))
+    pairs = size.pairs if size.tokens is None else size.tokens / max(1.0, units.tokens)
+    span = max(1, int(WINDOW * pairs / units.counts.mean()))
     batches: list[Rows] = []
     for start in range(0, len(order), span):
         window = order[start : start + span]
         # Of growing length: the last unit of a batch has its longest pair.
-        window = window[np.argsort(longest[window], kind="stable")]
-        rows, widths = np.cumsum(counts[window]), longest[window]
+        window = window[np.argsort(units.longest[window], kind="stable")]
+        counts, widths = units.counts[window], units.longest[window]
+        ends = np.cumsum(counts)
+        within = np.arange(ends[-1]) - np.repeat(ends - counts, counts)
+        rows = units.rows[np.repeat(units.starts[window], counts) + within]
         first, before = 0, 0
         while first < len(window):
-            fits = size.fit(rows[first:] - before, widths[first:])
-            last = first + max(1, int(np.argmin(fits)) if not fits.all() else len(fits))
-            batches.append(np.concatenate([units[number] for number in window[first:last]]))
-            first, before = last, int(rows[last - 1])
+            fits = size.fit(ends[first:] - before, widths[first:])
+            # At least one unit, however large.
+            last = first + (len(fits) if fits.all() else max(1, int(np.argmin(fits))))
+            batches.append(rows[before : ends[last - 1]])
+            first, before = last, int(ends[last - 1])
     return batches
 
 

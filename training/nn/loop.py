@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from retort.training.nn.batch_size import BatchSize
-from retort.training.nn.batching import Rows, TokenBatch, TokenTable, epoch_batches
+from retort.training.nn.batching import Rows, TokenBatch, TokenTable, epoch_batches, pack
 from retort.training.nn.precision import chosen
 from retort.training.nn.processes import Shared, add_gradients, processes
 from retort.training.recipes.parts.common import Optimiser
@@ -73,8 +73,9 @@ def plan_batches(
     """The batches of all epochs in order; a fraction of an epoch is a prefix of it."""
     batches: list[Rows] = []
     size = BatchSize(plan.batch_pairs, plan.batch_tokens)
+    packed = pack(units, lengths, divisions)
     for epoch in range(math.ceil(plan.epochs)):
-        whole = epoch_batches(units, lengths, size, seed, epoch, divisions)
+        whole = epoch_batches(packed, size, seed, epoch)
         share = min(1.0, plan.epochs - epoch)
         batches += whole[: max(1, round(len(whole) * share))]
     return batches

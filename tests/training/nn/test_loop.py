@@ -18,6 +18,7 @@ from retort.training.nn.batching import (
     TokenBatch,
     TokenTable,
     epoch_batches,
+    pack,
     single_units,
 )
 from retort.training.nn.inference import encode_pairs
@@ -117,17 +118,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 def test_batches_hold_every_row_once_and_never_split_a_unit() -> None:
     units = [np.array([0, 1, 2]), np.array([3]), np.array([4, 5]), np.array([6, 7])]
     lengths = np.array([5, 9, 3, 4, 4, 8, 2, 2])
-    batches = epoch_batches(units, lengths, BatchSize(4), seed=1, epoch=0)
+    batches = epoch_batches(pack(units, lengths), BatchSize(4), seed=1, epoch=0)
     assert sorted(np.concatenate(batches).tolist()) == list(range(8))
     for unit in units:
         assert any(set(unit) <= set(batch) for batch in batches)
-    again = epoch_batches(units, lengths, BatchSize(4), seed=1, epoch=0)
+    again = epoch_batches(pack(units, lengths), BatchSize(4), seed=1, epoch=0)
     assert all((a == b).all() for a, b in zip(batches, again, strict=True))
 
 
 def test_batches_may_be_counted_in_tokens() -> None:
     lengths = np.random.default_rng(0).integers(10, 100, 5000)
-    batches = epoch_batches(single_units(5000), lengths, BatchSize(1, tokens=3000), seed=1, epoch=0)
+    batches = epoch_batches(
+        pack(single_units(5000), lengths), BatchSize(1, tokens=3000), seed=1, epoch=0
+    )
     assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
     padded = np.array([lengths[rows].max() * len(rows) for rows in batches])
     assert padded.max() <= 3000
@@ -137,7 +140,7 @@ def test_batches_may_be_counted_in_tokens() -> None:
 
 def test_a_unit_that_is_too_large_is_a_batch_of_its_own() -> None:
     units = [np.arange(0, 3), np.arange(3, 9)]
-    batches = epoch_batches(units, np.full(9, 20), BatchSize(1, tokens=60), seed=1, epoch=0)
+    batches = epoch_batches(pack(units, np.full(9, 20)), BatchSize(1, tokens=60), seed=1, epoch=0)
     assert sorted(len(rows) for rows in batches) == [3, 6]
 
 
@@ -159,7 +162,7 @@ def test_tokens_are_cut_out_of_one_array(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_batches_pad_little() -> None:
     lengths = np.random.default_rng(0).integers(10, 100, 5000)
-    batches = epoch_batches(single_units(5000), lengths, BatchSize(32), seed=1, epoch=0)
+    batches = epoch_batches(pack(single_units(5000), lengths), BatchSize(32), seed=1, epoch=0)
     padded = sum(lengths[rows].max() * len(rows) for rows in batches)
     assert padded / lengths.sum() < 1.05
 
