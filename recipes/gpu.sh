@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Teacher, labels, student and bundle on one GPU: about ten minutes on an H100 are the aim.
+# Teacher, labels, both students that ship and their bundles, on one GPU: about ten minutes on an H100.
 #
 #   recipes/gpu.sh WEIGHTS [FOLDER]
 #
@@ -16,15 +16,14 @@ weights=${1:?name the folder of a 12-layer encoder}
 to=${2:-runs/gpu}
 mkdir -p "$to"
 
-teach=(backbone="$weights" shape=hub-cross-encoder out="$to/mpnet" \
-    table=runs/data/labelled-wide.parquet)
-learn=(out="$to/student" store="$to/scores" teachers.0.path="$to/mpnet")
+teach=(backbone="$weights" out="$to/mpnet")
+learn=(store="$to/scores" teachers.0.path="$to/mpnet")
 few=() one=()
 if [[ ${TRY:-} ]]; then
     teach+=(optimiser.epochs=0.0003 optimiser.batch_pairs=16)
     for stage in 0 1; do
         learn+=("stages.$stage.limit=256" "stages.$stage.optimiser.epochs=1" \
-            "stages.$stage.optimiser.batch_tokens=2048" "stages.$stage.optimiser.compile=false")
+            "stages.$stage.optimiser.batch_tokens=2048")
     done
     few=(--depth 2) one=(--set rerank-qed --resamples 100)
 fi
@@ -37,14 +36,19 @@ step() {
     echo "    $((SECONDS - started)) s" >&2
 }
 
+systems=(--system mpnet="hub-cross-encoder:$to/mpnet")
 step "teaching the cross-encoder" retort teach recipes/teacher-mpnet.yaml "${teach[@]}"
-step "labelling" retort label recipes/gpu-student.yaml "${learn[@]}"
-step "distilling" retort distill recipes/gpu-student.yaml "${learn[@]}"
-step "exporting" retort export "$to/student/student" "$to/bundle" \
-    --held-out runs/sets/parity/parity.jsonl "${few[@]}" \
-    --calibrate runs/sets/choose/neuronblocks-valid.jsonl \
-    --calibrate runs/sets/choose/rerank-nqg.jsonl --method TMKD
-step "evaluating" retort evaluate runs/sets/measure --system student="$to/bundle" \
-    --system before=retort-small --student student --undistilled before \
+for name in retort-small retort-base; do
+    own=("recipes/$name.yaml" out="$to/$name" "${learn[@]}")
+    step "$name: labelling" retort label "${own[@]}"
+    step "$name: distilling" retort distill "${own[@]}"
+    step "$name: exporting" retort export "$to/$name/student" "$to/models/$name" \
+        --held-out runs/sets/parity/parity.jsonl "${few[@]}" \
+        --calibrate runs/sets/choose/neuronblocks-valid.jsonl \
+        --calibrate runs/sets/choose/rerank-nqg.jsonl --method TMKD
+    systems+=(--system "$name=$to/models/$name")
+done
+step "evaluating" retort evaluate runs/sets/measure "${systems[@]}" --system before=retort-small \
+    --student retort-small --teacher mpnet --undistilled before \
     "${one[@]}" --out "$to/quality.json" --report "$to/quality.md"
-echo "$to/bundle: retort serve --bundle $to/bundle" >&2
+echo "$to/models/retort-small: retort serve --bundle $to/models/retort-small" >&2

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,8 @@ class HubCrossEncoder(Scorer):
         ):
             if name in self.inputs:
                 arrays[name] = np.full(mask.shape, pad, dtype=np.int64)
-                arrays[name][mask] = np.concatenate(values)
+                flat = chain.from_iterable(values)
+                arrays[name][mask] = np.fromiter(flat, np.int64, int(mask.sum()))
         return {name: torch.from_numpy(array).to(device()) for name, array in arrays.items()}
 
 
