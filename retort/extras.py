@@ -13,6 +13,7 @@ EXTRA_OF_MODULE = {
     **dict.fromkeys(TRAINING_MODULES, "train"),
     **dict.fromkeys(("httpx", "locust", "psutil"), "loadtest"),
     "cryptography": "sign",
+    "ray": "ray",
     **dict.fromkeys(("jinja2", "matplotlib"), "report"),
 }
 

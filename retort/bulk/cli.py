@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from retort.parallel.options import (
+    AddressOption,
+    CpusOption,
+    GpusOption,
+    RayOption,
+    cluster_of,
+)
 from retort.service.cli import settings_command
 
 if TYPE_CHECKING:
+    from retort.bulk.distributed import Opening
     from retort.bulk.scoring import Scorer
+    from retort.parallel.cluster import Cluster
 
 
 def register(app: typer.Typer) -> None:
@@ -73,6 +82,10 @@ def rank(
         int | None,
         typer.Option(metavar="N", min=1, help="Write the output from the scores of N shards."),
     ] = None,
+    on_ray: RayOption = False,
+    address: AddressOption = None,
+    cpus: CpusOption = 1,
+    gpus: GpusOption = 0.0,
 ) -> None:
     """Score a file of pairs: each row gets a score, a spread and its rank in its query.
 
@@ -85,7 +98,7 @@ def rank(
     from retort.bulk.job import Job
     from retort.bulk.output import Added
     from retort.fields import columns_given
-    from retort.shards import Shard, shard_of
+    from retort.parallel.shards import Shard, shard_of
 
     job = Job(
         input=source,
@@ -105,21 +118,36 @@ def rank(
     if url is not None and flags:
         raise ValueError(f"{flags[0]}: with --url it is the server's to say")
 
+    cluster = cluster_of(on_ray, address, cpus, gpus)
+    if url is not None and cluster is not None:
+        raise ValueError("--ray: with --url it is the server that scores; give one of the two")
+
     def make_scorer() -> Scorer:
-        return _local(context) if url is None else _remote(url, model, concurrency)
+        if url is not None:
+            return _remote(url, model, concurrency)
+        return _local(context) if cluster is None else _distributed(context, cluster)
 
     job.score(make_scorer, Shard() if shard is None else shard_of(shard), _log)
 
 
 def _local(context: typer.Context) -> Scorer:
-    from retort.bulk.scoring import LocalScorer
-    from retort.models.bundle import find_bundle, read_bundle
-    from retort.ranker import Ranker
+    return _opening(context, {}).open()
+
+
+def _distributed(context: typer.Context, cluster: Cluster) -> Scorer:
+    from retort.bulk.distributed import ClusterScorer
+
+    # Several tasks share a machine: none may take all of its cores.
+    threads = {} if context.obj.get("threads") else {"threads": cluster.cpus}
+    return ClusterScorer(cluster, _opening(context, threads))
+
+
+def _opening(context: typer.Context, more: dict[str, Any]) -> Opening:
+    from retort.bulk.distributed import Opening
     from retort.service.settings import load_settings
 
-    settings = load_settings(**context.obj)
-    found = read_bundle(find_bundle(settings.bundle[0]), key=settings.trusted_key)
-    return LocalScorer(Ranker(found, settings.runtime, settings.cache_dir))
+    settings = load_settings(**{**context.obj, **more})
+    return Opening(settings.bundle[0], settings.runtime, settings.trusted_key, settings.cache_dir)
 
 
 def _remote(url: str, model: str | None, concurrency: int) -> Scorer:

@@ -21,8 +21,8 @@ from retort.bulk.scoring import Pair, Scorer
 from retort.bulk.sources import Block, Source
 from retort.bulk.survey import Facts, Survey, facts_of, survey
 from retort.fields import OwnField
+from retort.parallel.shards import Shard
 from retort.rows import BadRows, DataError
-from retort.shards import Shard
 from retort.wording import counted
 
 

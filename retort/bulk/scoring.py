@@ -52,7 +52,7 @@ class Scorer(Protocol):
     def stream(
         self, jobs: Iterable[Job], pairs_of: Callable[[Job], Sequence[Pair]]
     ) -> Generator[tuple[Job, PairScores]]:
-        """Each job with the scores of its pairs, in order."""
+        """Each job with the scores of its pairs, in whatever order they are done."""
         ...
 
     def close(self) -> None:

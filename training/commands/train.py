@@ -12,6 +12,13 @@ from typing import Annotated
 
 import typer
 
+from retort.parallel.options import (
+    AddressOption,
+    CpusOption,
+    GpusOption,
+    RayOption,
+    cluster_of,
+)
 from retort.training.commands.common import (
     JsonOption,
     Overrides,
@@ -93,12 +100,17 @@ def label_command(
             "repeated.",
         ),
     ] = None,
+    on_ray: RayOption = False,
+    address: AddressOption = None,
+    cpus: CpusOption = 1,
+    gpus: GpusOption = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Let a distill recipe's teachers score all its pairs into the score store.
 
     Existing scores are kept; a run that was killed continues where it stopped. Several processes
-    divide the work with --shard 1/8 to 8/8, and --merge 8 puts it together.
+    divide the work with --shard 1/8 to 8/8, and --merge 8 puts it together; --ray lets the nodes of
+    a Ray cluster score.
 
     Example: retort label recipes/retort-small.yaml --teacher ce-pointwise
     """
@@ -116,7 +128,7 @@ def label_command(
             f"{', '.join(item.name for item in plan.teachers)}"
         )
     check_places(plan, recipe, teacher or None)
-    from retort.shards import shard_of
+    from retort.parallel.shards import shard_of
     from retort.training.labels.label import label_recipe, merge_recipe
 
     only = teacher or ()
@@ -126,7 +138,8 @@ def label_command(
         counts = merge_recipe(plan, only, merge, stores or (), log)
     else:
         own = None if shard is None else shard_of(shard)
-        counts = label_recipe(plan, only, log, shard=own)
+        cluster = cluster_of(on_ray, address, cpus, gpus)
+        counts = label_recipe(plan, only, log, shard=own, cluster=cluster)
     lines = [f"{name}: {count} scores" for name, count in counts.items()]
     answer(counts, "\n".join(lines), as_json)
 

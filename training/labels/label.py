@@ -7,22 +7,22 @@ merged. The store is the same.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from retort.shards import Shard
+from retort.parallel.cluster import Cluster
+from retort.parallel.shards import Shard
 from retort.training.data.pairs import Pair
 from retort.training.data.table import select_all
 from retort.training.labels.blocks import Block, cut
+from retort.training.labels.distributed import score_on
 from retort.training.labels.engines import check_kept, find_earlier
+from retort.training.labels.scored import Run, score_here
 from retort.training.labels.store import (
     HIDDEN_FOLDER,
     SCALE_PAIRS,
@@ -40,22 +40,10 @@ from retort.training.recipes.parts.teacher import TeacherRef
 from retort.training.teachers.given import GivenScores, load_given
 from retort.training.teachers.scorers import kind_of, load_scorer
 from retort.training.teachers.scoring.checkpoint import CrossEncoder
-from retort.training.teachers.scoring.scorer import Scorer, Scores
+from retort.training.teachers.scoring.scorer import Scorer
 from retort.wording import counted
 
 Log = Callable[[str], None]
-
-GPU_THREADS = 3  # blocks under way at once, where a GPU computes
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A block's logits (pairs,) by `engine`, and its vectors (pairs, width) where it asks."""
-
-    block: Block
-    logits: Scores
-    vectors: NDArray[np.float32] | None
-    engine: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +66,13 @@ def label_recipe(
     log: Log = print,
     *,
     shard: Shard | None = None,
+    cluster: Cluster | None = None,
 ) -> dict[str, int]:
     """Score the recipe's pairs that have no score yet, and return how many scores each teacher has.
 
     `only` names the teachers that are asked, none for all. Of a `shard`, only its own blocks are
     scored, and the scale is left to `merge_recipe`; a teacher of kind `given` is left to it too.
+    With a `cluster` its nodes score.
     Raises as `load_scorer`, `load_given` and `label` do.
     """
     store = ScoreStore(recipe.store)
@@ -94,11 +84,12 @@ def label_recipe(
                 counts[name] = len(keep_given(load_given(work.teacher), work.pairs, store, log))
             continue
         teacher = load_scorer(work.teacher)
+        run = score_here if cluster is None else partial(score_on, cluster, work.teacher)
         if shard is None:
-            scores = label(teacher, work.pairs, store, log, matched=work.matched)
+            scores = label(teacher, work.pairs, store, log, matched=work.matched, run=run)
             counts[name] = len(scores)
         else:
-            counts[name] = _label_shard(teacher, work, store, log, shard)
+            counts[name] = _label_shard(teacher, work, store, log, shard, run)
     return counts
 
 
@@ -212,6 +203,7 @@ def label(
     log: Log = print,
     *,
     matched: Sequence[Pair] = (),
+    run: Run = score_here,
 ) -> TeacherScores:
     """Score the pairs that have no score yet; resumable after a kill. Fixes the scale.
 
@@ -220,7 +212,7 @@ def label(
     for scores that are all alike.
     """
     started = time.monotonic()
-    scores, scored = score_missing(teacher, pairs, store, log, matched=matched)
+    scores, scored = score_missing(teacher, pairs, store, log, matched=matched, run=run)
     scale = scores.calibrate(pair_keys((matched or pairs)[:SCALE_PAIRS]))
     seconds = time.monotonic() - started
     about = f" ({teacher.about})" if teacher.about else ""
@@ -231,9 +223,13 @@ def label(
     return scores
 
 
-def _label_shard(teacher: Scorer, work: Work, store: ScoreStore, log: Log, shard: Shard) -> int:
+def _label_shard(
+    teacher: Scorer, work: Work, store: ScoreStore, log: Log, shard: Shard, run: Run
+) -> int:
     started = time.monotonic()
-    _, scored = score_missing(teacher, work.pairs, store, log, matched=work.matched, shard=shard)
+    _, scored = score_missing(
+        teacher, work.pairs, store, log, matched=work.matched, shard=shard, run=run
+    )
     blocks = cut(work.pairs, work.matched, teacher.block_pairs)
     own = shard.own(blocks)
     log(
@@ -252,8 +248,11 @@ def score_missing(
     *,
     matched: Sequence[Pair] = (),
     shard: Shard | None = None,
+    run: Run = score_here,
 ) -> tuple[TeacherScores, int]:
     """As `label`, without a scale, and of a `shard` only; the second is how many were scored.
+
+    `run` scores the blocks.
 
     What is kept is first held against what the teacher says here and now (`engines.py`). Raises
     `StoreError` if that is something else, `TypeError` for hidden states of a teacher that has
@@ -270,7 +269,7 @@ def score_missing(
     wanting = _wanting(own, scores, states)
     total = sum(map(len, wanting))
     bar = tqdm(total=total, desc=f"{teacher.name} labels", unit="pair", mininterval=10)
-    for scored in _score_each(teacher, wanting):
+    for scored in run(teacher, wanting):
         keys = scored.block.keys
         if states is not None and scored.vectors is not None:
             states.add(keys, scored.vectors)
@@ -281,31 +280,6 @@ def score_missing(
         bar.update(len(keys))
     bar.close()
     return scores, total
-
-
-def _score_each(teacher: Scorer, blocks: Sequence[Block]) -> Iterator[Scored]:
-    """Score blocks in order. Where a GPU computes, the next ones are tokenized meanwhile."""
-    if not (teacher.threads_may_share and torch.cuda.is_available()):
-        yield from (score_block(teacher, block) for block in blocks)
-        return
-    with ThreadPoolExecutor(GPU_THREADS) as pool:
-        ahead: deque[Future[Scored]] = deque()
-        for block in blocks:
-            ahead.append(pool.submit(score_block, teacher, block))
-            if len(ahead) > GPU_THREADS:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-
-def score_block(teacher: Scorer, block: Block) -> Scored:
-    """Score one block. Raises `TypeError` for hidden states of a teacher that has none."""
-    if not block.hidden:
-        return Scored(block, teacher.logits(block.pairs), None, teacher.engine)
-    if not isinstance(teacher, CrossEncoder):
-        raise TypeError(f"{teacher.name} is no cross-encoder of ours: it has no hidden states")
-    logits, vectors = teacher.represent(block.pairs)
-    return Scored(block, logits, vectors, teacher.engine)
 
 
 def _states(scores: TeacherScores) -> HiddenStates:

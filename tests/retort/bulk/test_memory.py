@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from retort.bulk.job import Job
 from retort.bulk.scoring import PairScores
-from retort.shards import Shard
+from retort.parallel.shards import Shard
 
 class Lengths:
     identity = {}

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from retort.shards import Shard, shard_of
+from retort.parallel.shards import Shard, shard_of
 from retort.training.data.pairs import Pair
 from retort.training.data.table import PairTable, write_table
 from retort.training.labels.blocks import cut

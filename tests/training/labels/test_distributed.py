@@ -1,0 +1,108 @@
+"""Labels on a Ray cluster of three nodes: the store is that of one process, whatever is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retort.parallel.cluster import Cluster
+from retort.training.data.table import PairTable, write_table
+from retort.training.labels.label import label_recipe
+from retort.training.recipes.distill import DistillRecipe
+from retort.training.recipes.load import parse_recipe
+from retort.training.teachers.scoring.http import HttpScorer
+from tests.ray_cluster import ray_nodes
+from tests.retort.client.rankers.strange import Failure, Strange, serve_strange
+from tests.training.backbones import save_backbone
+from tests.training.labels.test_blocks import PAIRS, content, quiet
+from tests.training.saved_teachers import save_checkpoint
+
+NODES, BLOCK = 3, 3
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch, ray_nodes(NODES, patch) as cluster:
+        yield cluster
+
+
+def make_recipe(folder: Path, *teachers: dict[str, object]) -> DistillRecipe:
+    table = PairTable(tuple(PAIRS), ["a"] * 10 + ["b"] * 13, {})
+    write_table(folder / "table.parquet", table)
+    stage = {"table": str(folder / "table.parquet"), "alpha": 1.0}
+    found = parse_recipe(
+        {
+            "kind": "distill",
+            "name": "labels",
+            "method": "tmkd",
+            "out": str(folder / "out"),
+            "store": str(folder / "store"),
+            "teachers": list(teachers),
+            "student": {"init": str(save_backbone(folder / "backbone")), "layers": [0]},
+            "stages": [stage],
+        }
+    )
+    assert isinstance(found, DistillRecipe)
+    return found
+
+
+def labelled(recipe: DistillRecipe, store: Path, cluster: Cluster | None) -> dict[str, bytes]:
+    label_recipe(recipe.model_copy(update={"store": store}), (), quiet, cluster=cluster)
+    return content(store)
+
+
+def test_a_cluster_writes_what_one_process_writes(nodes: Any, tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path / "ce", save_backbone(tmp_path / "own"))
+    recipe = make_recipe(tmp_path, {"name": "ce", "path": str(checkpoint)})
+    alone = labelled(recipe, tmp_path / "alone", None)
+    assert any(name.endswith(".parquet") for name in alone)
+    assert labelled(recipe, tmp_path / "cluster", Cluster()) == alone
+
+
+@dataclass
+class Holding(Strange):
+    """Holds what it is asked of these pairs until `go`, and counts what has come."""
+
+    come: int = 0
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def reply(self, body: dict[str, Any], authorization: str | None) -> tuple[Failure, Any]:
+        if body["query"] in {pair.query for pair in PAIRS}:
+            self.come += 1
+            self.go.wait(60)
+        return super().reply(body, authorization)
+
+
+def test_a_node_that_is_lost_loses_nothing_and_repeats_its_part(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HttpScorer, "block_pairs", BLOCK)
+    # Every pair is a query of its own, and every query a request.
+    with serve_strange(Holding()) as server, ThreadPoolExecutor(1) as pool:
+        recipe = make_recipe(tmp_path, {"name": "far", "path": server.url, "kind": "http"})
+        work = pool.submit(labelled, recipe, tmp_path / "cluster", Cluster())
+        try:
+            stop = time.monotonic() + 60
+            while server.come < NODES * BLOCK:
+                assert time.monotonic() < stop
+                assert not work.done(), work.exception()
+                time.sleep(0.05)
+            lost = next(iter(nodes.worker_nodes))
+            nodes.remove_node(lost, allow_graceful=False)
+        finally:
+            server.go.set()
+        found = work.result(timeout=120)
+        times = Counter(query for query, _ in server.asked if query in {p.query for p in PAIRS})
+        assert set(times) == {pair.query for pair in PAIRS}
+        assert max(times.values()) <= 2
+        # Those of the block that the node was at.
+        assert sum(count == 2 for count in times.values()) == BLOCK
+        assert labelled(recipe, tmp_path / "alone", None) == found
