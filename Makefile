@@ -21,7 +21,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL = $(PIP) install -c constraints.txt
 HASHED = $(PIP) install --require-hashes
-EXTRAS := cpu,sign,train,loadtest,report,dev,otel,clients
+EXTRAS := cpu,sign,train,loadtest,report,dev,otel,clients,ray
 
 .PHONY: help
 help: ## List these targets

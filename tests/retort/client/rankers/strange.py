@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 Failure = tuple[int, dict[str, str]]  # a status and headers
 
@@ -63,8 +63,11 @@ class Strange:
         return "relevance_score" if self.shape == "cohere" else "score"
 
 
+Served = TypeVar("Served", bound=Strange)
+
+
 @contextmanager
-def serve_strange(strange: Strange, path: str = "/v1/rerank", port: int = 0) -> Iterator[Strange]:
+def serve_strange(strange: Served, path: str = "/v1/rerank", port: int = 0) -> Iterator[Served]:
     """Serve it in a thread of this process; its `url` is that of the route."""
 
     class Handler(BaseHTTPRequestHandler):
