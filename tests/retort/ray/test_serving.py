@@ -91,7 +91,7 @@ def port() -> Iterator[int]:
             number: int = free.getsockname()[1]
         serve.start(http_options={"host": "127.0.0.1", "port": number})
         yield number
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 
 
@@ -156,7 +156,7 @@ def test_replicas_follow_the_tokens_that_wait(port: int, url: str) -> None:
 
     # Quicker than in service.
     times = {"upscale_delay_s": 0.5, "metrics_interval_s": 0.5, "look_back_period_s": 1}
-    config = shipped(port, BUNDLE, max_replicas=2, **times)
+    config = shipped(port, BUNDLE, **{"max_replicas": 2, **times})
     policy = config["applications"][0]["deployments"][0]["autoscaling_config"]["policy"]
     policy["policy_kwargs"]["tokens"] = 200
     deploy(config)
@@ -175,7 +175,7 @@ def test_replicas_follow_the_tokens_that_wait(port: int, url: str) -> None:
         stop = time.monotonic() + PATIENCE
         while True:
             states = serve.status().applications["retort"].deployments["retort"].replica_states
-            if states.get("RUNNING", 0) == 2:
+            if sum(count for state, count in states.items() if state == "RUNNING") == 2:
                 break
             assert time.monotonic() < stop, states
             time.sleep(0.2)
