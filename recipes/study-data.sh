@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the studies need: tables, evaluation sets, teachers and the general student that every row
-# starts from. `make study-data` runs it, after `make train` has taught the shipped student's
+# starts from. `make study-data` runs it, after `make teacher` has taught the shipped student's
 # teachers; a teacher that is finished is not taught again.
 set -eux
 

@@ -27,5 +27,6 @@ def test_every_stream_of_every_compilation_scores_alike(tmp_path: Path) -> None:
         for stream in each_stream(
             load_backend(info, bundle, RuntimeOptions(threads=2, streams=2), tmp_path)
         ):
-            found = combine(infer_pairs(stream, encoder, pairs)).score
+            logits = infer_pairs(stream, encoder, pairs)
+            found = combine(logits, bundle.manifest.calibration).score
             assert found == pytest.approx(expected, abs=0.05)

@@ -133,8 +133,7 @@ def test_unreadable_recipes_are_named(tmp_path: Path) -> None:
 
 def test_the_shipped_models_corpus_is_shippable_and_leaks_nothing() -> None:
     tables = {
-        "retort-small": {"stage1", "labelled"},
-        "retort-next": {"candidates", "labelled-wide"},
+        "retort-small": {"candidates", "labelled-wide"},
         "retort-base": {"candidates", "labelled-wide"},
     }
     for name, stems in tables.items():
