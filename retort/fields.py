@@ -40,6 +40,10 @@ class ColumnsError(ValueError):
     """Columns are missing, unknown, or not to be told apart."""
 
 
+class SameFieldError(ColumnsError):
+    """Two columns can both be one field."""
+
+
 def columns_given(options: Sequence[str]) -> dict[OwnField, str]:
     """What `--columns` says: the columns by field. Raises `ValueError` for a field there is not.
 
@@ -84,7 +88,7 @@ def columns_of(
         if field in given or not hits:
             continue
         if len(hits) > 1:
-            raise ColumnsError(
+            raise SameFieldError(
                 f"the columns {' and '.join(hits)} can both be the {field}: {advice}"
             )
         found[field] = hits[0]

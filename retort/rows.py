@@ -18,6 +18,10 @@ class DataError(ValueError):
     """A data set is missing or a row of it is malformed; the message names file and line."""
 
 
+class ColumnsFault(DataError):
+    """The columns cannot be told apart, or have a name that is needed: no matter of one row."""
+
+
 def short(value: object, length: int = 120) -> str:
     """`repr` of a value, cut in its middle: in a row, the label is mostly last."""
     shown = repr(value)

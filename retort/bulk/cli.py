@@ -107,14 +107,16 @@ def rank(
         columns=columns_given(columns or ()),
         skip_bad=skip_bad,
     )
+    flags = [f"--{name}" for name, value in context.obj.items() if value]
     if merge is not None:
-        if shard is not None:
-            raise ValueError(f"--shard {shard} and --merge {merge}: give one of the two")
+        others = {"--shard": shard, "--url": url, "--model": model, "--ray": on_ray}
+        given = [name for name, value in others.items() if value] + flags
+        if given:
+            raise ValueError(f"{given[0]}: --merge {merge} scores nothing: leave it out")
         job.merge(merge, _log)
         return
     if url is None and model is not None:
         raise ValueError(f"--model {model}: it is of a server; in this process give --bundle")
-    flags = [f"--{name}" for name, value in context.obj.items() if value]
     if url is not None and flags:
         raise ValueError(f"{flags[0]}: with --url it is the server's to say")
 

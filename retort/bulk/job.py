@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,9 @@ from retort.fields import OwnField
 from retort.parallel.shards import Shard
 from retort.rows import BadRows, DataError
 from retort.wording import counted
+
+# Path, size and time of change of each file.
+Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,11 @@ class Job:
         """
         if self._complete(log):
             return
+        stamp = _stamp(self.input)
         source = open_source(self.input, self.columns, self.added)
         with closing(make_scorer()) as scorer:
-            parts = Parts(folder_of(self.output), self._basis(source) | dict(scorer.identity))
+            basis = {**source.identity, **scorer.identity}
+            parts = Parts(folder_of(self.output), basis)
             own = shard.own(source.blocks)
             # Before anything is written, so that bad rows can be mended.
             found = self._survey(source, own)
@@ -59,7 +63,7 @@ class Job:
             missing = [b for b in own if not parts.has(b, found.digests[b.number])]
             self._score(source, scorer, parts, found, missing)
         if shard.whole:
-            self._finish(source, parts, found, log)
+            self._finish(source, stamp, parts, found, log)
         else:
             log(
                 f"shard {shard}: {counted(sum(found.pairs.values()), 'pair')} scored in "
@@ -73,11 +77,12 @@ class Job:
         """
         if self._complete(log):
             return
+        stamp = _stamp(self.input)
         source = open_source(self.input, self.columns, self.added)
         folder = folder_of(self.output)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder: shards are scored into it with --shard")
-        parts = Parts(folder, self._basis(source))
+        parts = Parts(folder, source.identity)
         lacking = [
             shard
             for shard in (Shard(number, shards) for number in range(1, shards + 1))
@@ -92,7 +97,7 @@ class Job:
         found = self._survey(source, source.blocks)
         for block in source.blocks:
             parts.has(block, found.digests[block.number])
-        self._finish(source, parts, found, log)
+        self._finish(source, stamp, parts, found, log)
 
     def _complete(self, log: Callable[[str], None]) -> bool:
         if form_of(self.input) != form_of(self.output):
@@ -100,13 +105,15 @@ class Job:
                 f"{self.output}: the output has the format of the input, which is {self.input}: "
                 "give it the same ending"
             )
+        if self.input.is_dir() and self.output.resolve().is_relative_to(self.input.resolve()):
+            raise DataError(
+                f"{self.output}: it is within the input, {self.input}, and would be read as a part "
+                "of it: give an --out outside"
+            )
         complete = left_over(self.output)
         if complete:
             log(f"{self.output} is complete")
         return complete
-
-    def _basis(self, source: Source) -> dict[str, Any]:
-        return {**source.identity, "bad rows": "skipped" if self.skip_bad else "refused"}
 
     def _survey(self, source: Source, blocks: Sequence[Block]) -> Survey:
         self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -129,20 +136,22 @@ class Job:
     ) -> None:
         total = sum(found.pairs.values())
         done = total - sum(found.pairs[block.number] for block in missing)
-        refused = BadRows(skip=self.skip_bad, offered=True)
         stream = scorer.stream(_works(source, missing, found), lambda work: work.pairs)
         with BulkProgress("scoring", "pairs", total, done) as progress, closing(stream):
             for work, scores in stream:
-                for pair, problem in sorted(scores.problems.items()):
-                    row = int(np.searchsorted(np.cumsum(work.facts.pairs), pair, side="right"))
-                    place = source.place(work.block, row)
-                    refused.refuse(place.path, place.number, problem, place.unit)
                 parts.write(work.block, Part(work.facts, scores.score, scores.spread))
                 progress.advance(work.facts.count)
 
     def _finish(
-        self, source: Source, parts: Parts, found: Survey, log: Callable[[str], None]
+        self,
+        source: Source,
+        stamp: Stamp,
+        parts: Parts,
+        found: Survey,
+        log: Callable[[str], None],
     ) -> None:
+        if not self.skip_bad:
+            self._refuse_unscored(source, parts)
         # A name of its own: the same command may run twice at once.
         own = f"output-{os.uname().nodename}-{os.getpid()}"
         draft = parts.folder / f"{own}{''.join(self.output.suffixes[-2:])}"
@@ -151,12 +160,28 @@ class Job:
         tally = _Tally()
         held = (_there(parts, block) for block in source.blocks)
         source.write(draft, tally.over(ranked(held, self.added.top_n)))
+        if _stamp(self.input) != stamp:
+            raise DataError(
+                f"{self.input}: it was changed while it was ranked: rank a file that stays as it is"
+            )
         parts.finish(draft, self.output)
         skipped = found.bad_rows + tally.without
         log(
             f"{self.output}: {counted(tally.kept, 'pair')} of {tally.pairs} written"
             + f", {counted(skipped, 'bad row')} skipped" * bool(skipped)
         )
+
+    def _refuse_unscored(self, source: Source, parts: Parts) -> None:
+        """Raise `DataError` for the first row that has no score. All parts stay."""
+        for block in source.blocks:
+            part = _there(parts, block)
+            lost = np.flatnonzero(np.isnan(part.score))
+            if len(lost):
+                row = int(np.searchsorted(np.cumsum(part.facts.pairs), lost[0], side="right"))
+                place = source.place(block, row)
+                problem = "the model knows no word of its query, or gave no finite score"
+                bad = BadRows(offered=True)
+                bad.refuse(place.path, place.number, problem, place.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +208,16 @@ class _Tally:
             self.kept += int(found.kept.sum())
             self.without += int(np.isnan(found.score).sum())
             yield found
+
+
+def _stamp(path: Path) -> Stamp:
+    """By what a change of a file, or of a folder's files, is noticed."""
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    return tuple(
+        (str(file), stat.st_size, stat.st_mtime_ns)
+        for file in files
+        if (stat := file.stat() if file.is_file() else None)
+    )
 
 
 def _works(source: Source, blocks: Sequence[Block], found: Survey) -> Iterator[_Work]:

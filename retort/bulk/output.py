@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retort.models.arrays import FloatArray
-from retort.rows import DataError
+from retort.rows import ColumnsFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Added:
         return self.prefix + "results"
 
     def check(self, place: object, columns: Iterable[str]) -> None:
-        """Raise `DataError` where a column of the input has a name that is added."""
+        """Raise `ColumnsFault` where a column of the input has a name that is added."""
         if taken := sorted(set(self.names).intersection(columns)):
-            raise DataError(
+            raise ColumnsFault(
                 f"{place}: there is a column {taken[0]} already, which the output adds: rename it, "
                 "or name what is added with --prefix"
             )

@@ -2,8 +2,8 @@
 
 A part is a file that is there as a whole or not at all, so a run can be killed at any moment, and
 blocks can be scored by many processes and machines that share the folder, or whose folders are
-copied into one. Parts belong to a basis: the input, its columns, what scores, and what is done with
-bad rows. Under another basis nothing goes on.
+copied into one. Parts belong to a basis: the input, its columns, and what scores. Under another
+basis nothing goes on.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -68,10 +67,18 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / BASIS
         draft = path.with_suffix(f".{os.uname().nodename}-{os.getpid()}.draft")
-        draft.write_text(json.dumps(self._basis, indent=1), encoding="utf-8")
-        with suppress(FileExistsError):
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(self._basis, file, indent=1)
+            _settle(file)
+        try:
             os.link(draft, path)
-        draft.unlink()
+        except FileExistsError:
+            pass
+        except OSError:
+            # A file system without links: then who comes last writes the same.
+            if not path.exists():
+                draft.replace(path)
+        draft.unlink(missing_ok=True)
         self._check()
 
     def path(self, block: Block) -> Path:
@@ -93,6 +100,7 @@ class Parts:
                 score=part.score,
                 spread=part.spread,
             )
+            _settle(file)
         draft.replace(path)
 
     def read(self, block: Block) -> Part | None:
@@ -126,7 +134,11 @@ class Parts:
         return part is not None
 
     def finish(self, draft: Path, output: Path) -> None:
-        """Put the output in its place, and remove the parts."""
+        """Put the output in its place, and remove the parts.
+
+        Raises `DataError` if another run has put one there.
+        """
+        refuse_existing(output)
         (self.folder / FINISHED).touch()
         draft.rename(output)
         _remove(self.folder)
@@ -134,7 +146,13 @@ class Parts:
     def _check(self) -> None:
         text = (self.folder / BASIS).read_bytes()
         self._mark = blake2b(text, digest_size=DIGEST_BYTES).digest()
-        held = json.loads(text)
+        try:
+            held = json.loads(text)
+        except ValueError:
+            raise OtherBasis(
+                f"{self.folder / BASIS}: it was cut off, so nobody knows what the parts beside it "
+                "are of: remove the folder to begin anew"
+            ) from None
         for name, value in self._basis.items():
             if held.get(name) != value:
                 raise OtherBasis(
@@ -152,9 +170,21 @@ def left_over(output: Path) -> bool:
         return False
     folder = folder_of(output)
     if not (folder / FINISHED).exists():
-        raise DataError(f"{output}: it is there already: remove it, or give another --out")
+        refuse_existing(output)
     _remove(folder)
     return True
+
+
+def refuse_existing(output: Path) -> None:
+    """Raise `DataError` for an output that is there."""
+    if output.exists():
+        raise DataError(f"{output}: it is there already: remove it, or give another --out")
+
+
+def _settle(file: IO[Any]) -> None:
+    """Let a file be on the disk before it gets its name: power may fail in between."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _remove(folder: Path) -> None:

@@ -147,7 +147,7 @@ class LocalScorer:
 
 
 def score_rows(ranker: Ranker, pairs: Sequence[Pair], reading: Reading = READING) -> PairScores:
-    """Score pairs of a query and a passage with a ranker; a pure function of both.
+    """Score pairs of a query and a passage with a ranker, on all cores.
 
     Scores are those of `Ranker.rank`, to float rounding of other batches.
     """

@@ -12,11 +12,12 @@ import orjson
 from retort.bulk.formats.text import TextFile
 from retort.bulk.output import Added, Ranked
 from retort.bulk.sources import Row, group_of, query_of
-from retort.fields import OwnField, checked_id, checked_text, columns_of
+from retort.fields import OwnField, SameFieldError, checked_id, checked_text, columns_of
 from retort.ranked import id_of, text_of
-from retort.rows import json_object
+from retort.rows import ColumnsFault, json_object
 
 LIST = "passages"
+MOST_KINDS = 1_000  # of objects, by their fields, whose columns are remembered
 
 
 class JsonlFile(TextFile):
@@ -37,7 +38,12 @@ class JsonlFile(TextFile):
         keys = tuple(row)
         if keys not in self._known:
             self.added.check("the object", keys)
-            self._known[keys] = columns_of(keys, self.columns, others=True)
+            if len(self._known) == MOST_KINDS:
+                self._known.clear()
+            try:
+                self._known[keys] = columns_of(keys, self.columns, others=True)
+            except SameFieldError as error:
+                raise ColumnsFault(f"the object: {error}") from error
         fields = self._known[keys]
         query = query_of(row[fields["query"]])
         own = checked_id("query_id", row[fields["query_id"]]) if "query_id" in fields else ""
@@ -45,7 +51,7 @@ class JsonlFile(TextFile):
 
     def _list(self, row: dict[str, Any]) -> Row:
         if self.added.results in row:
-            raise ValueError(
+            raise ColumnsFault(
                 f"it has {self.added.results} already, which the output adds: rename it, or name "
                 "what is added with --prefix"
             )

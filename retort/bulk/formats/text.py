@@ -18,13 +18,23 @@ from retort.bulk.output import Added, Ranked
 from retort.bulk.sources import BLOCK_BYTES, BLOCK_ROWS, Block, Place, Row
 from retort.fields import OwnField
 from retort.models.arrays import IntArray
-from retort.rows import BadRows, DataError, check_width, gzip_problem, open_bytes
+from retort.rows import (
+    BadRows,
+    ColumnsFault,
+    DataError,
+    check_width,
+    gzip_problem,
+    open_bytes,
+)
 
 READ_BYTES = 4 * 2**20
 
 
 class TextFile(ABC):
     """A file of lines, gzipped or not; blank lines are left out."""
+
+    # What a line may hold and still be blank.
+    _blank = b" \t\r\n\v\f"
 
     def __init__(self, path: Path, columns: Mapping[OwnField, str], added: Added) -> None:
         self.path = path
@@ -33,7 +43,7 @@ class TextFile(ABC):
         with _sound(path), open_bytes(path) as file:
             first = file.readline()
         check_width(path, first)
-        self._head = first if self._is_head(_text(first)) else b""
+        self._head = first if first and self._is_head(_text(first)) else b""
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -99,10 +109,12 @@ class TextFile(ABC):
         """A line with the results of its pairs, `start` to `stop`."""
 
     def _row(self, line: bytes, number: int, bad: BadRows) -> Row | None:
-        if not line.strip():
+        if not line.strip(self._blank):
             return None
         try:
             return self._parse(_text(line))
+        except ColumnsFault as error:
+            raise ColumnsFault(f"{self.path}, line {number}: {error}") from error
         except UnicodeDecodeError as error:
             problem = f"byte {error.object[error.start]:#04x} is not UTF-8 ({error.reason})"
         except ValueError as error:

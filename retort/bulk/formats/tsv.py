@@ -13,18 +13,24 @@ from retort.fields import (
     columns_of,
     is_header,
 )
-from retort.rows import DataError
+from retort.rows import ColumnsFault, DataError
 from retort.wording import counted
 
 
 class TsvFile(TextFile):
     """A `.tsv`. Without a header it has two columns, or three, and its output none either."""
 
+    # A tab is between two cells, which may be empty.
+    _blank = b" \r\n\v\f"
     _width: int | None = None
     _query, _passage = range(len(REQUIRED))
     _query_id: int | None = None
 
     def _is_head(self, line: str) -> bool:
+        if not line.strip():
+            raise ColumnsFault(
+                f"{self.path}, line 1: it is blank: remove it, or name the columns there"
+            )
         names = line.split("\t")
         try:
             if not is_header(names, self.columns):

@@ -24,8 +24,12 @@ LINES = {
     "half a character": '{"query": "who", "passage": "\\ud800"}',
     "no list": json.dumps({"query": "who", "passages": []}),
     "null in a list": json.dumps({"query": "who", "passages": ["paris", None]}),
+}
+# No matter of one row: to leave it out would hide that nothing fits.
+FAULTS = {
     "taken": json.dumps({**GOOD, "score": 1}),
     "results taken": json.dumps({"query": "who", "passages": ["paris"], "results": 1}),
+    "two passages": json.dumps({**GOOD, "text": "Hamlet is a town."}),
 }
 
 
@@ -38,6 +42,20 @@ def test_a_bad_line_is_told_by_its_number(bad: str, tmp_path: Path) -> None:
     assert f"{source}, line 3: " in ended.stderr
     assert "--skip-bad" in ended.stderr
     # Nothing stands in the way of the mended file.
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_columns_that_do_not_fit_are_refused_whatever_is_skipped(
+    fault: str, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text(f"{json.dumps(GOOD)}\n{FAULTS[fault]}\n")
+    for options in ((), ("--skip-bad",)):
+        ended = call(source, "--out", out, *SCORING, *options)
+        assert ended.exit_code == 1
+        assert f"{source}, line 2: " in ended.stderr
+        assert "--skip-bad" not in ended.stderr
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -56,10 +74,30 @@ def test_bad_rows_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_what_the_tokenizer_refuses_is_told_when_it_is_scored(tmp_path: Path) -> None:
     source = tmp_path / "in.tsv"
-    source.write_text("query\tpassage\nwho\tparis\n\u200b\tparis\n")
-    ended = call(source, "--out", tmp_path / "out.tsv", *SCORING)
+    source.write_text("query\tpassage\nwho\tparis\n\ue000\tparis\n", encoding="utf-8")
+    out = tmp_path / "out.tsv"
+    ended = call(source, "--out", out, *SCORING)
     assert ended.exit_code == 1
     assert f"{source}, line 3: " in ended.stderr
+    # What was scored is not scored again.
+    parts = {p: p.stat().st_mtime_ns for p in out.with_name("out.tsv.partial").glob("block-*")}
+    assert parts
+    assert call(source, "--out", out, *SCORING).exit_code == 1
+    assert all(path.stat().st_mtime_ns == time for path, time in parts.items())
+    rank(source, out, "--skip-bad")
+    assert [row["passage"] for row in read(out)] == ["paris"]
+
+
+def test_a_line_of_tabs_is_a_row_and_a_blank_first_line_none(tmp_path: Path) -> None:
+    source = tmp_path / "in.tsv"
+    source.write_text("query\tpassage\nwho\tparis\n\t\n \nwho\tfrance\n")
+    ended = call(source, "--out", tmp_path / "out.tsv", *SCORING)
+    assert f"{source}, line 3: " in ended.stderr
+    assert "1 bad row skipped" in rank(source, tmp_path / "out.tsv", "--skip-bad").stderr
+    source.write_text("\nquery\tpassage\nwho\tparis\n")
+    ended = call(source, "--out", tmp_path / "other.tsv", *SCORING)
+    assert ended.exit_code == 1
+    assert f"{source}, line 1: " in ended.stderr
 
 
 def test_bad_rows_of_tables(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import retort
-from retort import fields, shards
+from retort import fields
 from retort.bulk import progress, survey
 from retort.bulk.formats import parquet, text
 from retort.bulk.scoring import score_rows
 from retort.extras import EXTRA_OF_MODULE
 from retort.models.bundle import Bundle
+from retort.parallel import shards
 from retort.ranked import Passage
 from tests.retort.bulk.files import (
     FORMS,

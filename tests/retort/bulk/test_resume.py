@@ -9,11 +9,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from retort.bulk.formats.tsv import TsvFile
 from retort.bulk.parts import FINISHED, Parts
 from tests.retort.bulk.files import (
     BACKEND,
@@ -132,7 +134,6 @@ def test_nothing_goes_on_under_another_basis(form: str, rows: Rows, tmp_path: Pa
     for options, told in (
         (("--bundle", other), "another bundle: tiny 0.0.1"),
         ((*own, "--columns", "query=query"), "another columns"),
-        ((*own, "--skip-bad"), "another bad rows"),
     ):
         ended = call(*first, *options)
         assert ended.exit_code == 1
@@ -174,7 +175,7 @@ def test_shards_make_the_same_file(form: str, rows: Rows, tmp_path: Path) -> Non
 def test_parts_of_two_bases_are_not_merged(rows: Rows, tmp_path: Path) -> None:
     source = write(tmp_path / "in.tsv", rows[:20])
     outs = [tmp_path / "out.tsv", tmp_path / "other" / "out.tsv"]
-    for out, options in zip(outs, ((), ("--skip-bad",)), strict=True):
+    for out, options in zip(outs, ((), ("--columns", "query=query")), strict=True):
         assert call(source, "--out", out, *SCORING, "--shard", "2/2", *options).exit_code == 0
     (own,), (other,) = map(parts_of, outs)
     shutil.copy(other, own)
@@ -199,3 +200,69 @@ def test_shards_of_partitions(rows: Rows, tmp_path: Path) -> None:
         same = tmp_path / "out" / path.relative_to(tmp_path / "whole")
         assert same.read_bytes() == path.read_bytes()
     assert os.listdir(tmp_path / "out") == os.listdir(tmp_path / "whole")
+
+
+def test_an_output_within_the_input_is_refused(rows: Rows, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.parquet", rows[:20])
+    out = tmp_path / "in" / "scored"
+    ended = call(tmp_path / "in", "--out", out, *SCORING)
+    assert ended.exit_code == 1
+    assert str(out) in ended.stderr
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.parquet"]
+
+
+def test_what_changes_before_the_output_is_there_is_told(
+    rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = write(tmp_path / "in.tsv", rows[:50]), tmp_path / "out.tsv"
+    written = TsvFile.write
+
+    def then(change: Path) -> None:
+        def write_and_change(*given: Any) -> None:
+            written(*given)
+            change.touch()
+
+        monkeypatch.setattr(TsvFile, "write", write_and_change)
+
+    for changed in (source, out):
+        then(changed)
+        ended = call(source, "--out", out, *SCORING)
+        assert ended.exit_code == 1
+        assert str(changed) in ended.stderr
+        # All scores are kept.
+        assert parts_of(out)
+        out.unlink(missing_ok=True)
+    monkeypatch.undo()
+    rank(source, out)
+
+
+def test_a_basis_that_was_cut_off_is_told(rows: Rows, tmp_path: Path) -> None:
+    source, out = write(tmp_path / "in.tsv", rows[:20]), tmp_path / "out.tsv"
+    assert call(source, "--out", out, "--shard", "1/2", *SCORING).exit_code == 0
+    basis = tmp_path / "out.tsv.partial" / "basis.json"
+    for content in ("", '{"input": ['):
+        basis.write_text(content)
+        ended = call(source, "--out", out, *SCORING)
+        assert ended.exit_code == 1
+        assert "basis.json" in ended.stderr
+        assert "Traceback" not in ended.output
+
+
+def test_parts_need_no_links(rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    rank(write(tmp_path / "in.tsv", rows[:20]), tmp_path / "out.tsv")
+
+
+@pytest.mark.parametrize(
+    "option", [("--url", "http://127.0.0.1:1"), ("--bundle", "x"), ("--ray",), ("--shard", "1/2")]
+)
+def test_a_merge_takes_nothing_that_scores(
+    rows: Rows, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    source = write(tmp_path / "in.tsv", rows[:20])
+    ended = call(source, "--out", tmp_path / "out.tsv", "--merge", 2, *option)
+    assert ended.exit_code == 1
+    assert option[0] in ended.stderr
