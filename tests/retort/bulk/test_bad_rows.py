@@ -74,7 +74,7 @@ def test_bad_rows_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_what_the_tokenizer_refuses_is_told_when_it_is_scored(tmp_path: Path) -> None:
     source = tmp_path / "in.tsv"
-    source.write_text("query\tpassage\nwho\tparis\n\ue000\tparis\n", encoding="utf-8")
+    source.write_text("query\tpassage\nwho\tparis\n\u0301\tparis\n", encoding="utf-8")
     out = tmp_path / "out.tsv"
     ended = call(source, "--out", out, *SCORING)
     assert ended.exit_code == 1
