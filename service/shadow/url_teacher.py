@@ -25,8 +25,8 @@ import orjson
 from retort.client.errors import ConnectionFailed, DeadlinePassed, Overloaded, RetortError
 from retort.client.rankers.asking import (
     Asking,
-    Ranker,
     Result,
+    Route,
     answered_async,
     info_url,
     model_told,
@@ -68,7 +68,7 @@ class UrlTeacher:
         assert settings.teacher_url is not None
         self.raw = settings.teacher_scores == "raw"
         self.concurrency = settings.teacher_concurrency
-        self._ranker = Ranker(
+        self._route = Route(
             settings.teacher_url,
             settings.teacher_shape,
             settings.teacher_model,
@@ -135,10 +135,10 @@ class UrlTeacher:
     async def _score(self, sample: Sample) -> TeacherScores:
         shape = await self._known_shape()
         start = time.perf_counter()
-        asking = self._ranker.score(shape, sample.query, sample.passages)
+        asking = self._route.score(shape, sample.query, sample.passages)
         scores = await self._answered(asking)
         seconds = time.perf_counter() - start
-        self._ranker.check(shape, scores, "set teacher_scores to raw")
+        self._route.check(shape, scores, "set teacher_scores to raw")
         known = self.distant
         return TeacherScores(np.array(scores), known.name, known.version, self.raw, seconds)
 
@@ -148,12 +148,12 @@ class UrlTeacher:
             if self._shape is None:
                 if self._rests:
                     raise _Resting  # who had asked before found nobody
-                shape, answer = await self._answered(self._ranker.find(), probing=True)
+                shape, answer = await self._answered(self._route.find(), probing=True)
                 name, version = model_told(answer) or model_told(await self._info()) or ("", "")
                 self.distant = replace(
                     self.distant,
                     shape=shape.name,
-                    name=self._ranker.model or name or self.distant.name,
+                    name=self._route.model or name or self.distant.name,
                     version=version,
                 )
                 self._shape = shape
@@ -228,7 +228,7 @@ class UrlTeacher:
 
     async def _post(self, body: Body, probing: bool) -> Any:
         try:
-            response, content = await self._fetch("POST", self._ranker.url, orjson.dumps(body))
+            response, content = await self._fetch("POST", self._route.url, orjson.dumps(body))
         except httpx.TimeoutException:
             raise TimeoutError from None
         except httpx.RequestError as error:
@@ -242,7 +242,7 @@ class UrlTeacher:
         """What `GET /info` of the server says; None where there is no such route."""
         try:
             async with asyncio.timeout(self._seconds):
-                response, content = await self._fetch("GET", info_url(self._ranker.url))
+                response, content = await self._fetch("GET", info_url(self._route.url))
             return orjson.loads(content) if response.status_code == httpx.codes.OK else None
         except (TimeoutError, httpx.RequestError, ValueError):
             return None

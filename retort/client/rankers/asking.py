@@ -42,7 +42,7 @@ _TOO_LARGE = (413, 422, 400)  # who halves a request that is wrong otherwise too
 
 
 @dataclass(frozen=True, slots=True)
-class Ranker:
+class Route:
     """A ranker's route, and how it is asked.
 
     `shape` is the name of its shape, None to find it; `raw` whether its scores are as they are,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from retort.client.errors import ConnectionFailed, RetortError
-from retort.client.rankers.asking import Ranker, answered, info_url, read_response, told
+from retort.client.rankers.asking import Route, answered, info_url, read_response, told
 from retort.client.rankers.errors import KeyRefused, NoRanker, RankerError
 from retort.client.rankers.shapes import Body, Shape
 from retort.client.retry import Attempts, Clock, Deadline
@@ -43,7 +43,7 @@ class HttpTeacherError(ValueError):
 class Server:
     """A ranker, and how long it is waited for; its connections may be shared between threads."""
 
-    ranker: Ranker
+    route: Route
     timeout: float  # seconds for a request with all its attempts
     headers: Mapping[str, str] = field(repr=False)
     clock: Clock = field(default_factory=Clock, repr=False)
@@ -55,23 +55,21 @@ class Server:
     def find(self, client: httpx.Client) -> tuple[Shape, Any]:
         """The shape in which the server answers, and an answer. Raises `HttpTeacherError`."""
         with self._told():
-            return answered(self.ranker.find(), partial(self._post, client, probing=True))
+            return answered(self.route.find(), partial(self._post, client, probing=True))
 
     def score(
         self, client: httpx.Client, shape: Shape, query: str, passages: Sequence[str]
     ) -> list[float]:
         """The scores of passages, in their order. Raises `HttpTeacherError`."""
         with self._told():
-            scores = answered(
-                self.ranker.score(shape, query, passages), partial(self._post, client)
-            )
-            self.ranker.check(shape, scores, "say scores: raw of this teacher")
+            scores = answered(self.route.score(shape, query, passages), partial(self._post, client))
+            self.route.check(shape, scores, "say scores: raw of this teacher")
             return scores
 
     def info(self, client: httpx.Client) -> Any:
         """What `GET /info` of the server says; None where there is no such route."""
         try:
-            response = client.get(info_url(self.ranker.url), timeout=10.0)
+            response = client.get(info_url(self.route.url), timeout=10.0)
             return response.json() if response.status_code == httpx.codes.OK else None
         except (httpx.RequestError, ValueError):
             return None
@@ -89,7 +87,7 @@ class Server:
 
     def _once(self, client: httpx.Client, body: Body, deadline: Deadline, probing: bool) -> Any:
         try:
-            response = client.post(self.ranker.url, json=body, timeout=deadline.left)
+            response = client.post(self.route.url, json=body, timeout=deadline.left)
         except httpx.RequestError as error:
             raise ConnectionFailed(f"no answer ({str(error) or type(error).__name__})") from error
         return read_response(
@@ -102,16 +100,16 @@ class Server:
         try:
             yield
         except RetortError as error:
-            raise HttpTeacherError(f"{self.ranker.url}: {error}: gave up") from error
+            raise HttpTeacherError(f"{self.route.url}: {error}: gave up") from error
         except NoRanker as error:
-            raise HttpTeacherError(f"{self.ranker.url} {error}") from error
+            raise HttpTeacherError(f"{self.route.url} {error}") from error
         except KeyRefused as error:
             raise HttpTeacherError(
-                f"{self.ranker.url}: {error}: put the key into an environment variable and name "
+                f"{self.route.url}: {error}: put the key into an environment variable and name "
                 "that as key"
             ) from error
         except RankerError as error:
-            raise HttpTeacherError(f"{self.ranker.url}: {error}") from error
+            raise HttpTeacherError(f"{self.route.url}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class HttpScorer(Scorer):
         rows: dict[str, dict[str, list[int]]] = {}
         for row, pair in enumerate(pairs):
             rows.setdefault(pair.query, {}).setdefault(pair.passage, []).append(row)
-        most = self.server.ranker.passages
+        most = self.server.route.passages
         requests = [
             (query, list(passages)[start : start + most])
             for query, passages in rows.items()
@@ -171,12 +169,12 @@ def load_http(reference: Reference) -> HttpScorer:
     if not urlsplit(url).path.strip("/"):
         raise UnknownScorerError(f"{url}: give the URL of a route, as in {url.rstrip('/')}/score")
     raw = None if asked.scores is None else asked.scores == "raw"
-    ranker = Ranker(url, asked.shape, asked.model, raw, asked.passages)
-    server = Server(ranker, asked.timeout, _headers(asked))
+    route = Route(url, asked.shape, asked.model, raw, asked.passages)
+    server = Server(route, asked.timeout, _headers(asked))
     with server.connect() as client:
         shape, answer = server.find(client)
         said = told(answer) or told(server.info(client))
-    raw = ranker.is_raw(shape)
+    raw = route.is_raw(shape)
     scores = "scores as they are" if raw else "probabilities"
     return HttpScorer(
         reference.name,

@@ -10,7 +10,7 @@ import pytest
 
 from retort.client.errors import ConnectionFailed, NotReady, Overloaded
 from retort.client.rankers.asking import (
-    Ranker,
+    Route,
     answered,
     answered_async,
     model_told,
@@ -36,19 +36,19 @@ def test_who_waits_and_who_awaits_ask_the_same() -> None:
     async def send(body: Body) -> Any:
         return post(Strange(most=2), body)
 
-    ranker = Ranker(URL, passages=3)
-    shape, _ = answered(ranker.find(), lambda body: post(Strange(), body))
+    route = Route(URL, passages=3)
+    shape, _ = answered(route.find(), lambda body: post(Strange(), body))
     strange = Strange(most=2)
-    scores = answered(ranker.score(shape, QUERY, PASSAGES), lambda body: post(strange, body))
+    scores = answered(route.score(shape, QUERY, PASSAGES), lambda body: post(strange, body))
     assert scores == pytest.approx([length_score(QUERY, passage) for passage in PASSAGES])
     assert [len(passages) for _, passages in strange.asked] == [1, 2, 2]
-    assert asyncio.run(answered_async(ranker.score(shape, QUERY, PASSAGES), send)) == scores
+    assert asyncio.run(answered_async(route.score(shape, QUERY, PASSAGES), send)) == scores
 
 
 def test_what_is_too_large_alone_is_told() -> None:
     with pytest.raises(Refused) as caught:
         answered(
-            Ranker(URL).score(SHAPES["cohere"], QUERY, PASSAGES),
+            Route(URL).score(SHAPES["cohere"], QUERY, PASSAGES),
             lambda body: post(Strange(most=0), body),
         )
     assert caught.value.status == 413
@@ -56,7 +56,7 @@ def test_what_is_too_large_alone_is_told() -> None:
 
 def test_a_route_of_no_shape_says_what_was_tried_and_apart_from_it_what_was_said() -> None:
     with pytest.raises(NoRanker) as caught:
-        answered(Ranker("http://r/rerank").find(), lambda body: post(Strange("vllm"), body))
+        answered(Route("http://r/rerank").find(), lambda body: post(Strange("vllm"), body))
     assert "as tei status 422: " in str(caught.value)
     assert "as cohere status 422: " in str(caught.value)
     tried = "does not answer as a ranker: as tei status 422; as cohere status 422"
@@ -67,7 +67,7 @@ def test_a_route_of_no_shape_says_what_was_tried_and_apart_from_it_what_was_said
 def test_one_that_can_choose_is_asked_for_the_scale_that_is_wanted(
     raw: bool | None, asked: bool
 ) -> None:
-    body = next(Ranker(URL, raw=raw).score(SHAPES["tei"], QUERY, PASSAGES))
+    body = next(Route(URL, raw=raw).score(SHAPES["tei"], QUERY, PASSAGES))
     assert body["raw_scores"] is asked
 
 
