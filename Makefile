@@ -137,7 +137,7 @@ LICENCES := --data "NeuronBlocks web QA=MIT" --data "SQuAD 1.1=CC BY-SA 4.0" \
 	--data "MedQuAD=CC BY 4.0" --data "all-MiniLM-L6-v2, the backbone=Apache-2.0"
 
 .PHONY: student
-student: $(VENV)/.dev ## Make both shipped models again, on a GPU (WEIGHTS=, RETORT_DATA=)
+student: $(VENV)/.dev ## Make both shipped models again, on a GPU (WEIGHTS=)
 	$(BIN)/retort data build recipes/labelled-wide.yaml
 	$(BIN)/retort data build recipes/candidates.yaml
 	$(BIN)/retort data sets runs/sets
