@@ -155,7 +155,7 @@ export: $(VENV)/.dev ## Export both to models/, if they rank as the originals
 		--calibrate runs/calibration/choose/rerank-nqg.jsonl --method TMKD \
 		$(LICENCES) --data "all-mpnet-base-v2, the teachers' backbone=Apache-2.0" \
 		--data "question lists (no MS MARCO)=none stated" \
-		$(if $(wildcard docs/quality.json),--quality docs/quality.json --agreement-with mpnet \
+		$(if $(wildcard docs/quality.json),--quality docs/quality.json --agreement-with retort-base \
 			--system $(patsubst retort-small,student,$(name))) &&) true
 
 .PHONY: evaluate

@@ -10,7 +10,7 @@ from pathlib import Path
 from retort.markdown import fill, interval, number, percent, signed, table
 from retort.plots import COLOURS, Axis, Level, Line, Panel, line_plot
 from retort.training.evaluate.cascade import WAYS, CascadeReport, Point, SetCurve
-from retort.training.evaluate.evaluation import EvaluationReport, SetResult
+from retort.training.evaluate.evaluation import Comparison, EvaluationReport, Roles, SetResult
 from retort.training.evaluate.measures import TITLES
 
 FOLDER = Path(__file__).parent
@@ -34,7 +34,7 @@ def render_quality(report: EvaluationReport, source: str = "", target: str = "")
 def _summary(report: EvaluationReport) -> str:
     roles = report.roles
     names = [roles.student, *roles.others]
-    header = ["set", "measure", *names, "retained", "gain over undistilled", "gap closed"]
+    header = ["set", "measure", *names, *_compared_with(roles)]
     rows = []
     for item in report.sets:
         compared = item.comparisons[item.headline]
@@ -44,12 +44,31 @@ def _summary(report: EvaluationReport) -> str:
                 item.name,
                 item.headline,
                 *(number(value.value) if value else "" for value in values),
-                percent(compared.retained),
-                signed(compared.gain),
-                percent(compared.gap_closed),
+                *_compared(compared, roles),
             ]
         )
     return "\n".join(table(header, rows))
+
+
+def _compared_with(roles: Roles) -> list[str]:
+    """The columns of comparisons that there can be."""
+    both = roles.teacher is not None and roles.undistilled is not None
+    known = {
+        "retained": roles.teacher is not None,
+        "gain over undistilled": roles.undistilled is not None,
+        "gap closed": both,
+    }
+    return [name for name, there in known.items() if there]
+
+
+def _compared(found: Comparison, roles: Roles, *, bounds: bool = False) -> list[str]:
+    """The cells of these columns."""
+    cells = {
+        "retained": percent(found.retained, bounds=bounds),
+        "gain over undistilled": signed(found.gain, bounds=bounds),
+        "gap closed": percent(found.gap_closed, bounds=bounds),
+    }
+    return [cells[name] for name in _compared_with(roles)]
 
 
 def _agreement(report: EvaluationReport) -> str:
@@ -77,16 +96,11 @@ def _set_tables(item: SetResult, report: EvaluationReport) -> tuple[str, str]:
         rows.append([*row, number(system.calibration_error)] if calibrated else row)
     header = ["system", *measures, *(["calibration error"] if calibrated else [])]
     compared = [
-        [
-            measure,
-            percent(item.comparisons[measure].retained, bounds=True),
-            signed(item.comparisons[measure].gain, bounds=True),
-            percent(item.comparisons[measure].gap_closed, bounds=True),
-        ]
+        [measure, *_compared(item.comparisons[measure], report.roles, bounds=True)]
         for measure in measures
         if measure in item.comparisons and report.roles.others
     ]
-    names = [f"{report.roles.student}, by", "retained", "gain over undistilled", "gap closed"]
+    names = [f"{report.roles.student}, by", *_compared_with(report.roles)]
     return "\n".join(table(header, rows)), "\n".join(table(names, compared)) if compared else ""
 
 
