@@ -1,6 +1,7 @@
 """Scoring over HTTP: pairs go to a running server, a request per query, several at once.
 
-What the server refuses for the moment is asked again when it says (`Retry-After`).
+What the server refuses for the moment is asked again when it says (`Retry-After`). A request that
+is too large for it, or takes too long, is asked in halves.
 """
 
 from __future__ import annotations
@@ -8,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
 
 from retort.bulk.scoring import Job, Pair, PairScores, Prepared, pipelined
-from retort.client import Answer, Client, InvalidRequest, ServedModel
+from retort.client import (
+    Answer,
+    Client,
+    DeadlinePassed,
+    InvalidRequest,
+    ServedModel,
+    TooLarge,
+)
 
 # For a request with all its attempts: a server that is replaced is back by then.
 TIMEOUT_SECONDS = 600.0
@@ -32,6 +40,18 @@ class _Asked:
     query: str
     passages: tuple[str, ...]
     start: int
+
+    def halves(self) -> tuple[_Asked, _Asked]:
+        """The same in two, of at least two passages."""
+        middle = len(self.passages) // 2
+        first, second = self.passages[:middle], self.passages[middle:]
+        return _Asked(self.query, first, self.start), _Asked(
+            self.query, second, self.start + middle
+        )
+
+
+# What came of a request, or of its parts: the answer, or why there is none.
+Found = list[tuple[_Asked, Answer | str]]
 
 
 class RemoteScorer:
@@ -61,12 +81,11 @@ class RemoteScorer:
     ) -> Generator[tuple[Job, PairScores]]:
         """Each job with the scores of its pairs, in order."""
 
-        def prepare(job: Job) -> Prepared[_Asked, Answer | str, PairScores]:
+        def prepare(job: Job) -> Prepared[_Asked, Found, PairScores]:
             pairs = pairs_of(job)
-            asked = list(_by_query(pairs))
-            return Prepared(asked, partial(_finish, len(pairs), asked))
+            return Prepared(list(_by_query(pairs)), partial(_finish, len(pairs)))
 
-        return pipelined(jobs, prepare, self._ask, self._workers)
+        return pipelined(jobs, prepare, self._ask, self._workers, self.close)
 
     def close(self) -> None:
         """Close the connections."""
@@ -80,21 +99,25 @@ class RemoteScorer:
             raise ValueError(f"{url}: serves no model {model}, but {names}: give one of them")
         return found
 
-    def _ask(self, asked: _Asked) -> Answer | str:
-        """The answer, or why the query has none."""
+    def _ask(self, asked: _Asked) -> Found:
+        """The answers, or why the query has none; of halves where a request was too much."""
         try:
             answer = self._client.ask(asked.query, asked.passages, model=self._asked)
         except InvalidRequest as error:
             if error.param != "query":
                 raise
-            return str(error)
+            return [(asked, str(error))]
+        except (TooLarge, DeadlinePassed):
+            if len(asked.passages) == 1:
+                raise
+            return [found for half in asked.halves() for found in self._ask(half)]
         if (answer.model, answer.version) != (self._model.name, self._model.version):
             raise OtherModel(
                 f"the server now answers with {answer.model} {answer.version}, and began with "
                 f"{self._model.name} {self._model.version}: scores of two models are not mixed. "
                 "Remove the folder of parts to begin anew"
             )
-        return answer
+        return [(asked, answer)]
 
 
 def _by_query(pairs: Sequence[Pair]) -> Iterator[_Asked]:
@@ -105,10 +128,10 @@ def _by_query(pairs: Sequence[Pair]) -> Iterator[_Asked]:
         start += len(passages)
 
 
-def _finish(count: int, asked: Sequence[_Asked], answers: Sequence[Answer | str]) -> PairScores:
+def _finish(count: int, found: Sequence[Found]) -> PairScores:
     score, spread = np.full((2, count), np.nan)
     problems: dict[int, str] = {}
-    for question, answer in zip(asked, answers, strict=True):
+    for question, answer in chain.from_iterable(found):
         start = question.start
         if isinstance(answer, str):
             problems |= dict.fromkeys(range(start, start + len(question.passages)), answer)

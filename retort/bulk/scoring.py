@@ -167,8 +167,11 @@ def pipelined(
     prepare: Callable[[Job], Prepared[Task, Result, Done]],
     run: Callable[[Task], Result],
     workers: int,
+    abort: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[Job, Done]]:
     """Each job with what came of it, in order; `workers` tasks are run at once.
+
+    `abort` is called where it ends before the last job: it ends the tasks that would take long.
 
     The tasks of two jobs are under way, so that none of the workers waits for the last of a job,
     and another job is being prepared: no more of them is in memory.
@@ -193,6 +196,9 @@ def pipelined(
             if active and (len(active) > 1 or not found):
                 job, prepared, futures = active.popleft()
                 yield job, prepared.finish([future.result() for future in futures])
+    except BaseException:
+        abort()
+        raise
     finally:
         reader.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from retort.client import Limits, Timings, Usage
-from tests.retort.bulk.files import BACKEND, SCORING, Rows, call, make_rows, rank, read, write
+from tests.retort.bulk.files import BACKEND, ROOT, SCORING, Rows, call, make_rows, rank, read, write
 from tests.service.running import server
 
 
@@ -92,6 +96,10 @@ class Busy(BaseHTTPRequestHandler):
             self.answer(429, {"error": error}, ("Retry-After", "1"))
             return
         self.taken.append(time.monotonic())
+        self.scored(asked)
+
+    def scored(self, asked: dict[str, Any]) -> None:
+        """Answer with scores."""
         results = [
             {"index": index, "score": len(text) / 1e4, "spread": 0.0}
             for index, text in enumerate(asked["passages"])
@@ -149,3 +157,52 @@ def test_scores_of_two_models_are_not_mixed(
     ended = call(write(tmp_path / "in.tsv", rows[:3]), "--out", tmp_path / "out.tsv", "--url", url)
     assert ended.exit_code == 1
     assert "now answers with m 2" in ended.stderr
+
+
+@pytest.mark.parametrize("status", [413, 504])
+def test_a_request_that_is_too_much_is_asked_in_halves(
+    status: int, rows: Rows, tmp_path: Path, busy: tuple[str, type[Busy]]
+) -> None:
+    url, handler = busy
+    sizes: list[int] = []
+
+    def small_alone(self: Busy) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if len(asked["passages"]) > 3:
+            error = {"type": "too_much", "message": "less, please", "param": None}
+            self.answer(status, {"error": error})
+            return
+        sizes.append(len(asked["passages"]))
+        self.scored(asked)
+
+    handler.do_POST = small_alone  # type: ignore[method-assign]
+    source = write(tmp_path / "in.tsv", rows)
+    rank(source, tmp_path / "out.tsv", "--url", url, scoring=())
+    found = read(tmp_path / "out.tsv")
+    assert [row["score"] for row in found] == [len(row["passage"]) / 1e4 for row in rows]
+    assert sum(sizes) == len(rows)
+    assert max(sizes) <= 3
+
+
+def test_a_run_that_is_interrupted_ends_though_the_server_hangs(
+    rows: Rows, tmp_path: Path, busy: tuple[str, type[Busy]]
+) -> None:
+    url, handler = busy
+    come, go = threading.Event(), threading.Event()
+
+    def hang(self: Busy) -> None:
+        come.set()
+        go.wait(60)
+
+    handler.do_POST = hang  # type: ignore[method-assign]
+    source, out = write(tmp_path / "in.tsv", rows), tmp_path / "out.tsv"
+    command = [sys.executable, "-m", "retort", "rank", str(source), "--out", str(out)]
+    running = subprocess.Popen([*command, "--url", url], cwd=ROOT, stderr=subprocess.PIPE)
+    try:
+        assert come.wait(60)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=20)
+        assert running.returncode == 130
+    finally:
+        running.kill()
+        go.set()
