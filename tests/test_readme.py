@@ -58,15 +58,25 @@ def test_the_python_example_ranks(capsys: pytest.CaptureFixture[str]) -> None:
 def test_quality_is_as_measured(name: str) -> None:
     report = json.loads((ROOT / "docs/quality.json").read_text())
     roles = report["roles"]
+    systems = (roles["student"], "retort-base", roles["teacher"])
     (item,) = [item for item in report["sets"] if item["name"] == name]
     headline = item["headline"]
-    measured = [
-        item["systems"][roles[role]]["measures"][headline]["value"]
-        for role in ("undistilled", "student", "teacher")
-    ]
+    measured = [item["systems"][name]["measures"][headline]["value"] for name in systems]
     retained = item["comparisons"][headline]["retained"]["value"]
     expected = [*(f"{value:.3f}" for value in measured), f"{retained:.1%}"]
     assert row(ROWS[name])[1:] == expected
+
+
+def test_the_mean_over_the_sets_is_as_measured() -> None:
+    report = json.loads((ROOT / "docs/quality.json").read_text())
+    systems = (report["roles"]["student"], "retort-base", report["roles"]["teacher"])
+    means = [
+        sum(item["systems"][name]["measures"][item["headline"]]["value"] for item in report["sets"])
+        / len(report["sets"])
+        for name in systems
+    ]
+    expected = [*(f"{mean:.3f}" for mean in means), f"{means[0] / means[2]:.1%}"]
+    assert row("mean of the five")[1:] == expected
 
 
 def number(text: str) -> tuple[float, int]:
