@@ -50,6 +50,7 @@ FloatArray = NDArray[np.float32]
 INT8, SCALE, FP16 = ".int8", ".scale", ".fp16"
 POSITIONS = "encoder.embeddings.position_embeddings.weight"
 INNER = "encoder.encoder.layer.0.intermediate.dense.bias"
+KEY_BIAS = "encoder.encoder.layer.{}.attention.self.key.bias"
 TABLES = "embeddings."  # tables are stored as PyTorch has them, matrices transposed
 TYPES = "token_type_ids"
 SPECIAL = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]"}
@@ -107,6 +108,9 @@ def read_weights(bundle: Bundle) -> Weights:
         for key, value in arrays.items()
         if key.startswith("encoder.")
     }
+    for layer in range(size.layers):
+        # Of a trimmed layer none is kept: it adds the same to every score of the softmax.
+        encoder.setdefault(KEY_BIAS.format(layer), np.zeros(size.width, dtype=np.float32))
     length = bundle.manifest.truncation.max_length
     encoder[POSITIONS] = encoder[POSITIONS][:length].copy()
     config = {
