@@ -139,7 +139,9 @@ class Job:
         stream = scorer.stream(_works(source, missing, found), lambda work: work.pairs)
         with BulkProgress("scoring", "pairs", total, done) as progress, closing(stream):
             for work, scores in stream:
-                parts.write(work.block, Part(work.facts, scores.score, scores.spread))
+                parts.write(
+                    work.block, Part(work.facts, scores.score, scores.spread, scores.problems)
+                )
                 progress.advance(work.facts.count)
 
     def _finish(
@@ -179,7 +181,7 @@ class Job:
             if len(lost):
                 row = int(np.searchsorted(np.cumsum(part.facts.pairs), lost[0], side="right"))
                 place = source.place(block, row)
-                problem = "the model knows no word of its query, or gave no finite score"
+                problem = part.problems.get(int(lost[0]), "it has no score")
                 bad = BadRows(offered=True)
                 bad.refuse(place.path, place.number, problem, place.unit)
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
@@ -36,11 +36,15 @@ class OtherBasis(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A block's facts, and scores and spreads (pairs,) of its pairs; NaN for one that has none."""
+    """A block's facts, and scores and spreads (pairs,) of its pairs; NaN for one that has none.
+
+    `problems` says why it has none, by its index.
+    """
 
     facts: Facts
     score: FloatArray
     spread: FloatArray
+    problems: Mapping[int, str] = field(default_factory=dict)
 
 
 def folder_of(output: Path) -> Path:
@@ -99,6 +103,8 @@ class Parts:
                 keys=part.facts.keys,
                 score=part.score,
                 spread=part.spread,
+                lost=np.array(list(part.problems), dtype=np.int64),
+                reasons=np.array(list(part.problems.values()), dtype=np.str_),
             )
             _settle(file)
         draft.replace(path)
@@ -116,7 +122,8 @@ class Parts:
                         f"options, than {BASIS} says. Remove it, and run its shard again"
                     )
                 facts = Facts(held["digest"].tobytes(), held["pairs"], held["starts"], held["keys"])
-                return Part(facts, held["score"], held["spread"])
+                problems = zip(held["lost"].tolist(), held["reasons"].tolist(), strict=True)
+                return Part(facts, held["score"], held["spread"], dict(problems))
         except OtherBasis:
             raise
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):

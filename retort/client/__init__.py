@@ -26,7 +26,7 @@ from retort.client.errors import (
     TooLarge,
     Unauthorized,
 )
-from retort.client.information import Limits, ServedModel, ServerInfo
+from retort.client.information import Limits, RunningModel, ServedModel, ServerInfo
 
 __all__ = [
     "Answer",
@@ -40,6 +40,7 @@ __all__ = [
     "NotReady",
     "Overloaded",
     "RetortError",
+    "RunningModel",
     "ServedModel",
     "ServerError",
     "ServerInfo",

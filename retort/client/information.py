@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a request may ask for. `max_pairs` counts each window of a long passage."""
+    """What a request may ask for. `max_pairs` counts each window of a long passage.
+
+    `window_score` says how windows make a passage's score; None from a server that does not tell.
+    """
 
     max_passages: int
     max_body_bytes: int
@@ -15,16 +20,39 @@ class Limits(msgspec.Struct, frozen=True):
     overlap_tokens: int
     timeout_ms: int
     max_timeout_ms: int
+    window_score: str | None = None
+
+
+class NamedVersion(msgspec.Struct, frozen=True):
+    """A bundle, or a ranker elsewhere, by its name and version."""
+
+    name: str
+    version: str
+
+
+class RunningModel(msgspec.Struct, frozen=True):
+    """A student, by its `name`, or the teacher: its bundle, that bundle's digest, what runs it.
+
+    Nothing of that is known of one that is not loaded; of a teacher at a `url`, not all.
+    """
+
+    name: str = ""
+    model: NamedVersion | None = None
+    digest: str | None = None
+    backend: dict[str, Any] | None = None
+    url: str | None = None
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
-    """`GET /info`: the release, the state (`ready` and others), the modes and the limits."""
+    """`GET /info`: the release, the state (`ready` and others), the modes, limits and models."""
 
     release: str
     status: str
     mode: str
     modes: tuple[str, ...]
     limits: Limits
+    models: tuple[RunningModel, ...] = ()
+    teacher: RunningModel | None = None
 
 
 class ServedModel(msgspec.Struct, frozen=True):

@@ -75,11 +75,15 @@ class Attempts:
         self._failed += 1
         if not isinstance(error, RETRIED) or self._failed >= self._most:
             raise error
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (self._failed - 1))
-        seconds = (error.retry_after or 0.0) + longest * self._deadline.clock.random()
+        seconds = (error.retry_after or 0.0) + backoff(self._failed, self._deadline.clock)
         if seconds >= self._deadline.left:
             raise error
         return seconds
+
+
+def backoff(failed: int, clock: Clock) -> float:
+    """Seconds to wait after so many attempts that failed: exponential, with full jitter."""
+    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (failed - 1)) * clock.random()
 
 
 def retry_after(header: str | None, now: float) -> float | None:
