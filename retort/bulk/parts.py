@@ -13,6 +13,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -145,9 +146,13 @@ class Parts:
 
         Raises `DataError` if another run has put one there.
         """
+        for path in (draft, *draft.rglob("*")):
+            _settle_path(path)
         refuse_existing(output)
         (self.folder / FINISHED).touch()
         draft.rename(output)
+        # Before what it was made of is gone.
+        _settle_path(output.parent)
         _remove(self.folder)
 
     def _check(self) -> None:
@@ -173,9 +178,11 @@ def left_over(output: Path) -> bool:
 
     Raises `DataError` for one that no run has left.
     """
-    if not output.exists():
-        return False
     folder = folder_of(output)
+    if not output.exists():
+        # Said by a run that was killed before it was so. Another's output is not to pass for it.
+        (folder / FINISHED).unlink(missing_ok=True)
+        return False
     if not (folder / FINISHED).exists():
         refuse_existing(output)
     _remove(folder)
@@ -192,6 +199,16 @@ def _settle(file: IO[Any]) -> None:
     """Let a file be on the disk before it gets its name: power may fail in between."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def _settle_path(path: Path) -> None:
+    """The same of a file or folder that is there; not all file systems do it with folders."""
+    with suppress(OSError) if path.is_dir() else nullcontext():
+        place = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
 
 
 def _remove(folder: Path) -> None:

@@ -122,6 +122,40 @@ def test_a_run_that_was_killed_at_its_end_is_complete(rows: Rows, tmp_path: Path
     assert out.read_bytes() == content
 
 
+def test_an_output_of_others_is_not_taken_for_complete(rows: Rows, tmp_path: Path) -> None:
+    source, out = write(tmp_path / "in.tsv", rows[:20]), tmp_path / "out.tsv"
+    shard = ("--out", out, "--shard", "2/2", *SCORING)
+    assert call(source, *shard).exit_code == 0
+    parts = parts_of(out)
+    # A run that was killed just before the output was there.
+    (parts[0].parent / FINISHED).touch()
+    assert call(source, *shard).exit_code == 0
+    out.write_text("mine")
+    ended = call(source, *shard)
+    assert ended.exit_code == 1
+    assert str(out) in ended.stderr
+    assert parts_of(out) == parts
+
+
+@pytest.mark.parametrize("form", [".tsv", ""])
+def test_what_counts_is_on_the_disk(
+    form: str, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[Path] = []
+    sync = os.fsync
+
+    def noting(place: int) -> None:
+        settled.append(Path(os.readlink(f"/proc/self/fd/{place}")))
+        sync(place)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    source = write(tmp_path / ("in/a.parquet" if not form else "in.tsv"), rows[:20])
+    rank(source if form else source.parent, tmp_path / f"out{form}")
+    names = [path.name.split("-")[0].split(".")[0] for path in settled]
+    written = ["output"] if form else ["output", "a"]
+    assert names == ["basis", "block", *written, tmp_path.name.split("-")[0]]
+
+
 @pytest.mark.parametrize("form", [".jsonl", ".parquet"])
 def test_nothing_goes_on_under_another_basis(form: str, rows: Rows, tmp_path: Path) -> None:
     source, out = write(tmp_path / f"in{form}", rows), tmp_path / f"out{form}"
@@ -257,7 +291,16 @@ def test_parts_need_no_links(rows: Rows, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "option", [("--url", "http://127.0.0.1:1"), ("--bundle", "x"), ("--ray",), ("--shard", "1/2")]
+    "option",
+    [
+        ("--url", "http://127.0.0.1:1"),
+        ("--bundle", "x"),
+        ("--shard", "1/2"),
+        ("--concurrency", "2"),
+        ("--ray",),
+        ("--address", "host:6379"),
+        ("--gpus", "1"),
+    ],
 )
 def test_a_merge_takes_nothing_that_scores(
     rows: Rows, tmp_path: Path, option: tuple[str, ...]
@@ -265,4 +308,4 @@ def test_a_merge_takes_nothing_that_scores(
     source = write(tmp_path / "in.tsv", rows[:20])
     ended = call(source, "--out", tmp_path / "out.tsv", "--merge", 2, *option)
     assert ended.exit_code == 1
-    assert option[0] in ended.stderr
+    assert f"{option[0]}: --merge 2" in ended.stderr
