@@ -12,7 +12,9 @@ from retort.parallel.options import (
     CpusOption,
     GpusOption,
     RayOption,
+    check_merge,
     cluster_of,
+    given_of,
 )
 from retort.service.cli import settings_command
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from retort.bulk.distributed import Opening
     from retort.bulk.scoring import Scorer
     from retort.parallel.cluster import Cluster
+
+
+CONCURRENCY = 8
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +76,7 @@ def rank(
     ] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, help="Requests to the server that are under way at once.")
-    ] = 8,
+    ] = CONCURRENCY,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -108,15 +113,17 @@ def rank(
         skip_bad=skip_bad,
     )
     flags = [f"--{name}" for name, value in context.obj.items() if value]
+    asks = concurrency != CONCURRENCY
     if merge is not None:
-        others = {"--shard": shard, "--url": url, "--model": model, "--ray": on_ray}
-        given = [name for name, value in others.items() if value] + flags
-        if given:
-            raise ValueError(f"{given[0]}: --merge {merge} scores nothing: leave it out")
+        of_scoring = {"shard": shard, "url": url, "model": model, "concurrency": asks}
+        given = given_of(on_ray, address, cpus, gpus, **of_scoring)
+        check_merge(merge, given | dict.fromkeys(flags, True))
         job.merge(merge, _log)
         return
     if url is None and model is not None:
         raise ValueError(f"--model {model}: it is of a server; in this process give --bundle")
+    if url is None and asks:
+        raise ValueError(f"--concurrency {concurrency}: it is of a server; give --url, or leave it")
     if url is not None and flags:
         raise ValueError(f"{flags[0]}: with --url it is the server's to say")
 

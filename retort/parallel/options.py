@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -24,6 +25,20 @@ GpusOption = Annotated[
 ]
 
 
+def given_of(
+    on_ray: bool, address: str | None, cpus: int, gpus: float, **others: object
+) -> dict[str, bool]:
+    """Which of the options are given, by name; `others` are None or False where they are not."""
+    given = {"ray": on_ray, "address": address, "cpus": cpus != 1, "gpus": gpus != 0.0, **others}
+    return {f"--{name}": value not in (None, False) for name, value in given.items()}
+
+
+def check_merge(merge: int, given: Mapping[str, bool]) -> None:
+    """Raise `ValueError` for an option that only scoring has a use for."""
+    if wrong := [name for name, is_given in given.items() if is_given]:
+        raise ValueError(f"{wrong[0]}: --merge {merge} scores nothing: leave it out")
+
+
 def cluster_of(on_ray: bool, address: str | None, cpus: int, gpus: float) -> Cluster | None:
     """The cluster that the options name; None without --ray.
 
@@ -31,7 +46,7 @@ def cluster_of(on_ray: bool, address: str | None, cpus: int, gpus: float) -> Clu
     """
     if on_ray:
         return Cluster(address, cpus, gpus)
-    given = {"--address": address is not None, "--cpus": cpus != 1, "--gpus": gpus != 0.0}
+    given = given_of(on_ray, address, cpus, gpus)
     if wrong := [name for name, is_given in given.items() if is_given]:
         raise ValueError(f"{wrong[0]}: it is for --ray: add that, or leave it out")
     return None

@@ -17,7 +17,9 @@ from retort.parallel.options import (
     CpusOption,
     GpusOption,
     RayOption,
+    check_merge,
     cluster_of,
+    given_of,
 )
 from retort.training.commands.common import (
     JsonOption,
@@ -120,6 +122,8 @@ def label_command(
         raise ValueError("--shard and --merge: give one of them")
     if stores and merge is None:
         raise ValueError("--from names what --merge puts together: give both")
+    if merge is not None:
+        check_merge(merge, given_of(on_ray, address, cpus, gpus))
     plan = load_plan(recipe, overrides, DistillRecipe)
     unknown = set(teacher or ()) - {item.name for item in plan.teachers}
     if unknown:

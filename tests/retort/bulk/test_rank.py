@@ -212,6 +212,7 @@ def test_what_is_asked_wrongly_is_told(rows: Rows, tmp_path: Path) -> None:
         (("--out", out, "--top-n", 1, "--no-rank"), "--no-rank"),
         (("--out", out, "--shard", "3/2"), "--shard 3/2"),
         (("--out", out, "--model", "x"), "--model x"),
+        (("--out", out, "--concurrency", 2), "--concurrency 2"),
         (("--out", out, "--url", "http://x", "--bundle", "y"), "--bundle"),
         (("--out", out, "--columns", "title=x"), "title=x"),
         (("--out", source), "is there already"),

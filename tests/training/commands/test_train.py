@@ -141,6 +141,16 @@ def test_build_then_teach_label_and_distil(tmp_path: Path, pairs_file: Path) -> 
     assert (Path(json.loads(out)["student"]) / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    "option", [("--ray",), ("--address", "host:6379"), ("--cpus", "2"), ("--gpus", "1")]
+)
+def test_a_merge_of_labels_takes_nothing_that_scores(option: tuple[str, ...]) -> None:
+    recipe = ROOT / "recipes" / "retort-small.yaml"
+    code, _, err = invoke("label", str(recipe), "--merge", "2", *option)
+    assert code == 1
+    assert f"{option[0]}: --merge 2" in err
+
+
 def test_a_recipe_with_three_mistakes_names_all_three(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("kind: corpus\nseed: x\nlabeled: []\n")
