@@ -130,7 +130,7 @@ def checked_text(field: str, value: object) -> str:
         raise ValueError(f"the {field} is null: give a text")
     if not isinstance(value, str):
         raise ValueError(f"the {field} is {short(value, 60)}, not a text")
-    _whole(field, value)
+    whole_text(field, value)
     # A zero-width space is a character that nobody sees, and no blank to Python.
     if not any(character.isprintable() and character != " " for character in value):
         raise ValueError(f"the {field} is empty")
@@ -145,10 +145,10 @@ def checked_id(field: str, value: object) -> str:
         value = int(value)
     if not isinstance(value, str | int | float):
         raise ValueError(f"the {field} is {short(value, 60)}: give a text or a number")
-    return _whole(field, str(value))
+    return whole_text(field, str(value))
 
 
-def _whole(field: str, value: str) -> str:
+def whole_text(field: str, value: str) -> str:
     """The text itself. Raises `ValueError` for half a surrogate pair, which UTF-8 cannot hold."""
     try:
         value.encode()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from retort.bulk.formats.text import TextFile
 from retort.bulk.output import Added, Ranked
 from retort.bulk.sources import Row, group_of, query_of
-from retort.fields import OwnField, SameFieldError, checked_id, checked_text, columns_of
+from retort.fields import (
+    OwnField,
+    SameFieldError,
+    checked_id,
+    checked_text,
+    columns_of,
+    whole_text,
+)
 from retort.ranked import id_of, text_of
 from retort.rows import ColumnsFault, json_object
 
@@ -59,7 +65,10 @@ class JsonlFile(TextFile):
         if not row[LIST]:
             raise ValueError("there is no passage in its list")
         # As with `POST /score`, a passage of a list may be empty: its score is 0.
-        texts = tuple(text_of(index, passage) for index, passage in enumerate(row[LIST]))
+        texts = tuple(
+            whole_text(f"passage {index}", text_of(index, passage))
+            for index, passage in enumerate(row[LIST])
+        )
         return Row(query, texts, None)
 
     def _with_names(self, head: bytes) -> bytes:
@@ -79,8 +88,10 @@ class JsonlFile(TextFile):
         else:
             values = [array[start].item() for array in (found.score, found.spread, found.rank)]
             added = dict(zip(self.added.names, values, strict=False))
+        # Escaped by the standard library, which takes any id that it has read.
+        told = json.dumps(added, separators=(",", ":"))
         # What is there stays as it is, to the byte.
-        return line.rstrip()[:-1].rstrip() + b"," + orjson.dumps(added)[1:]
+        return line.rstrip()[:-1].rstrip() + b"," + told[1:].encode()
 
 
 def _result(passage: Any, index: int, found: Ranked, pair: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ LINES = {
     "no JSON": '{"query": "who',
     "no object": "[1]",
     "half a character": '{"query": "who", "passage": "\\ud800"}',
+    "half a character in a list": '{"query": "who", "passages": ["paris", "\\ud800"]}',
     "no list": json.dumps({"query": "who", "passages": []}),
     "null in a list": json.dumps({"query": "who", "passages": ["paris", None]}),
 }

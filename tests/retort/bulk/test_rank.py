@@ -121,6 +121,16 @@ def test_lists_of_passages_are_ranked_as_by_the_server(
     assert single["rank"] == 1
 
 
+def test_ids_of_a_list_are_echoed_whatever_they_are(tmp_path: Path) -> None:
+    ids = ['"\\ud800"', str(2**70), '{"a": [1.5, null]}', '"é"']
+    passages = ",".join(f'{{"id": {own}, "text": "paris"}}' for own in ids)
+    (tmp_path / "in.jsonl").write_text(f'{{"query": "who", "passages": [{passages}]}}\n')
+    rank(tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    (found,) = read(tmp_path / "out.jsonl")
+    by_index = sorted(found["results"], key=lambda result: result["index"])
+    assert [result["id"] for result in by_index] == [json.loads(own) for own in ids]
+
+
 def test_partitions_are_kept(rows: Rows, ranker: retort.Ranker, tmp_path: Path) -> None:
     table = pa.Table.from_pylist([{**row, "lang": "de" if row["price"] % 2 else "en"}
                                   for row in rows])  # fmt: skip
