@@ -31,6 +31,10 @@ def short(value: object, length: int = 120) -> str:
     return f"{shown[: length - tail - 3]}...{shown[-tail:]}"
 
 
+# What a blank line of tab-separated cells may hold: a tab is between two cells, which may be empty.
+BLANK_TSV = " \r\n\v\f"
+
+
 @dataclass
 class BadRows:
     """What to do with malformed rows: stop at the first (default), or skip and count them.
@@ -117,11 +121,14 @@ def gzip_problem(error: Exception, read: int = 0) -> str:
     return f"not a sound gzip file ({error}): without compression, leave .gz out of its name"
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number (from 1) and text of each line that is not blank, as `text_lines`."""
+def lines(path: Path, blank: str | None = None) -> Iterator[tuple[int, str]]:
+    """Line number (from 1) and text of each line that is not blank, as `text_lines`.
+
+    `blank` are the characters that a line may hold and still be blank; None: all white space.
+    """
     for number, line in text_lines(path):
         text = line.rstrip("\r\n")
-        if text.strip():
+        if text.strip(blank):
             yield number, text
 
 

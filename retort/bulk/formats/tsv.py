@@ -13,15 +13,14 @@ from retort.fields import (
     columns_of,
     is_header,
 )
-from retort.rows import ColumnsFault, DataError
+from retort.rows import BLANK_TSV, ColumnsFault, DataError
 from retort.wording import counted
 
 
 class TsvFile(TextFile):
     """A `.tsv`. Without a header it has two columns, or three, and its output none either."""
 
-    # A tab is between two cells, which may be empty.
-    _blank = b" \r\n\v\f"
+    _blank = BLANK_TSV.encode()
     _width: int | None = None
     _query, _passage = range(len(REQUIRED))
     _query_id: int | None = None

@@ -29,7 +29,7 @@ from retort.fields import (
     columns_of,
     is_header,
 )
-from retort.rows import json_object
+from retort.rows import BLANK_TSV, json_object
 from retort.training.data.pairs import RIGHT, Pair
 from retort.training.data.readers.rows import (
     BadRows,
@@ -189,7 +189,7 @@ def _scaled(
 
 
 def _tsv(path: Path, bad: BadRows, layout: FileLayout) -> Iterator[tuple[int, Values]]:
-    records = ((number, line.split("\t")) for number, line in lines(path))
+    records = ((number, line.split("\t")) for number, line in lines(path, BLANK_TSV))
     return _table(path, records, bad, layout)
 
 

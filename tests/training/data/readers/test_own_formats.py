@@ -132,6 +132,7 @@ LONG_ROW = json.dumps({"query": "q", "passage": LONG, "label": "yes"})
         ("a.tsv", "q\tp\t85", "line 1: the label is 85: grades run to 10"),
         ("a.tsv", "q\tp\tx\t1", r"line 1: 4 columns, \['q', 'p', 'x', '1'\]"),
         ("a.tsv", "query\tpassage\nq", "line 2: 1 column"),
+        ("a.tsv", "query\tpassage\n \nq\tp\n\t\n", "line 4: the query is empty"),
         ("a.tsv", "question\tAntwort\tlabel\nq\tp\t1", "line 1: .* seems to be a header"),
         ("a.tsv", "Frage\tAntwort\tNote\nq\tp\t1", "line 1: .*if this is a header: .*--columns"),
         ("a.csv", 'query,passage\nq,"p\nq,p\n', "line 2: not CSV"),
