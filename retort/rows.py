@@ -31,6 +31,8 @@ def short(value: object, length: int = 120) -> str:
     return f"{shown[: length - tail - 3]}...{shown[-tail:]}"
 
 
+MOST_PLACES = 1_000  # of bad rows, which are remembered
+
 # What a blank line of tab-separated cells may hold: a tab is between two cells, which may be empty.
 BLANK_TSV = " \r\n\v\f"
 
@@ -39,11 +41,12 @@ BLANK_TSV = " \r\n\v\f"
 class BadRows:
     """What to do with malformed rows: stop at the first (default), or skip and count them.
 
-    `offered` says that the command has `--skip-bad`.
+    `offered` says that the command has `--skip-bad`. `places` are those of the first.
     """
 
     skip: bool = False
     offered: bool = False
+    count: int = 0
     places: list[str] = field(default_factory=list)
 
     def report(self, path: Path, line: int, expected: str, row: object) -> None:
@@ -57,7 +60,9 @@ class BadRows:
             raise DataError(
                 f"{path}, {unit} {number}: {problem}. Mend the row{advice * self.offered}."
             )
-        self.places.append(f"{path}:{number}")
+        self.count += 1
+        if self.count <= MOST_PLACES:
+            self.places.append(f"{path}:{number}")
 
 
 def no_file(path: Path) -> str:

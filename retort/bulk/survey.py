@@ -8,11 +8,12 @@ mixed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,14 @@ from retort.bulk.sources import Block, Row, Source
 from retort.rows import BadRows, DataError
 
 DIGEST_BYTES = 16
-# So many runs are looked through at once for a query that comes back: 32 bytes each.
+# So many runs are looked through at once for a query that comes back. Each bucket of them is an
+# open file, so of more than 256 million runs a bucket has more.
 RUNS_AT_ONCE = 1_000_000
+RUN_BYTES = 32
+MOST_BUCKETS = 256
+
+# Key, block and row of each (runs, 4); a key is two numbers.
+Runs = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,29 +116,22 @@ def survey(
             last = facts.keys[-1].tolist() if len(facts.keys) else last
             advance(1)
         if grouped:
-            _refuse_scattered(source, file)
-    return Survey(found.digests, found.pairs, len(bad.places))
+            _refuse_scattered(source, file, folder)
+    return Survey(found.digests, found.pairs, bad.count)
 
 
 def _key(name: str) -> bytes:
     return blake2b(name.encode(errors="surrogatepass"), digest_size=DIGEST_BYTES).digest()
 
 
-def _refuse_scattered(source: Source, file: Any) -> None:
+def _refuse_scattered(source: Source, file: IO[bytes], folder: Path) -> None:
     """Raise `DataError` for the first run of a query that has had one.
 
     Runs are looked through a bucket of their keys at a time, so memory does not grow with them.
     """
-    file.flush()
-    buckets = 1 + file.tell() // 32 // RUNS_AT_ONCE
     worst: tuple[Any, Any] | None = None
-    for bucket in range(buckets):
-        file.seek(0)
-        own = []
-        while len(runs := np.fromfile(file, dtype="<u8", count=4 * RUNS_AT_ONCE).reshape(-1, 4)):
-            own.append(runs[runs[:, 0] % np.uint64(buckets) == bucket])
-        runs = np.concatenate(own) if own else np.empty((0, 4), dtype="<u8")
-        runs = runs[np.lexsort(runs.T[::-1])]
+    for bucket in _buckets(file, folder):
+        runs = bucket[np.lexsort(bucket.T[::-1])]
         for place in np.flatnonzero((runs[1:, :2] == runs[:-1, :2]).all(axis=1)):
             before, again = runs[place].tolist(), runs[place + 1].tolist()
             if worst is None or again[2:] < worst[1][2:]:
@@ -145,3 +145,25 @@ def _refuse_scattered(source: Source, file: Any) -> None:
         "between them. Rows of a query have to lie next to each other to be ranked: sort the input "
         "by its query, or pass --no-rank to get scores alone"
     )
+
+
+def _buckets(file: IO[bytes], folder: Path) -> Iterator[Runs]:
+    """All runs by their keys: those of one key together. Each is read twice, however many."""
+    count = min(MOST_BUCKETS, 1 + file.tell() // RUN_BYTES // RUNS_AT_ONCE)
+    with ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(count)]
+        for runs in _chunks(file):
+            bucket = (runs[:, 0] % np.uint64(count)).astype(np.intp)
+            runs = runs[np.argsort(bucket, kind="stable")]
+            bounds = np.cumsum(np.bincount(bucket, minlength=count))[:-1]
+            for part, own in zip(np.split(runs, bounds), files, strict=True):
+                part.tofile(own)
+        for own in files:
+            yield np.concatenate([np.empty((0, 4), dtype="<u8"), *_chunks(own)])
+
+
+def _chunks(file: IO[bytes]) -> Iterator[Runs]:
+    file.flush()
+    file.seek(0)
+    while len(runs := np.fromfile(file, dtype="<u8", count=4 * RUNS_AT_ONCE)):
+        yield runs.reshape(-1, 4)

@@ -182,7 +182,7 @@ def show_command(
         "labelled": sum(pair.label is not None for pair in pairs),
         "positive": sum(pair.right for pair in pairs),
         "contradictory": len(contradictions(pairs)),
-        "skipped": len(bad.places),
+        "skipped": bad.count,
     }
     if tokenizer is not None:
         facts["unknown"] = _unknown_share(tokenizer, pairs)
@@ -220,10 +220,10 @@ def build_command(
         embedder = load_embedder(plan.dense_teacher)
     table = build_corpus(plan, data, bad, log, embedder)
     write_table(plan.out, table)
-    if bad.places:
-        log(f"{len(bad.places)} malformed rows left out, the first at {bad.places[0]}")
+    if bad.count:
+        log(f"{bad.count} malformed rows left out, the first at {bad.places[0]}")
     facts: dict[str, Any] = {
-        "out": str(plan.out), "pairs": len(table), "skipped": len(bad.places),
+        "out": str(plan.out), "pairs": len(table), "skipped": bad.count,
     }  # fmt: skip
     if tokenizer is not None:
         facts["unknown"] = _unknown_share(tokenizer, table.pairs)
@@ -366,7 +366,7 @@ def divide_command(
     write_parts(out, parts)
     facts = {
         "train": len(parts.train), "choose": len(parts.choose.pairs),
-        "measure": len(parts.measure.pairs), "kind": parts.measure.kind, "skipped": len(bad.places),
+        "measure": len(parts.measure.pairs), "kind": parts.measure.kind, "skipped": bad.count,
     }  # fmt: skip
     counts = ", ".join(f"{key} {value}" for key, value in facts.items())
     answer(facts, f"{counts} in {out}", as_json)

@@ -88,7 +88,7 @@ def build_corpus(
     table = PairTable(
         tuple(pair for pair, _ in distinct.values()),
         tuple(source for _, source in distinct.values()),
-        {"recipe": recipe.model_dump(mode="json"), "dropped": dropped, "bad": len(bad.places)},
+        {"recipe": recipe.model_dump(mode="json"), "dropped": dropped, "bad": bad.count},
     )
     # Check all rows again: mined rows did not pass the check of what was read.
     held.check(table.pairs, str(recipe.out))

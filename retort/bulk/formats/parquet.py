@@ -45,8 +45,10 @@ except ModuleNotFoundError as error:
         install_advice("retort rank of a Parquet file", "pyarrow", "bulk"), name="pyarrow"
     ) from error
 
-# Row groups of the output have at most so many rows: one is in memory as a whole.
+# Row groups of the output have at most so many rows, and hardly more bytes: one is in memory as a
+# whole. They are gathered from several of the input where few rows are kept.
 GROUP_ROWS = 65_536
+GROUP_BYTES = 64 * 2**20
 # What pyarrow's metadata calls codecs that its writer has other names for.
 CODECS = {"UNCOMPRESSED": "none"}
 
@@ -144,6 +146,7 @@ class ParquetFiles:
             if rank:
                 schema = schema.append(pa.field(rank[0], pa.int32()))
             with pq.ParquetWriter(place, schema, compression=_codec(source.metadata)) as out:
+                groups = _Groups(out)
                 for group in range(len(file.groups)):
                     for batch in source.iter_batches(GROUP_ROWS, row_groups=[group]):
                         found = rows.take(len(batch))
@@ -151,8 +154,8 @@ class ParquetFiles:
                         table = pa.Table.from_arrays(
                             [*batch.columns, *map(pa.array, added)], schema=schema
                         ).filter(pa.array(found.kept))
-                        if len(table):
-                            out.write_table(table)
+                        groups.add(table)
+                groups.flush()
 
     def _cut(self) -> Iterator[Block]:
         total = self._ends[-1]
@@ -190,6 +193,32 @@ class ParquetFiles:
             bad.refuse(file.path, values.number, str(error), "row")
             return None
         return Row(query, (passage,), group_of(query, own, file.folder))
+
+
+class _Groups:
+    """Row groups of the output, gathered from tables."""
+
+    def __init__(self, out: Any) -> None:
+        self._out = out
+        self._held: list[Any] = []
+        self._rows = self._bytes = 0
+
+    def add(self, table: Any) -> None:
+        """Hold these rows, for which what is held is written if it leaves no room."""
+        if not len(table):
+            return
+        if self._rows + len(table) > GROUP_ROWS or self._bytes + table.nbytes > GROUP_BYTES:
+            self.flush()
+        self._held.append(table)
+        self._rows += len(table)
+        self._bytes += table.nbytes
+
+    def flush(self) -> None:
+        """Write what is held as a group."""
+        if self._held:
+            self._out.write_table(pa.concat_tables(self._held))
+        self._held = []
+        self._rows = self._bytes = 0
 
 
 class _Results:

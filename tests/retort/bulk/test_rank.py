@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +18,16 @@ import pytest
 import retort
 from retort import fields
 from retort.bulk import progress, survey
-from retort.bulk.formats import parquet, text
+from retort.bulk.formats import jsonl, parquet, text
+from retort.bulk.formats.jsonl import JsonlFile
+from retort.bulk.opening import open_source
+from retort.bulk.output import Added
 from retort.bulk.scoring import score_rows
 from retort.extras import EXTRA_OF_MODULE
 from retort.models.bundle import Bundle
 from retort.parallel import shards
 from retort.ranked import Passage
+from retort.rows import BadRows, DataError
 from tests.retort.bulk.files import (
     FORMS,
     ROOT,
@@ -84,7 +89,7 @@ def test_rows_are_scored_and_ranked(
     assert read(tmp_path / f"best{form}") == [row for row in ranked if row["rank"] <= 2]
 
 
-def test_the_pure_function_scores_as_the_ranker(rows: Rows, ranker: retort.Ranker) -> None:
+def test_a_list_of_pairs_is_scored_as_by_the_ranker(rows: Rows, ranker: retort.Ranker) -> None:
     pairs = [(row["query"], row["passage"]) for row in rows]
     found = score_rows(ranker, pairs)
     assert found.score == pytest.approx(ranker.score(pairs), abs=1e-6)
@@ -211,6 +216,67 @@ def test_rows_of_a_query_have_to_lie_together_to_be_ranked(
     found = read(out)
     assert list(found[0]) == [*rows[0], "score", "spread"]
     assert found[-1]["score"] == pytest.approx(found[3]["score"], abs=1e-6)
+
+
+def test_runs_of_queries_are_looked_through_in_linear_time(
+    tmp_path: Path, small_blocks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "RUNS_AT_ONCE", 8)
+    many = [{"query": f"query {number}", "passage": "paris"} for number in range(1_000)]
+    source = open_source(write(tmp_path / "in.tsv", [*many, many[7], many[3]]), {}, Added())
+    taken = 0
+    from_file = np.fromfile
+
+    def counted(*given: Any, **options: Any) -> Any:
+        nonlocal taken
+        found = from_file(*given, **options)
+        taken += len(found) // 4
+        return found
+
+    monkeypatch.setattr(np, "fromfile", counted)
+    with pytest.raises(DataError, match=r"line 1002: .* from line 9 on"):
+        survey.survey(
+            source,
+            source.blocks,
+            BadRows(),
+            grouped=True,
+            folder=tmp_path,
+            advance=lambda _: None,
+        )
+    assert taken == 2 * len(many) + 4
+
+
+def test_row_groups_of_the_best_are_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"query": f"query {number // 10}", "passage": "paris"} for number in range(400)]
+    source = write(tmp_path / "in.parquet", rows, row_group_size=20)
+
+    def groups(name: str) -> list[int]:
+        rank(source, tmp_path / name, "--top-n", 1)
+        metadata = pq.read_metadata(tmp_path / name)
+        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+    assert groups("one.parquet") == [40]
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 15)
+    assert groups("rows.parquet") == [14, 14, 12]
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 65_536)
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 800)
+    sizes = groups("bytes.parquet")
+    assert len(sizes) > 1
+    assert sum(sizes) == 40
+    assert read(tmp_path / "bytes.parquet") == read(tmp_path / "one.parquet")
+
+
+def test_kinds_of_objects_are_not_remembered_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "MOST_KINDS", 5)
+    rows = [{"query": "who", "passage": "paris", f"field {n % 23}": n} for n in range(60)]
+    source = JsonlFile(write(tmp_path / "in.jsonl", rows), {}, Added())
+    held = [row for _, block in source.read(source.blocks, BadRows()) for row in block]
+    assert len(held) == 60
+    assert len(source._known) <= 5
 
 
 def test_what_is_asked_wrongly_is_told(rows: Rows, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from retort.rows import MOST_PLACES
 from retort.training.data.readers.rows import BadRows, DataError, lines, locate, parse, read_json
 
 
@@ -36,6 +37,10 @@ def test_bad_rows_are_skipped_and_counted_when_asked(tmp_path: Path) -> None:
     bad = BadRows(skip=True)
     assert [value for _, value in parse(path, "a number", bad, int)] == [1, 3]
     assert bad.places == [f"{path}:2"]
+    path.write_text("two\n" * 3_000)
+    list(parse(path, "a number", bad, int))
+    assert bad.count == 3_001
+    assert len(bad.places) == MOST_PLACES
 
 
 def test_broken_json_and_broken_text_are_named(tmp_path: Path) -> None:
