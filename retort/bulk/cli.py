@@ -100,12 +100,12 @@ def rank(
 
     Example: `retort rank pairs.parquet --out scored.parquet --top-n 10`
     """
-    from retort.bulk.job import Job
+    from retort.bulk.file_ranking import FileRanking
     from retort.bulk.output import Added
     from retort.fields import columns_given
     from retort.parallel.shards import Shard, shard_of
 
-    job = Job(
+    ranking = FileRanking(
         input=source,
         output=out,
         added=Added(prefix, not no_rank, top_n),
@@ -118,7 +118,7 @@ def rank(
         of_scoring = {"shard": shard, "url": url, "model": model, "concurrency": asks}
         given = given_of(on_ray, address, cpus, gpus, **of_scoring)
         check_merge(merge, given | dict.fromkeys(flags, True))
-        job.merge(merge, _log)
+        ranking.merge(merge, _log)
         return
     if url is None and model is not None:
         raise ValueError(f"--model {model}: it is of a server; in this process give --bundle")
@@ -136,7 +136,7 @@ def rank(
             return _remote(url, model, concurrency)
         return _local(context) if cluster is None else _distributed(context, cluster)
 
-    job.score(make_scorer, Shard() if shard is None else shard_of(shard), _log)
+    ranking.score(make_scorer, Shard() if shard is None else shard_of(shard), _log)
 
 
 def _local(context: typer.Context) -> Scorer:

@@ -21,7 +21,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from retort.bulk.job import Job
+from retort.bulk.file_ranking import FileRanking
 from retort.bulk.scoring import PairScores
 from retort.parallel.shards import Shard
 
@@ -34,7 +34,7 @@ class Lengths:
     def close(self): pass
 
 source = Path(sys.argv[1])
-Job(source, source.with_stem("out")).score(Lengths, Shard(), print)
+FileRanking(source, source.with_stem("out")).score(Lengths, Shard(), print)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 GROUP = 10_000

@@ -1,4 +1,7 @@
-"""A job: one input to one output, or a shard of that, going on where an earlier run has ended."""
+"""The ranking of a file or folder: from one input to one output, or a shard of that.
+
+It goes on where an earlier run has ended.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FileRanking:
     """What is ranked, where to, and how."""
 
     input: Path
