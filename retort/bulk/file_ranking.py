@@ -20,7 +20,7 @@ from retort.bulk.parts import Part, Parts, folder_of, left_over
 from retort.bulk.progress import BulkProgress
 from retort.bulk.ranks import ranked
 from retort.bulk.scoring import Pair, Scorer
-from retort.bulk.sources import Block, Source
+from retort.bulk.sources import Block, Source, files_of
 from retort.bulk.survey import Facts, Survey, facts_of, survey
 from retort.fields import OwnField
 from retort.parallel.shards import Shard
@@ -217,10 +217,9 @@ class _Tally:
 
 def _stamp(path: Path) -> Stamp:
     """By what a change of a file, or of a folder's files, is noticed."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     return tuple(
         (str(file), stat.st_size, stat.st_mtime_ns)
-        for file in files
+        for file in files_of(path)
         if (stat := file.stat() if file.is_file() else None)
     )
 

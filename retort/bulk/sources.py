@@ -45,6 +45,20 @@ class Row:
     group: str | None
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files of an input: itself, or a folder's Parquet files in the order of their paths.
+
+    Names that begin with `_` or `.` are left out, as everywhere with Hive partitions.
+    """
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*.parquet")
+        if not any(part.startswith(("_", ".")) for part in file.relative_to(path).parts)
+    )
+
+
 def group_of(query: str, query_id: str, folder: str = "") -> str:
     """What says which query a row is of: its id, or its text; in each folder of a partition."""
     return f"{folder}\0id {query_id}" if query_id else f"{folder}\0{query}"

@@ -22,6 +22,7 @@ from retort.bulk.sources import (
     Block,
     Place,
     Row,
+    files_of,
     group_of,
     query_of,
 )
@@ -89,7 +90,7 @@ class ParquetFiles:
     def __init__(self, path: Path, columns: Mapping[OwnField, str], added: Added) -> None:
         self.path = path
         self.added = added
-        paths = sorted(_found(path)) if path.is_dir() else [path]
+        paths = files_of(path)
         if not paths:
             raise DataError(f"{path}: there is no .parquet in this folder")
         self._files = [_described(path, file, columns, added) for file in paths]
@@ -265,12 +266,6 @@ def _arrays(found: Ranked) -> tuple[Any, ...]:
 
 def _columns(several: list[Ranked]) -> Iterator[tuple[Any, ...]]:
     return zip(*map(_arrays, several), strict=True)
-
-
-def _found(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*.parquet"):
-        if not any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts):
-            yield path
 
 
 def _place(root: Path, path: Path) -> str:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from retort.bulk.formats.parquet import ParquetFiles
 from retort.bulk.formats.tsv import TsvFile
 from retort.bulk.parts import FINISHED, Parts
 from tests.retort.bulk.files import (
@@ -268,6 +269,31 @@ def test_what_changes_before_the_output_is_there_is_told(
         out.unlink(missing_ok=True)
     monkeypatch.undo()
     rank(source, out)
+
+
+def test_a_folder_that_changes_is_told_by_what_is_read_of_it(
+    rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in"
+    write(source / "a.parquet", rows[:20])
+    written = ParquetFiles.write
+
+    def then(change: Path) -> None:
+        def write_and_change(*given: Any) -> None:
+            written(*given)
+            change.parent.mkdir(exist_ok=True)
+            change.touch()
+
+        monkeypatch.setattr(ParquetFiles, "write", write_and_change)
+
+    then(source / "b.parquet")
+    ended = call(source, "--out", tmp_path / "out", *SCORING)
+    assert ended.exit_code == 1
+    assert str(source) in ended.stderr
+    (source / "b.parquet").unlink()
+    # What another program has not finished is no part of it.
+    then(source / "_temporary" / "b.parquet")
+    rank(source, tmp_path / "out")
 
 
 def test_a_basis_that_was_cut_off_is_told(rows: Rows, tmp_path: Path) -> None:
