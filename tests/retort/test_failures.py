@@ -141,9 +141,18 @@ def test_an_interrupt_ends_with_130(failing: Callable[..., tuple[int, str]]) -> 
     assert failing(raising(KeyboardInterrupt())) == (130, "interrupted\n")
 
 
+def heed_interrupts() -> None:
+    """In a child process: a shell's background jobs ignore SIGINT, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_real_interrupt_ends_with_130() -> None:
     process = subprocess.Popen(
-        [*RETORT, "score", "q", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*RETORT, "score", "q", "-"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     time.sleep(10)  # it waits for passages, on a slow machine too
     process.send_signal(signal.SIGINT)

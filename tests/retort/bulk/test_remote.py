@@ -31,6 +31,7 @@ from tests.retort.bulk.files import (
     write,
 )
 from tests.retort.bulk.test_resume import parts_of
+from tests.retort.test_failures import heed_interrupts
 from tests.service.running import PATIENCE_SECONDS, server
 
 
@@ -269,7 +270,9 @@ def test_an_interrupt_ends_a_run_at_once_and_it_goes_on(
     handler.held = set(queries[-3:])
     source, out = write(tmp_path / "in.tsv", rows), tmp_path / "out.tsv"
     command = [*SMALL_BLOCKS, "rank", str(source), "--out", str(out), "--url", url]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     stop = time.monotonic() + PATIENCE_SECONDS
     while not (parts := parts_of(out)) or not handler.refused.issuperset(
         query.encode() for query in queries[:-3]
