@@ -8,7 +8,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 BUNDLE ?= retort-small
-RECIPE ?= recipes/retort-small.yaml
 P99_MS ?= 200
 PYTEST_ARGS ?=
 
@@ -28,7 +27,7 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^# --- / {gsub(/^# --- | -+$$/, ""); print "\n" $$0} \
 		/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\n%s\n%s\n' \
-		'Variables: PORT=$(PORT) BUNDLE=$(BUNDLE) P99_MS=$(P99_MS) RECIPE=FILE TUNED=FILE' \
+		'Variables: PORT=$(PORT) BUNDLE=$(BUNDLE) SHOWN=$(SHOWN) P99_MS=$(P99_MS) TUNED=FILE' \
 		'           TEACHER=KIND:PLACE RETORT_DATA=FOLDER PYTEST_ARGS=ARGS PYTHON=PATH'
 
 # --- Environment -------------------------------------------------------------------------------
@@ -88,8 +87,8 @@ tune: $(VENV)/.dev ## Find the best settings for this machine; 15 min (P99_MS=)
 bench: $(VENV)/.dev ## Server, bare backend and PyTorch in turn; docs/performance.md
 	$(BIN)/retort bench --bundle $(BUNDLE) --output docs/performance.md
 
-# With `make teacher` done these are the trained ones; otherwise backbones of the
-# same shape are timed, and the report says so.
+# With `make teacher` done these are the trained ones; otherwise backbones of the same shape are
+# timed, and the report says so.
 TRAINED_CE := $(wildcard runs/teachers/ce-pointwise/student.json)
 TRAINED_BI := $(wildcard runs/teachers/bi-answers/student.json)
 AGAINST = $(if $(TRAINED_CE),--teacher cross-encoder:runs/teachers/ce-pointwise) \
@@ -170,8 +169,8 @@ trust: $(VENV)/.dev ## How far to trust scores and highlights; docs/scores.md
 		--report docs/scores.md
 
 # Further teachers' bundles, to serve next to the student and to compare it with. `teacher` is one
-# 6-layer cross-encoder, `teachers` the ensemble that the first students learned from. TEACHER= makes the first of
-# something else, for instance, where there is a network, of
+# 6-layer cross-encoder, `teachers` the ensemble that the first students learned from. TEACHER= makes
+# the first of something else, for instance, where there is a network, of
 # TEACHER=hub-cross-encoder:cross-encoder/ms-marco-MiniLM-L6-v2
 BUNDLES := runs/bundles
 ENSEMBLE := runs/teachers/ce-pointwise bi-encoder:runs/teachers/bi-answers \

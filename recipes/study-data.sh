@@ -1,9 +1,10 @@
 #!/bin/sh
 # What the studies need: tables, evaluation sets, teachers and the general student that every row
-# starts from. `make study-data` runs it, after `make teacher` has taught the shipped student's
-# teachers; a teacher that is finished is not taught again.
+# starts from. `make study-data` runs it, after `make teacher` has taught the larger teachers; a
+# teacher that is finished is not taught again.
 set -eux
 
+retort data build recipes/stage1.yaml
 retort data build recipes/study-labelled.yaml
 retort data sets runs/study/sets/qa --queries 60 --depth 20 \
     --choose neuronblocks-valid --choose wikiqa-dev

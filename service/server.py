@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from retort.models.bundle import find_bundle, read_bundle
+from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.errors import BundleError, StartError
 from retort.models.runtime.options import usable_cores
 from retort.service.http.access.keys import read_keys
@@ -32,22 +32,7 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
     there is nothing to serve or nowhere to serve it.
     """
     log_to_stderr(settings)
-    key = settings.trusted_key
-    bundles = [read_bundle(find_bundle(name), key=key) for name in settings.bundle]
-    names = [bundle.manifest.name for bundle in bundles]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise StartError(
-            f"two bundles are named {', '.join(sorted(twice))}: a request could not choose"
-        )
-    if unknown := sorted({*settings.aliases.values()} - {*names}):
-        raise StartError(
-            f"alias: there is no bundle named {', '.join(unknown)}: there are {', '.join(names)}"
-        )
-    try:
-        name = settings.teacher if settings.teacher_url is None else None
-        teacher = None if name is None else read_bundle(find_bundle(name), key=key)
-    except BundleError as error:
-        raise StartError(f"teacher: {error}") from None
+    bundles, teacher = read_served(settings)
     if settings.teacher_url is not None:
         url_teacher(settings)  # each front end has its own; here a mistake ends the start
     if settings.disagreements is not None:
@@ -86,6 +71,30 @@ def serve(settings: Settings, engine_command: Sequence[str] = ENGINE_COMMAND) ->
         raise
     finally:
         close(listeners, settings)
+
+
+def read_served(settings: Settings) -> tuple[list[Bundle], Bundle | None]:
+    """The bundles that are served, and that of the teacher if it has one.
+
+    Raises `BundleError`, or `StartError` where a request could not choose among them.
+    """
+    key = settings.trusted_key
+    bundles = [read_bundle(find_bundle(name), key=key) for name in settings.bundle]
+    names = [bundle.manifest.name for bundle in bundles]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise StartError(
+            f"two bundles are named {', '.join(sorted(twice))}: a request could not choose"
+        )
+    if unknown := sorted({*settings.aliases.values()} - {*names}):
+        raise StartError(
+            f"alias: there is no bundle named {', '.join(unknown)}: there are {', '.join(names)}"
+        )
+    try:
+        name = settings.teacher if settings.teacher_url is None else None
+        teacher = None if name is None else read_bundle(find_bundle(name), key=key)
+    except BundleError as error:
+        raise StartError(f"teacher: {error}") from None
+    return bundles, teacher
 
 
 def front_ends(settings: Settings) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 Setup = TypeVar("Setup")
@@ -58,7 +59,8 @@ class Cluster:
         flying: dict[Any, Job] = {}
         try:
             while True:
-                while len(flying) < AHEAD * self._places(ray) and (found := next(coming, None)):
+                room = AHEAD * self._places(ray) - len(flying)
+                for found in islice(coming, max(0, room)):
                     flying[task.remote(given, argument_of(found))] = found
                 if not flying:
                     return

@@ -15,15 +15,15 @@ import ray
 from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retort.models.bundle import find_bundle, read_bundle
 from retort.models.errors import StartError
 from retort.ray.policy import QUEUE
 from retort.service.engines import LocalEngines, State
 from retort.service.http.app import create_app
 from retort.service.log import log_to_stderr
 from retort.service.metrics import Metrics
+from retort.service.server import read_served
 from retort.service.service import Service
-from retort.service.settings import Settings, load_settings
+from retort.service.settings import load_settings
 
 NAME = "retort"  # of the deployment, for a config file
 # Settings that are Serve's matter: ours would have no effect.
@@ -55,7 +55,7 @@ class Replica:
     def __init__(self, args: Mapping[str, Any]) -> None:
         settings = load_settings(**{"threads": _cores(), **args})
         log_to_stderr(settings)
-        self._service = _service(settings)
+        self._service = Service(settings, LocalEngines(settings, Metrics(), *read_served(settings)))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Serve sends requests to, once its start has ended."""
@@ -75,14 +75,6 @@ def _cores() -> int:
     """The cores that Ray has given this replica; at least one."""
     given: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     return max(1, int(given.get("CPU", 1)))
-
-
-def _service(settings: Settings) -> Service:
-    key = settings.trusted_key
-    bundles = [read_bundle(find_bundle(name), key=key) for name in settings.bundle]
-    name = settings.teacher if settings.teacher_url is None else None
-    teacher = None if name is None else read_bundle(find_bundle(name), key=key)
-    return Service(settings, LocalEngines(settings, Metrics(), bundles, teacher))
 
 
 def _ready_first(app: ASGIApp, service: Service) -> ASGIApp:

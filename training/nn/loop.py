@@ -100,7 +100,7 @@ def fit(
     mixes rows of different `divisions` (rows,). Checkpoints go to
     `folder/checkpoint` and are found there again. Raises `ValueError` if the loss is not finite.
     """
-    # cuDNN's attention makes a plan for every shape it meets, which takes longer than the step.
+    # cuDNN's attention makes a plan for every shape it meets, and the shapes here are many.
     torch.backends.cuda.enable_cudnn_sdp(enabled=False)
     # A process of its own drops other activations.
     torch.manual_seed(seed + 1_000_003 * processes().process_index)

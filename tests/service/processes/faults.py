@@ -33,10 +33,13 @@ class FaultyBackend:
         self._backend = backend
         self._file = Path(os.environ["FAULT_FILE"])
         self._mine = ""
+        self._reading = threading.Lock()
 
     def infer(self, batch: Batch) -> LogitArray:
         """Logits (batch, heads), or not."""
-        word = self._mine or self._read()
+        # Two passes at once, of a request and of warming: a fault is for both.
+        with self._reading:
+            word = self._mine or self._read()
         if word == "raise":
             raise RuntimeError("a secret of the backend")
         if word == "hang":

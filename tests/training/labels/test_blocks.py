@@ -107,31 +107,42 @@ def test_what_is_scored_twice_is_kept_once(tmp_path: Path) -> None:
     assert here.take_over(there.folder) == 0
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> DistillRecipe:
-    """Two teachers of ours, one with hidden states for the second stage; blocks of 8 pairs."""
-    backbone = save_backbone(tmp_path / "backbone")
-    checkpoint = save_checkpoint(tmp_path / "ce", backbone)
+def make_recipe(
+    folder: Path, backbone: Path, teachers: Sequence[object], more: Sequence[dict[str, object]] = ()
+) -> DistillRecipe:
+    """A recipe of `PAIRS`, 10 of source a and 13 of b, in one stage; `more` stages differ in that.
+
+    Scores are kept in `single`.
+    """
     table = PairTable(tuple(PAIRS), ["a"] * 10 + ["b"] * 13, {})
-    write_table(tmp_path / "table.parquet", table)
-    stage = {"table": str(tmp_path / "table.parquet"), "alpha": 1.0}
+    write_table(folder / "table.parquet", table)
+    stage = {"table": str(folder / "table.parquet"), "alpha": 1.0}
     found = parse_recipe(
         {
             "kind": "distill",
             "name": "s",
             "method": "tmkd",
             "student": {"init": str(backbone), "layers": [0]},
-            "teachers": [
-                {"name": "ce", "path": str(checkpoint), "hidden": True},
-                {"name": "bi", "path": str(backbone), "kind": "bi-encoder", "sources": ["b"]},
-            ],
-            "stages": [stage, {**stage, "sources": ["b"], "hidden": 1.0}],
-            "store": str(tmp_path / "single"),
-            "out": str(tmp_path / "run"),
+            "teachers": list(teachers),
+            "stages": [stage, *({**stage, **one} for one in more)],
+            "store": str(folder / "single"),
+            "out": str(folder / "run"),
         }
     )
     assert isinstance(found, DistillRecipe)
     return found
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> DistillRecipe:
+    """Two teachers of ours, one with hidden states for the second stage; blocks of 8 pairs."""
+    backbone = save_backbone(tmp_path / "backbone")
+    checkpoint = save_checkpoint(tmp_path / "ce", backbone)
+    teachers = [
+        {"name": "ce", "path": str(checkpoint), "hidden": True},
+        {"name": "bi", "path": str(backbone), "kind": "bi-encoder", "sources": ["b"]},
+    ]
+    return make_recipe(tmp_path, backbone, teachers, [{"sources": ["b"], "hidden": 1.0}])
 
 
 @pytest.fixture

@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 
 from retort.parallel.cluster import Cluster
-from retort.training.data.table import PairTable, write_table
 from retort.training.labels.label import label_recipe
 from retort.training.recipes.distill import DistillRecipe
-from retort.training.recipes.load import parse_recipe
 from retort.training.teachers.scoring.http import HttpScorer
 from tests.ray_cluster import ray_nodes
 from tests.retort.client.rankers.strange import Failure, Strange, serve_strange
 from tests.training.backbones import save_backbone
-from tests.training.labels.test_blocks import PAIRS, content, quiet
+from tests.training.labels.test_blocks import PAIRS, content, make_recipe, quiet, stored_at
 from tests.training.saved_teachers import save_checkpoint
 
 NODES, BLOCK = 3, 3
@@ -33,34 +31,15 @@ def nodes() -> Iterator[Any]:
         yield cluster
 
 
-def make_recipe(folder: Path, *teachers: dict[str, object]) -> DistillRecipe:
-    table = PairTable(tuple(PAIRS), ["a"] * 10 + ["b"] * 13, {})
-    write_table(folder / "table.parquet", table)
-    stage = {"table": str(folder / "table.parquet"), "alpha": 1.0}
-    found = parse_recipe(
-        {
-            "kind": "distill",
-            "name": "labels",
-            "method": "tmkd",
-            "out": str(folder / "out"),
-            "store": str(folder / "store"),
-            "teachers": list(teachers),
-            "student": {"init": str(save_backbone(folder / "backbone")), "layers": [0]},
-            "stages": [stage],
-        }
-    )
-    assert isinstance(found, DistillRecipe)
-    return found
-
-
 def labelled(recipe: DistillRecipe, store: Path, cluster: Cluster | None) -> dict[str, bytes]:
-    label_recipe(recipe.model_copy(update={"store": store}), (), quiet, cluster=cluster)
+    label_recipe(stored_at(recipe, store), (), quiet, cluster=cluster)
     return content(store)
 
 
 def test_a_cluster_writes_what_one_process_writes(nodes: Any, tmp_path: Path) -> None:
-    checkpoint = save_checkpoint(tmp_path / "ce", save_backbone(tmp_path / "own"))
-    recipe = make_recipe(tmp_path, {"name": "ce", "path": str(checkpoint)})
+    backbone = save_backbone(tmp_path / "backbone")
+    checkpoint = save_checkpoint(tmp_path / "ce", backbone)
+    recipe = make_recipe(tmp_path, backbone, [{"name": "ce", "path": str(checkpoint)}])
     alone = labelled(recipe, tmp_path / "alone", None)
     assert any(name.endswith(".parquet") for name in alone)
     assert labelled(recipe, tmp_path / "cluster", Cluster()) == alone
@@ -86,7 +65,8 @@ def test_a_node_that_is_lost_loses_nothing_and_repeats_its_part(
     monkeypatch.setattr(HttpScorer, "block_pairs", BLOCK)
     # Every pair is a query of its own, and every query a request.
     with serve_strange(Holding()) as server:
-        recipe = make_recipe(tmp_path, {"name": "far", "path": server.url, "kind": "http"})
+        far = {"name": "far", "path": server.url, "kind": "http"}
+        recipe = make_recipe(tmp_path, save_backbone(tmp_path / "backbone"), [far])
         found: list[dict[str, bytes]] = []
         # A daemon, so that a cluster that hangs ends this test and not all of them.
         work = threading.Thread(
