@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from retort.loadtest.load import Step
 from retort.loadtest.targets import Target
 from retort.loadtest.traffic import Request
-from retort.models.runtime.options import usable_cores
+from retort.models.runtime.cores import usable_cores
 
 HOST = "127.0.0.1"
 READY_TIMEOUT_S = 120.0

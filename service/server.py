@@ -8,7 +8,7 @@ from pathlib import Path
 
 from retort.models.bundle import Bundle, find_bundle, read_bundle
 from retort.models.errors import BundleError, StartError
-from retort.models.runtime.options import usable_cores
+from retort.models.runtime.cores import usable_cores
 from retort.service.http.access.keys import read_keys
 from retort.service.listeners import close, listen, place, raise_file_limit, tls_context
 from retort.service.log import log_to_stderr

@@ -159,7 +159,9 @@ class Settings(BaseSettings):
     backend: BackendName = Field("auto", description="Runtime; auto measures what is installed.")
     provider: ProviderName = Field("auto", description="Device that the runtime uses.")
     precision: PrecisionName = Field("auto", description="Arithmetic of the forward pass.")
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0: one per core.")
+    threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="CPU threads; 0: one per core that it may use."
+    )
     streams: Annotated[int, Field(ge=1, le=64)] | None = Field(
         None,
         description="Batches that the CPU computes at once, the threads shared among them; unset: "

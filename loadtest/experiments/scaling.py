@@ -23,7 +23,7 @@ from retort.loadtest.rounds import Log, Spread, percentile, ratios, take_turns
 from retort.loadtest.targets import PATIENT, Target, serve
 from retort.loadtest.traffic import Traffic, mixed
 from retort.models.bundle import find_bundle, read_bundle
-from retort.models.runtime.options import usable_cores
+from retort.models.runtime.cores import usable_cores
 from retort.wording import counted
 
 MOST_SERVERS = 3

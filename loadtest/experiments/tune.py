@@ -40,7 +40,7 @@ from retort.loadtest.targets import PATIENT, serve
 from retort.loadtest.traffic import Traffic, mixed
 from retort.models.bundle import find_bundle, read_bundle
 from retort.models.runtime.choose import CANDIDATES
-from retort.models.runtime.options import usable_cores
+from retort.models.runtime.cores import usable_cores
 
 READY_TIMEOUT_S = 300.0
 # A request this much later than the target is as good as lost: the server gives it up, so that a

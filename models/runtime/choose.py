@@ -33,8 +33,9 @@ from retort.models.runtime.base import (
     same_batch,
     shared_threads,
 )
+from retort.models.runtime.cores import usable_cores
 from retort.models.runtime.golden import GoldenMismatch, GoldenReport, compare_golden, require
-from retort.models.runtime.options import RuntimeOptions, usable_cores
+from retort.models.runtime.options import RuntimeOptions
 
 logger = logging.getLogger("retort")
 

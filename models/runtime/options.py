@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from retort.models.runtime.cores import usable_cores
+
 if TYPE_CHECKING:
     from retort.models.runtime.base import BackendInfo
 
@@ -41,17 +43,6 @@ class RuntimeOptions:
         asked = (self.backend, self.provider, self.precision)
         offered = (info.backend, info.provider, info.precision)
         return all(a in ("auto", o) for a, o in zip(asked, offered, strict=True))
-
-
-def usable_cores() -> int:
-    """Cores of the machine that this process may run on.
-
-    >>> usable_cores() >= 1
-    True
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def default_streams(threads: int) -> int:

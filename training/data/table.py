@@ -8,6 +8,7 @@ disagreement file. Such a file is taken as it is: a pair that is there twice cou
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 from collections.abc import Collection, Iterable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from retort.failures import reading
+from retort.models.rankings import rows_by_query
 from retort.training.data.pairs import Pair
 from retort.training.data.readers.own import form_of, read_file
 from retort.training.data.readers.rows import BadRows, DataError
@@ -163,16 +165,16 @@ def select(stage: Stage, table: PairTable | None = None) -> PairTable:
     """The pairs of a stage: of the named sources, those with labels where labels count.
 
     `table` is the stage's, where it has been read before. The samples of `limit` and `skip` depend
-    on their size alone. Raises `ValueError` for no pairs.
+    on their size alone, and are of whole queries. Raises `ValueError` for no pairs.
     """
     chosen = (table or read_table(stage.table)).of_sources(stage.sources)
     if stage.alpha < 1.0:
         chosen = chosen.labelled()
     if stage.skip is not None:
-        left_out = set(_sample(len(chosen), stage.skip))
+        left_out = set(_sample(chosen, stage.skip))
         chosen = chosen.take(row for row in range(len(chosen)) if row not in left_out)
     if stage.limit is not None:
-        chosen = chosen.take(_sample(len(chosen), stage.limit))
+        chosen = chosen.take(_sample(chosen, stage.limit))
     if not chosen.pairs:
         raise ValueError(f"{stage.table}: no pairs of {stage.sources} are left for this stage")
     return chosen
@@ -187,6 +189,12 @@ def labelled_pairs(chosen: Iterable[PairTable]) -> PairTable:
     )
 
 
-def _sample(count: int, size: int) -> list[int]:
-    """Rows drawn from `count`, in order: a table is ordered by source."""
-    return sorted(random.Random(size).sample(range(count), min(size, count)))
+def _sample(table: PairTable, size: int) -> list[int]:
+    """Rows of `size` pairs in order: all of each query drawn, but for the last one, which is cut.
+
+    A loss that compares the passages of a query learns nothing from one passage.
+    """
+    queries = rows_by_query([pair.query_key for pair in table.pairs])
+    random.Random(size).shuffle(queries)
+    drawn = itertools.islice(itertools.chain.from_iterable(queries), size)
+    return sorted(int(row) for row in drawn)

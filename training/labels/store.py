@@ -62,6 +62,10 @@ class Scale:
     deviation: float
     pairs: int
 
+    def standardise(self, logits: Floats) -> Floats:
+        """Logits (pairs,) on a scale of mean 0 and deviation 1."""
+        return ((logits - self.mean) / self.deviation).astype(np.float32)
+
 
 def pair_keys(pairs: Sequence[Pair]) -> Keys:
     """Content keys (pairs,)."""
@@ -167,8 +171,12 @@ class TeacherScores:
             facts = json.loads(path.read_text())
             return Scale(facts["mean"], facts["deviation"], facts["pairs"])
 
-    def standardised(self, pairs: Sequence[Pair], *, partial: bool = False) -> Floats:
-        """Standardised logits (pairs,).
+    def standardised(self, pairs: Sequence[Pair]) -> Floats:
+        """Standardised logits (pairs,). Raises as `logits` does."""
+        return self.scale().standardise(self.logits(pairs))
+
+    def logits(self, pairs: Sequence[Pair], *, partial: bool = False) -> Floats:
+        """Logits (pairs,), as the teacher gave them.
 
         Raises `StoreError` if a pair has no score; with `partial` that one is NaN.
         """
@@ -179,8 +187,7 @@ class TeacherScores:
                 f"{self.name}: {missing} of {len(pairs)} pairs have no score; run `retort label` "
                 "with this recipe first"
             )
-        scale = self.scale()
-        return ((logits - scale.mean) / scale.deviation).astype(np.float32)
+        return logits
 
 
 @contextmanager

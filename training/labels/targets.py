@@ -4,7 +4,8 @@ The words, from the pair to the loss:
 
     label     what people, or a published teacher, say of a pair: 1 for an answer, 0 for none
     logit     what a teacher's network gives, in any unit (a cosine too); kept in the score store
-    target    the logit standardised by the teacher's own scale; regression and orderings learn it
+    target    the logit standardised by the teacher's own scale, or raw where its recipe says so;
+              regression and orderings learn it
     odds      calibrated log-odds, of which `sigmoid` is a probability, for losses on probabilities:
               a cosine is none, and neither is a logit of a ranking loss
     score     what a student's head gives for a pair, held against target or odds
@@ -66,10 +67,11 @@ def gather_targets(
         known = scored_by(teacher, chosen.sources)
         own = scores.teacher(teacher.name, identities[teacher.name])
         partial = teacher.kind == "given"
-        values = own.standardised(
+        logits = own.logits(
             [pair for pair, hit in zip(chosen.pairs, known, strict=True) if hit], partial=partial
         )
-        targets[known, column] = values
+        values = own.scale().standardise(logits)
+        targets[known, column] = logits if teacher.scale == "raw" else values
         fitted = scored_by(teacher, labelled.sources)
         fit_on = [p for p, hit in zip(labelled.pairs, fitted, strict=True) if hit]
         if partial:

@@ -8,7 +8,7 @@ takes the same steps as an uninterrupted one.
 Most methods have the heads of TMKD (two-stage multi-teacher knowledge distillation, Yang et al.,
 WSDM 2020). Each teacher i has a soft head of its own, so that early in training no average washes
 out where teachers differ. With z_i the head's logit, z_0 the golden head's, and t_i the teacher's
-standardised logit,
+logit, standardised unless its `scale` says raw,
 
     l_s = 1/N sum_i mean (z_i - t_i)^2                       (4)   stage 1: soft heads alone
     l_g = cross-entropy of the golden head with the label    (2)

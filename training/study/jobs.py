@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from retort.models.runtime.options import usable_cores
+from retort.models.runtime.cores import usable_cores
 from retort.training.recipes.files import Absent, absent, not_yet
 from retort.training.recipes.study import TEACHERS, StudyRecipe
 from retort.training.study.progress import Job, Progress, Report

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import BertConfig, BertModel, PretrainedConfig
 
 from retort.models.encoding import Batch, Truncation
-from retort.models.runtime.options import usable_cores
+from retort.models.runtime.cores import usable_cores
 from retort.training.data.pairs import Pair
 from retort.training.methods.distill import make_student
 from retort.training.methods.registry import build_method

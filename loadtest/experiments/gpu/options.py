@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retort.loadtest.experiments.gpu.variants import NULL, VARIANTS
-from retort.models.runtime.options import usable_cores
+from retort.models.runtime.cores import usable_cores
 
 PARTS = ("machine", "probe", "bare", "http", "report")
 # Client processes leave most of the cores to the server: a request of 10 passages takes a front end

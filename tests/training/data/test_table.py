@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_a_limit_is_a_sample_and_always_the_same(table: Path) -> None:
     assert {pair.key for pair in rest}.isdisjoint(pair.key for pair in chosen)
     with pytest.raises(ValueError, match="no pairs of"):
         select(Stage(table=table, sources=["nothing"]))
+
+
+def test_a_limit_keeps_the_passages_of_a_query_together(tmp_path: Path) -> None:
+    pairs = [Pair(f"q {n // 6}", f"p {n}") for n in range(120)]
+    write_table(tmp_path / "lists.parquet", PairTable(pairs, ["s"] * 120))
+    chosen = select(Stage(table=tmp_path / "lists.parquet", limit=27)).pairs
+    counts = Counter(pair.query for pair in chosen)
+    assert sorted(counts.values()) == [3, 6, 6, 6, 6]
+    assert set(counts) != {f"q {n}" for n in range(5)}
+    rest = select(Stage(table=tmp_path / "lists.parquet", skip=27)).pairs
+    assert {*chosen} | {*rest} == {*pairs}
+    assert len(chosen) + len(rest) == len(pairs)
 
 
 def test_stages_of_one_table_read_it_once_and_give_their_labelled_pairs(

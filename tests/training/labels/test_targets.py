@@ -50,6 +50,16 @@ def test_log_odds_are_calibrated_on_labels_and_targets_are_standardised(tmp_path
     assert float(likely.mean()) == pytest.approx(float(labels.mean()), abs=0.01)
 
 
+def test_a_teacher_of_raw_scale_is_learned_as_it_is_and_calibrated_alike(tmp_path: Path) -> None:
+    own = fill(tmp_path)
+    raw = TEACHERS[0].model_copy(update={"scale": "raw"})
+    found = gather_targets(tmp_path, [raw], IDENTITIES, own, own)
+    assert float(found.targets.mean()) == pytest.approx(300, abs=3)
+    assert float(found.targets.std()) == pytest.approx(50, abs=3)
+    alike = gather_targets(tmp_path, TEACHERS[:1], IDENTITIES, own, own)
+    assert found.odds.equal(alike.odds)
+
+
 def test_a_teacher_of_one_source_is_silent_elsewhere(tmp_path: Path) -> None:
     own = fill(tmp_path, 200)
     found = gather_targets(tmp_path, TEACHERS, IDENTITIES, own, own)

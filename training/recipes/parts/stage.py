@@ -17,7 +17,9 @@ class Stage(Part):
     sources: list[str] | None = Field(
         None, description="Only pairs of these sources; none for all."
     )
-    limit: int | None = Field(None, ge=1, description="A sample of this size; none for all.")
+    limit: int | None = Field(
+        None, ge=1, description="A sample of so many pairs, of whole queries; none for all."
+    )
     skip: int | None = Field(
         None, ge=1, description="Leave out the sample that a `limit` of this size draws."
     )

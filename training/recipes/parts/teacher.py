@@ -57,6 +57,11 @@ class TeacherRef(Part):
     head: Literal["linear", "cosine"] = Field(
         "linear", description="The soft head that imitates it; cosine for a bi-encoder."
     )
+    scale: Literal["standardised", "raw"] = Field(
+        "standardised",
+        description="What a soft head learns: its logits by their own mean and deviation, or as "
+        "they are.",
+    )
     hidden: bool = Field(
         False, description="Keep its `[CLS]` vectors too, for stages that match them."
     )
