@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -31,6 +35,15 @@ CHANGING = {"timings_ms", "request_id", "id", "created"}
 PATIENCE = 60
 
 Config = dict[str, Any]
+BODIES: list[tuple[str, Config]] = [
+    ("/score", {"query": QUERY, "passages": PASSAGES}),
+    ("/v1/rerank", {"model": "tiny", "query": QUERY, "documents": PASSAGES}),
+    ("/rerank", {"query": QUERY, "texts": PASSAGES}),
+    ("/score", {"text_1": QUERY, "text_2": PASSAGES}),
+    ("/score", {"query": QUERY, "passages": []}),
+    ("/score", {"query": 3}),
+    ("/rerank", {"query": QUERY}),
+]
 
 
 def shipped(port: int, bundle: Path, **autoscaling: object) -> Config:
@@ -44,6 +57,14 @@ def shipped(port: int, bundle: Path, **autoscaling: object) -> Config:
     deployment["health_check_period_s"] = 1
     deployment["autoscaling_config"] |= autoscaling
     return config
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+        return number
 
 
 def without_times(answer: Any) -> Any:
@@ -81,14 +102,13 @@ def port() -> Iterator[int]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(ROOT), prepend=":")
         ray.init(
+            address="local",  # not one that other tests have started
             num_cpus=2,
             include_dashboard=False,
             object_store_memory=100 * 1024 * 1024,
             log_to_driver=False,
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            number: int = free.getsockname()[1]
+        number = free_port()
         serve.start(http_options={"host": "127.0.0.1", "port": number})
         yield number
         serve.shutdown()  # type: ignore[no-untyped-call]
@@ -102,24 +122,60 @@ def url(port: int) -> str:
 
 
 def test_answers_are_those_of_a_plain_server(url: str) -> None:
-    bodies: list[tuple[str, Config]] = [
-        ("/score", {"query": QUERY, "passages": PASSAGES}),
-        ("/v1/rerank", {"model": "tiny", "query": QUERY, "documents": PASSAGES}),
-        ("/rerank", {"query": QUERY, "texts": PASSAGES}),
-        ("/score", {"text_1": QUERY, "text_2": PASSAGES}),
-        ("/score", {"query": QUERY, "passages": []}),
-        ("/score", {"query": 3}),
-        ("/rerank", {"query": QUERY}),
-    ]
+    check_answers(url)
+
+
+def check_answers(url: str) -> None:
+    """A plain server of the same bundle answers likewise."""
     flags = [word for name, value in SETTINGS.items() for word in (f"--{name}", str(value))]
     with server("--bundle", str(BUNDLE), *flags) as plain:
-        for path, body in bodies:
+        for path, body in BODIES:
             theirs, ours = (httpx.post(base + path, json=body) for base in (plain.url, url))
             assert ours.status_code == theirs.status_code
             assert without_times(ours.json()) == without_times(theirs.json()), path
         assert httpx.get(f"{url}/readyz").json() == {"status": "ready"}
         assert httpx.get(f"{url}/nothing").status_code == 404
         assert "retort_requests_total" in httpx.get(f"{url}/metrics").text
+
+
+def test_with_haproxy_for_a_proxy_answers_are_the_same(tmp_path: Path) -> None:
+    port = free_port()
+    config = tmp_path / "serve.yaml"
+    config.write_text(yaml.safe_dump(shipped(port, BUNDLE)))
+    # As docs/ray.md says, on a Ray and with ports of its own.
+    haproxy = {
+        "ENABLE_HA_PROXY": "1",
+        "HAPROXY_CONFIG_FILE_LOC": str(tmp_path / "haproxy.cfg"),
+        "HAPROXY_METRICS_ENABLED": "0",
+        "HAPROXY_STATS_PORT": str(free_port()),
+    }
+    own = {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, **own, **{f"RAY_SERVE_{k}": v for k, v in haproxy.items()}}
+    command = [str(Path(sys.executable).parent / "serve"), "run", str(config)]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path) as running,
+    ):
+        try:
+            stop = time.monotonic() + 2 * PATIENCE
+            while not answers(f"http://127.0.0.1:{port}/readyz"):
+                assert running.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < stop, (tmp_path / "log").read_text()
+                time.sleep(0.5)
+            # Ray's own proxy would answer likewise: this one is HAProxy.
+            assert list(tmp_path.rglob("haproxy.cfg"))
+            check_answers(f"http://127.0.0.1:{port}")
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.wait(PATIENCE)
+
+
+def answers(url: str) -> bool:
+    """Whether something at `url` says that all is well."""
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def test_a_newer_bundle_comes_by_deploying_again(port: int, url: str, tmp_path: Path) -> None:
