@@ -11,7 +11,8 @@ texts that differ in the kind of their white space. Half a character (a lone sur
 **A query** of more than `max_query_tokens` keeps its question, and can never push the passage out.
 Of its sentences that end in a question mark the last is kept, and those before it that fit too;
 if there are none, of those that begin with a word such as "how". Where none asks, or it does not
-fit, the first and the last tokens are kept, half and half. docs/scores.md has what that gains.
+fit, the first and the last tokens are kept, half and half, and where these have no words, those
+from the first word on. docs/scores.md has what that gains.
 
 **A passage** is encoded whole; `reading/windows.py` says how a long one is read. `join` cuts it.
 """
@@ -339,8 +340,10 @@ class PairEncoder:
         """What is kept of a query that has too many tokens."""
         limit = self.truncation.max_query_tokens
         spans = sentences(query)
-        asking = [s for s in spans if query[s.start : s.end].rstrip(_CLOSING).endswith(_MARKS)]
-        asking = asking or [s for s in spans if _ASKS.match(query, s.start)]
+        # A mark that stands alone, as after dots, asks nothing.
+        worded = [s for s in spans if any(map(str.isalnum, query[s.start : s.end]))]
+        asking = [s for s in worded if query[s.start : s.end].rstrip(_CLOSING).endswith(_MARKS)]
+        asking = asking or [s for s in worded if _ASKS.match(query, s.start)]
         kept: list[Span] = []
         tokens: list[IntArray] = []
         for span in reversed(asking):
@@ -351,7 +354,12 @@ class PairEncoder:
             tokens.insert(0, ids)
         if not kept:
             ids = np.concatenate([text.ids[: limit // 2], text.ids[-(limit - limit // 2) :]])
-            return EncodedText(ids, self.vocabulary.words([ids])[0], cut="middle")
+            words = self.vocabulary.words([ids])[0]
+            if words.tokens or not text.words.tokens:
+                return EncodedText(ids, words, cut="middle")
+            # Its only words are between signs.
+            ids = text.ids[self.vocabulary.first_word(text.ids) :][:limit]
+            return EncodedText(ids, self.vocabulary.words([ids])[0], cut="both")
         ids = np.concatenate(tokens)
         head, tail = kept[0] != spans[0], kept[-1] != spans[-1]
         cut: Cut = "both" if head and tail else "head" if head else "tail" if tail else "middle"

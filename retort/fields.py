@@ -137,6 +137,17 @@ def checked_text(field: str, value: object) -> str:
     return value
 
 
+def checked_query(value: object) -> str:
+    """The text of a query. Raises `ValueError` for none, and for one that asks nothing.
+
+    Of other scripts' signs a tokenizer has the last word, when the row is scored.
+    """
+    query = checked_text("query", value)
+    if query.isascii() and not any(map(str.isalnum, query)):
+        raise ValueError(f"the query is {short(query, 60)}: it has no letter and no digit")
+    return query
+
+
 def checked_id(field: str, value: object) -> str:
     """An id as text, "" where there is none. Whole numbers lose what a float makes of them."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -28,6 +28,7 @@ from retort.models.runtime.options import (
 )
 from retort.models.scores import Scores
 from retort.ranked import Passage, RankedPassage, check_top_n, id_of, text_of
+from retort.rows import short
 
 
 def load(
@@ -51,7 +52,7 @@ class WordlessQuery(ValueError):
     """Queries without a letter or a digit: nothing is asked."""
 
     def __init__(self, queries: Sequence[str]) -> None:
-        super().__init__(f"query {queries[0][:40]!r}: it has no letter and no digit")
+        super().__init__(f"query {short(queries[0], 60)}: it has no letter and no digit")
         self.queries = frozenset(queries)
 
 

@@ -97,6 +97,10 @@ class Vocabulary:
             found.append(Words(own & _MASK, own >> _BITS & _MASK, own >> 2 * _BITS))
         return found
 
+    def first_word(self, ids: IntArray) -> int:
+        """Where in `ids` (tokens,) the first token of a word is; 0 if there is none."""
+        return int((self._table[ids] != 0).argmax())
+
 
 def _packed(unknown: bool, inner: bool) -> int:
     return 1 | unknown << _BITS | inner << 2 * _BITS

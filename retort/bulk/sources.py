@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from retort.bulk.output import Ranked
-from retort.fields import checked_text
-from retort.rows import BadRows, short
+from retort.rows import BadRows
 
 # A block is what is lost when a run is killed, and what pairs of like length are chosen from: of
 # 1,000 pairs there are enough, and a CPU needs some seconds for twice as many.
@@ -62,17 +61,6 @@ def files_of(path: Path) -> list[Path]:
 def group_of(query: str, query_id: str, folder: str = "") -> str:
     """What says which query a row is of: its id, or its text; in each folder of a partition."""
     return f"{folder}\0id {query_id}" if query_id else f"{folder}\0{query}"
-
-
-def query_of(value: object) -> str:
-    """The query that a row has. Raises `ValueError` for none, and for one that asks nothing.
-
-    Of other scripts' signs the tokenizer has the last word, when the row is scored.
-    """
-    query = checked_text("query", value)
-    if query.isascii() and not any(map(str.isalnum, query)):
-        raise ValueError(f"the query is {short(query, 60)}: it has no letter and no digit")
-    return query
 
 
 @dataclass(frozen=True, slots=True)

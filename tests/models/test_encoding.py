@@ -181,6 +181,22 @@ def test_a_long_query_keeps_its_question(
     assert encoded.cut == cut
 
 
+NUMBERS = "What is the next number in the sequence " + ", ".join(map(str, range(1_000, 1_030)))
+
+
+@pytest.mark.parametrize("end", [" ... ?", " ?", " ... ? ?!", '. "?"'])
+def test_a_mark_that_stands_alone_is_no_question(english: PairEncoder, end: str) -> None:
+    encoded = english.encode_query(NUMBERS + end)
+    assert len(encoded.ids) == english.truncation.max_query_tokens
+    assert encoded.ids[:5].tolist() == ids(english, "What is the next number")
+
+
+def test_of_a_long_query_words_between_signs_are_read(english: PairEncoder) -> None:
+    encoded = english.encode_query("!" * 100 + " how tall is it " + "?" * 100)
+    assert encoded.ids[:4].tolist() == ids(english, "how tall is it")
+    assert (encoded.words.tokens, encoded.cut) == (4, "both")
+
+
 def test_a_long_query_that_asks_nothing_keeps_both_ends(english: PairEncoder) -> None:
     words = [f"word{n}" for n in range(60)]
     encoded = english.encode_query(" ".join(words))

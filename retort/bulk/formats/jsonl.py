@@ -10,11 +10,12 @@ from typing import Any
 
 from retort.bulk.formats.text import TextFile
 from retort.bulk.output import Added, Ranked
-from retort.bulk.sources import Row, group_of, query_of
+from retort.bulk.sources import Row, group_of
 from retort.fields import (
     OwnField,
     SameFieldError,
     checked_id,
+    checked_query,
     checked_text,
     columns_of,
     whole_text,
@@ -51,7 +52,7 @@ class JsonlFile(TextFile):
             except SameFieldError as error:
                 raise ColumnsFault(f"the object: {error}") from error
         fields = self._known[keys]
-        query = query_of(row[fields["query"]])
+        query = checked_query(row[fields["query"]])
         own = checked_id("query_id", row[fields["query_id"]]) if "query_id" in fields else ""
         return Row(query, (checked_text("passage", row[fields["passage"]]),), group_of(query, own))
 
@@ -61,7 +62,7 @@ class JsonlFile(TextFile):
                 f"it has {self.added.results} already, which the output adds: rename it, or name "
                 "what is added with --prefix"
             )
-        query = query_of(row.get(self.columns.get("query", "query")))
+        query = checked_query(row.get(self.columns.get("query", "query")))
         if not row[LIST]:
             raise ValueError("there is no passage in its list")
         # As with `POST /score`, a passage of a list may be empty: its score is 0.

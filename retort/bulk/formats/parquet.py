@@ -24,7 +24,6 @@ from retort.bulk.sources import (
     Row,
     files_of,
     group_of,
-    query_of,
 )
 from retort.extras import install_advice
 from retort.failures import reading
@@ -33,6 +32,7 @@ from retort.fields import (
     ColumnsError,
     OwnField,
     checked_id,
+    checked_query,
     checked_text,
     columns_of,
 )
@@ -187,7 +187,7 @@ class ParquetFiles:
     def _row(self, values: _Values, bad: BadRows) -> Row | None:
         file = self._files[values.file]
         try:
-            query = query_of(values.query)
+            query = checked_query(values.query)
             own = checked_id("query_id", values.query_id)
             passage = checked_text("passage", values.passage)
         except ValueError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from retort.bulk.formats.text import TextFile
 from retort.bulk.output import Ranked
-from retort.bulk.sources import Row, group_of, query_of
+from retort.bulk.sources import Row, group_of
 from retort.fields import (
     REQUIRED,
     ColumnsError,
     checked_id,
+    checked_query,
     checked_text,
     columns_of,
     is_header,
@@ -53,7 +54,7 @@ class TsvFile(TextFile):
             )
         if self._width is not None and len(cells) != self._width:
             raise ValueError(f"{counted(len(cells), 'column')}, where the header has {self._width}")
-        query = query_of(cells[self._query])
+        query = checked_query(cells[self._query])
         own = "" if self._query_id is None else checked_id("query_id", cells[self._query_id])
         passage = checked_text("passage", cells[self._passage])
         return Row(query, (passage,), group_of(query, own))

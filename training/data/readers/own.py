@@ -25,6 +25,7 @@ from retort.fields import (
     ColumnsError,
     OwnField,
     checked_id,
+    checked_query,
     checked_text,
     columns_of,
     is_header,
@@ -128,10 +129,9 @@ def read_file(path: Path, bad: BadRows, layout: FileLayout | None = None) -> Sou
 
 def _pair(values: Values, largest: float | None) -> Pair:
     """A pair whose label may be a grade still. Raises `ValueError` that says what is wrong."""
-    query, passage = (checked_text(field, values.get(field)) for field in REQUIRED)
     return Pair(
-        query,
-        passage,
+        checked_query(values.get("query")),
+        checked_text("passage", values.get("passage")),
         _label(values.get("label"), largest),
         checked_id("query_id", values.get("query_id")),
         checked_id("passage_id", values.get("passage_id")),

@@ -116,6 +116,7 @@ LONG_ROW = json.dumps({"query": "q", "passage": LONG, "label": "yes"})
         ("a.jsonl", '{"query": 12, "passage": "p"}', "line 1: the query is 12, not a text"),
         ("a.jsonl", '{"query": "q", "passage": "\\ud83d"}', "passage has half of a surrogate"),
         ("a.jsonl", '{"query": " ", "passage": "p"}', "line 1: the query is empty"),
+        ("a.jsonl", '{"query": "?!", "passage": "p"}', "line 1: the query is '\\?!': it has no"),
         ("a.jsonl", '{"query": "\\u200b\\u00a0", "passage": "p"}', "line 1: the query is empty"),
         ("a.jsonl", '{"query": "q", "passage": "p", "label": 0, "label": 1}', "'label' is there"),
         ("a.jsonl", '{"query": "q", "lable": 1, "text": "p"}', "line 1: unknown columns lable"),
