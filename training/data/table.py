@@ -8,7 +8,6 @@ disagreement file. Such a file is taken as it is: a pair that is there twice cou
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import random
 from collections.abc import Collection, Iterable, Sequence
@@ -190,11 +189,17 @@ def labelled_pairs(chosen: Iterable[PairTable]) -> PairTable:
 
 
 def _sample(table: PairTable, size: int) -> list[int]:
-    """Rows of `size` pairs in order: all of each query drawn, but for the last one, which is cut.
+    """Rows of `size` pairs in order: all of each query drawn, and some of the last.
 
     A loss that compares the passages of a query learns nothing from one passage.
     """
+    rng = random.Random(size)
     queries = rows_by_query([pair.query_key for pair in table.pairs])
-    random.Random(size).shuffle(queries)
-    drawn = itertools.islice(itertools.chain.from_iterable(queries), size)
-    return sorted(int(row) for row in drawn)
+    rng.shuffle(queries)
+    drawn: list[int] = []
+    for rows in queries:
+        # One query may have all pairs: a table of reviews asks the same of each.
+        drawn += rng.sample(rows.tolist(), min(len(rows), size - len(drawn)))
+        if len(drawn) == size:
+            break
+    return sorted(drawn)

@@ -5,6 +5,7 @@ The prose stands in `scores.md.j2`; here are the tables and the pictures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from retort.markdown import fill, interval, number, table
@@ -13,6 +14,10 @@ from retort.training.evaluate.trust import Curve, TrustReport
 
 FOLDER = Path(__file__).parent
 
+# The largest errors that were wanted.
+WANTED_SCORES, WANTED_ANSWERABLE = 0.05, 0.08
+HIGHLIGHT = "highlight"  # the system that is served
+SEEN = ("selqa",)  # sets of highlights that the student was trained on
 SCORES_PLOT = "scores.svg"
 DEPTHS_PLOT = "windows.svg"
 
@@ -28,7 +33,11 @@ def render_scores(report: TrustReport, source: str = "", target: str = "") -> st
         source=source,
         target=target or "docs/scores.md",
         scores=_curves(report.scores, "pairs"),
+        scores_off=_off(report.scores),
+        scores_within=_within(report.scores, WANTED_SCORES),
         answerable=_curves(report.answerable, "lists"),
+        answerable_off=_off(report.answerable),
+        answerable_within=_within(report.answerable, WANTED_ANSWERABLE),
         heads=_heads(report),
         depths=_depths(report),
         depths_questions=" and ".join(map(str, sorted({i.queries for i in report.depths}))),
@@ -36,9 +45,31 @@ def render_scores(report: TrustReport, source: str = "", target: str = "") -> st
         cost=_cost(report),
         questions=_questions(report),
         highlights=_highlights(report),
+        highlights_right=_right(report),
         scores_plot=SCORES_PLOT,
         depths_plot=DEPTHS_PLOT,
     )
+
+
+def _off(curves: Sequence[Curve]) -> str:
+    """From the least to the largest error."""
+    errors = sorted(curve.error for curve in curves)
+    return f"{errors[0]:.2f} to {errors[-1]:.2f}" if errors else ""
+
+
+def _within(curves: Sequence[Curve], wanted: float) -> str:
+    """On which sets the error is below `wanted`, and on which not."""
+    near = [curve.name for curve in curves if curve.error < wanted]
+    far = [curve.name for curve in curves if curve.error >= wanted]
+    said = [f"{verb} on {', '.join(sets)}" for verb, sets in (("reached", near), ("missed", far))]
+    return "; ".join(line for line, sets in zip(said, (near, far), strict=True) if sets)
+
+
+def _right(report: TrustReport) -> str:
+    """How often the highlight is right, by set; not of texts that the student was trained on."""
+    own = [item for item in report.highlights if item.name not in SEEN]
+    rates = [item.systems[HIGHLIGHT].value for item in own]
+    return ", ".join(f"{r:.0%} ({item.name})" for r, item in zip(rates, own, strict=True))
 
 
 def plot_scores(report: TrustReport) -> str:

@@ -30,7 +30,7 @@ def quality_figures(report: EvaluationReport, system: str | None = None) -> dict
         note = f"n counts {unit}"
         retained = item.comparisons[item.headline].retained
         if retained is not None and name == report.roles.student:
-            note = f"{retained.value:.1%} of the teachers' ensemble; {note}"
+            note = f"{retained.value:.1%} of the teacher's; {note}"
         figures[f"{item.name} {item.headline}"] = Figure(
             value=estimate.value, low=estimate.low, high=estimate.high, n=count, note=note
         )

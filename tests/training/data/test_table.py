@@ -63,6 +63,13 @@ def test_a_limit_keeps_the_passages_of_a_query_together(tmp_path: Path) -> None:
     assert len(chosen) + len(rest) == len(pairs)
 
 
+def test_of_one_query_for_all_pairs_a_limit_is_a_sample(tmp_path: Path) -> None:
+    pairs = [Pair("is it good", f"p {n}") for n in range(200)]
+    write_table(tmp_path / "reviews.parquet", PairTable(pairs, ["s"] * 200))
+    chosen = select(Stage(table=tmp_path / "reviews.parquet", limit=100)).pairs
+    assert 30 < sum(pair in chosen for pair in pairs[:100]) < 70
+
+
 def test_stages_of_one_table_read_it_once_and_give_their_labelled_pairs(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,7 +184,7 @@ def test_the_page_and_its_plots_have_every_figure(tmp_path: Path) -> None:
     text = page.read_text()
     for told in (
         "0.012", "0.068", "0.927 [0.910, 0.940]", "0.910 [0.800, 1.000]", "| 97 |", "1.00 [0.98",
-        "0.888 [0.860, 0.910]", "48 tokens",
+        "0.888 [0.860, 0.910]", "48 tokens", "0.01 to 0.01", "reached on things", "89% (squad)",
     ):  # fmt: skip
         assert told in text, told
     for name in ("scores.svg", "windows.svg"):

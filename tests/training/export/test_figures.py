@@ -27,7 +27,7 @@ def test_quality_figures_are_those_of_the_report() -> None:
     expected = report.sets[0].systems["student"].measures["AP"]
     assert (figure.value, figure.low, figure.high) == (expected.value, expected.low, expected.high)
     assert figure.n == 40
-    assert "of the teachers' ensemble" in figure.note
+    assert "of the teacher's" in figure.note
     assert figures["wikiqa calibration error"].n == 160
     of_teacher = quality_figures(report, "teachers")["wikiqa AP"]
     assert of_teacher.value == report.sets[0].systems["teachers"].measures["AP"].value
