@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
+MOST_BYTES = 45 * 2**20  # of a clone, without its history
 ROOMS = ("retort", "loadtest", "models", "service", "training")
 
 
@@ -21,3 +25,15 @@ def test_the_rooms_are_links() -> None:
         link = ROOT / "retort" / room
         assert link.is_symlink()
         assert link.readlink() == Path("..") / room
+
+
+def test_a_clone_stays_small() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    # lstat: the rooms are links. A file that is being removed is not there.
+    sizes = [path.lstat().st_size for path in files if path.is_symlink() or path.exists()]
+    assert sum(sizes) < MOST_BYTES

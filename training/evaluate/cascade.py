@@ -92,7 +92,7 @@ class CascadeReport(_Value):
 
     def to_json(self) -> str:
         """The report as JSON, read back by `CascadeReport.model_validate_json`."""
-        return self.model_dump_json(indent=2) + "\n"
+        return self.model_dump_json() + "\n"
 
 
 @dataclass(frozen=True, slots=True)
