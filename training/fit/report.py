@@ -130,16 +130,18 @@ def _remarks(plan: FitPlan, choice: Choice, headline: Replicates) -> tuple[str, 
         best = max(teachers, key=lambda name: headline.of(name).value)
         ahead = headline.difference(best, plan.served)
         if ahead.low <= 0:
+            how = "worse" if ahead.high < 0 else "not shown to be better"
             remarks.append(
-                f"Of the teachers, {best} is the best here, and is itself not shown to be better "
-                f"than {plan.served} ({signed(ahead, bounds=True)}): there is little to learn from "
-                "it. A stronger teacher is what would help most."
+                f"Of the teachers, {best} is the best here, and is itself {how} than {plan.served} "
+                f"({signed(ahead, bounds=True)}): there is little to learn from it. A stronger "
+                "teacher is what would help most."
             )
     if {DISTILLED, LABELS_ALONE} <= plan.students.keys():
         helped = headline.difference(DISTILLED, LABELS_ALONE)
         if helped.low <= 0:
+            how = "do harm here" if helped.high < 0 else "are not shown to help"
             remarks.append(
-                f"Teachers are not shown to help: {DISTILLED} compared with {LABELS_ALONE} is "
+                f"Teachers {how}: {DISTILLED} compared with {LABELS_ALONE} is "
                 f"{signed(helped, bounds=True)}."
             )
     return tuple(remarks)

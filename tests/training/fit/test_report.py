@@ -41,7 +41,7 @@ def made(tmp_path: Path, **scores: Floats) -> FitReport:
 
 
 def test_noise_is_no_reason_to_serve_another_bundle(tmp_path: Path) -> None:
-    report = made(tmp_path)
+    report = made(tmp_path, **{LABELS_ALONE: noise(1)})
     assert report.verdict is not None
     assert report.verdict.finding == "not shown to be better"
     assert report.served == "retort-small"
@@ -49,6 +49,14 @@ def test_noise_is_no_reason_to_serve_another_bundle(tmp_path: Path) -> None:
     assert "retort serve --bundle retort-small" in page
     assert "there is little to learn from it" in page
     assert "Teachers are not shown to help" in page
+
+
+def test_a_teacher_that_is_worse_and_does_harm_is_called_that(tmp_path: Path) -> None:
+    right = ITEMS.labels.astype(float)
+    others = {"retort-small": right, LABELS_ALONE: right}
+    page = render(made(tmp_path, ce=-right, mine=noise(1), distilled=noise(1), **others))
+    assert "ce is the best here, and is itself worse than retort-small" in page
+    assert "Teachers do harm here" in page
 
 
 def test_a_gain_is_served_and_the_share_of_the_teacher_has_an_interval(tmp_path: Path) -> None:
