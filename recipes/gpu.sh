@@ -12,7 +12,7 @@
 #   retort data sets runs/sets
 #   retort data sets runs/calibration --choose rerank-nqg --choose-queries 500
 #
-# A killed run goes on where it was. TRY=1 does every step at a size that a CPU can do in minutes.
+# A killed run goes on where it was. TRY=1 does every step at a size that a CPU can do in 20 minutes.
 set -euo pipefail
 weights=${1:?name the folder of a 12-layer encoder}
 to=${2:-runs/gpu}
@@ -27,7 +27,7 @@ if [[ ${TRY:-} ]]; then
         learn+=("stages.$stage.limit=256" "stages.$stage.optimiser.epochs=1" \
             "stages.$stage.optimiser.batch_tokens=2048")
     done
-    few=(--depth 2) one=(--set rerank-qed --resamples 100)
+    few=(--depth 2) one=(--set trecqa-test --resamples 100)
 fi
 
 step() {
